@@ -4,9 +4,20 @@
 //! The platform room: the only crate that names an operating system, and the only one with
 //! `unsafe` (in one `sys.rs` a platform). It does not know that Python exists.
 
+#![deny(unsafe_code)]
+
 pub mod memory;
 pub mod modules;
+pub mod recorded;
+
+#[cfg(target_os = "linux")]
+pub mod linux;
 
 pub use invivo_model::Address;
-pub use memory::{Fault, Memory, ReadRequest};
+#[cfg(target_os = "linux")]
+pub use linux::{
+    Activity, ProcessMemory, Status, Suspension, SystemCall, Target, TargetRoot, Thread,
+};
+pub use memory::{Fault, Memory, ReadRequest, WriteRequest};
 pub use modules::{Mapping, Module, ModuleFiles};
+pub use recorded::{Image, Recorder};

@@ -18,13 +18,27 @@ pub struct ReadRequest<'a> {
 impl<'a> ReadRequest<'a> {
     /// A request to fill `buffer` from `address`.
     pub fn new(address: Address, buffer: &'a mut [u8]) -> Self {
-        Self { address, buffer, filled: 0 }
+        Self {
+            address,
+            buffer,
+            filled: 0,
+        }
     }
 
     /// Whether all that was wanted came.
     pub fn is_complete(&self) -> bool {
         self.filled == self.buffer.len()
     }
+}
+
+/// One piece of memory to write. Only a stopped target can be written to: see
+/// `Suspension::write_many`.
+#[derive(Clone, Copy, Debug)]
+pub struct WriteRequest<'a> {
+    /// Where the piece goes.
+    pub address: Address,
+    /// What is written there.
+    pub bytes: &'a [u8],
 }
 
 /// Why memory could not be read.

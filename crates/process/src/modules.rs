@@ -49,17 +49,24 @@ impl Module {
     /// Where its first byte is mapped: the load bias is this less the address at which the file
     /// says it wants to be (`Elf::load_bias` of `invivo-image`).
     pub fn base(&self) -> Address {
-        self.mappings.first().map_or(Address::NULL, |mapping| mapping.range.start)
+        self.mappings
+            .first()
+            .map_or(Address::NULL, |mapping| mapping.range.start)
     }
 
     /// Whether any of its mappings may be executed, as those of a program or library may.
     pub fn is_code(&self) -> bool {
-        self.mappings.iter().any(|mapping| mapping.executable && mapping.inode != 0)
+        self.mappings
+            .iter()
+            .any(|mapping| mapping.executable && mapping.inode != 0)
     }
 
     /// The last part of its name.
     pub fn file_name(&self) -> &[u8] {
-        self.name.rsplit(|byte| *byte == b'/').next().unwrap_or_default()
+        self.name
+            .rsplit(|byte| *byte == b'/')
+            .next()
+            .unwrap_or_default()
     }
 }
 

@@ -1,0 +1,174 @@
+//! The small files of `/proc/PID`: bytes in, structs out.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+
+/// What `/proc/PID/status` says of a process or thread.
+///
+/// Numbers of processes, users and groups are as our own namespaces show them. What an older
+/// kernel does not show, or what could not be parsed, is `None` or empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// The thread's name, at most 15 bytes (of a process: its first thread's).
+    pub name: Vec<u8>,
+    /// The state's letter as `ps` shows it: `R`, `S`, `D`, `T` (stopped by a signal), `t` (by a
+    /// tracer), `Z`, `X`, `I`, `P`.
+    pub state: Option<char>,
+    /// The process a thread belongs to.
+    pub process: Option<u32>,
+    /// Its parent process.
+    pub parent: Option<u32>,
+    /// Who traces it; 0 for nobody, or for one whom our pid namespace does not hold.
+    pub tracer: Option<u32>,
+    /// User ids: real, effective, saved, file system.
+    pub uid: Option<[u32; 4]>,
+    /// Group ids: real, effective, saved, file system.
+    pub gid: Option<[u32; 4]>,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+    /// Its number in each pid namespace that holds it, ours first, its own last.
+    pub namespace_pids: Vec<u32>,
+    /// How many threads the process has.
+    pub threads: Option<u32>,
+    /// Capabilities it may use, as the kernel's bit mask.
+    pub permitted_capabilities: Option<u64>,
+    /// Capabilities it has in force, as the kernel's bit mask.
+    pub effective_capabilities: Option<u64>,
+    /// It (and what it runs) can't gain privileges.
+    pub no_new_privileges: Option<bool>,
+    /// Seccomp: 0 none, 1 strict, 2 a filter.
+    pub seccomp: Option<u32>,
+}
+
+impl Status {
+    /// Its number in its own pid namespace: what it knows itself by.
+    pub fn innermost_pid(&self) -> Option<u32> {
+        self.namespace_pids.last().copied()
+    }
+}
+
+/// Parses a `status` file. Unknown lines are passed over.
+pub(super) fn parse_status(text: &[u8]) -> Status {
+    let mut status = Status::default();
+    for line in text.split(|byte| *byte == b'\n') {
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else {
+            continue;
+        };
+        let (key, value) = line.split_at(colon);
+        let value = value.get(1..).unwrap_or_default();
+        match key {
+            // A name may hold blanks at its ends: only the tab behind the colon goes.
+            b"Name" => status.name = unescape(value.strip_prefix(b"\t").unwrap_or(value)),
+            b"State" => status.state = value.trim_ascii().first().map(|byte| char::from(*byte)),
+            b"Tgid" => status.process = numbers(value).next(),
+            b"PPid" => status.parent = numbers(value).next(),
+            b"TracerPid" => status.tracer = numbers(value).next(),
+            b"Uid" => status.uid = four(value),
+            b"Gid" => status.gid = four(value),
+            b"Groups" => status.groups = numbers(value).collect(),
+            b"NSpid" => status.namespace_pids = numbers(value).collect(),
+            b"Threads" => status.threads = numbers(value).next(),
+            b"CapPrm" => status.permitted_capabilities = mask(value),
+            b"CapEff" => status.effective_capabilities = mask(value),
+            b"NoNewPrivs" => status.no_new_privileges = numbers(value).next().map(|n| n != 0),
+            b"Seccomp" => status.seccomp = numbers(value).next(),
+            _ => {}
+        }
+    }
+    status
+}
+
+/// What `/proc/PID/stat` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Stat {
+    /// The state's letter; see [`Status::state`].
+    pub(super) state: char,
+    /// How many threads the process has.
+    pub(super) threads: u64,
+    /// When it started, in clock ticks since boot.
+    pub(super) start_time: u64,
+}
+
+/// Parses a `stat` file. The name in it may hold blanks, newlines and `)`: it ends at the last
+/// `)`, since numbers follow.
+pub(super) fn parse_stat(text: &[u8]) -> Option<Stat> {
+    let name_end = text.iter().rposition(|byte| *byte == b')')?;
+    let behind = str::from_utf8(text.get(name_end + 1..)?).ok()?;
+    let mut fields = behind.split_ascii_whitespace();
+    // Field 3 is the first behind the name; see proc_pid_stat(5).
+    let state = fields.next()?.chars().next()?;
+    let threads = fields.nth(20 - 4)?.parse().ok()?;
+    let start_time = fields.nth(22 - 21)?.parse().ok()?;
+    Some(Stat {
+        state,
+        threads,
+        start_time,
+    })
+}
+
+/// What `/proc/PID/task/TID/syscall` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CallState {
+    /// It runs, or waits to be run.
+    Running,
+    /// It sleeps, but in no system call (in a page fault, say).
+    Outside,
+    /// It sleeps in this system call.
+    Inside(u32),
+}
+
+/// Parses a `syscall` file.
+pub(super) fn parse_syscall(text: &[u8]) -> Option<CallState> {
+    let first = str::from_utf8(text).ok()?.split_ascii_whitespace().next()?;
+    match first {
+        "running" => Some(CallState::Running),
+        "-1" => Some(CallState::Outside),
+        number => number.parse().ok().map(CallState::Inside),
+    }
+}
+
+/// Parses `cmdline` and `environ`: strings that each end with a NUL (the last may lack it where
+/// the process has overwritten its arguments).
+pub(super) fn parse_strings(text: &[u8]) -> Vec<OsString> {
+    if text.is_empty() {
+        return Vec::new();
+    }
+    let text = text.strip_suffix(b"\0").unwrap_or(text);
+    text.split(|byte| *byte == 0)
+        .map(|part| OsString::from_vec(part.to_vec()))
+        .collect()
+}
+
+/// Undoes the escapes that the kernel makes in a name: `\n` and `\\`.
+fn unescape(name: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(name.len());
+    let mut bytes = name.iter().copied();
+    while let Some(byte) = bytes.next() {
+        plain.push(match byte {
+            b'\\' => match bytes.next() {
+                Some(b'n') => b'\n',
+                Some(other) => other,
+                None => b'\\',
+            },
+            other => other,
+        });
+    }
+    plain
+}
+
+/// The decimal numbers in `value`, up to the first thing that is none.
+fn numbers(value: &[u8]) -> impl Iterator<Item = u32> {
+    value
+        .split(u8::is_ascii_whitespace)
+        .filter(|field| !field.is_empty())
+        .map_while(|field| str::from_utf8(field).ok()?.parse().ok())
+}
+
+fn four(value: &[u8]) -> Option<[u32; 4]> {
+    let found: Vec<u32> = numbers(value).take(4).collect();
+    found.try_into().ok()
+}
+
+fn mask(value: &[u8]) -> Option<u64> {
+    u64::from_str_radix(str::from_utf8(value.trim_ascii()).ok()?, 16).ok()
+}

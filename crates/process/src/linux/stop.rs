@@ -1,0 +1,354 @@
+//! Stopping all threads of a process for a moment.
+//!
+//! By `PTRACE_SEIZE` and `PTRACE_INTERRUPT`: no signal is sent, and the kernel lets every thread
+//! go when the thread that seized it ends, however that comes about. So the stopping is done in a
+//! thread of its own.
+
+use std::collections::BTreeMap;
+use std::panic::resume_unwind;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use invivo_model::{Error, ErrorKind, Result};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use rustix::process::Pid;
+use rustix::thread::gettid;
+
+use super::target::{Process, Target, raw};
+use super::{proc, sys};
+use crate::{Mapping, WriteRequest};
+
+/// How often we ask whether a thread stands still before we begin to wait in between: it takes
+/// some microseconds, and a sleep of ours is much longer.
+const SPINS: u32 = 200;
+/// How long we wait in between then.
+const NAP: Duration = Duration::from_micros(50);
+
+impl Target {
+    /// Stops all of its threads, runs `action`, and lets them go again. Those that start while we
+    /// stop the others are stopped too. A target that was stopped by a signal stays so afterwards;
+    /// a signal that arrives meanwhile is delivered afterwards.
+    ///
+    /// `deadline` bounds the time it takes to stop them, not that of `action`, which should be
+    /// short. Whatever happens in `action`, the threads are let go; so they are when we are
+    /// killed. Where the deadline passes, those that already stood still have been stopped for as
+    /// long.
+    ///
+    /// A system call in which a thread sleeps is begun again by the kernel where it can be;
+    /// a few (`epoll_wait`, `sigtimedwait`) return `EINTR` instead.
+    ///
+    /// # Errors
+    /// `Refused` where the kernel does not let us (another tracer, or no privilege) or the target
+    /// is ourselves; `TimedOut` where a thread did not stop, as one in an uninterruptible sleep;
+    /// `Gone`.
+    pub fn while_stopped<R: Send>(
+        &self,
+        deadline: Duration,
+        action: impl FnOnce(&Suspension<'_>) -> R + Send,
+    ) -> Result<R> {
+        if self.pid() == std::process::id() {
+            return Err(Error::new(
+                ErrorKind::Refused,
+                format!("process {} can't be stopped", self.pid()),
+                "it is Invivo itself",
+                "choose another process: invivo ps",
+            ));
+        }
+        thread::scope(|scope| {
+            let tracer = thread::Builder::new().name("invivo-stop".to_owned());
+            let tracer = tracer.spawn_scoped(scope, || {
+                let suspension = Suspension::begin(self, deadline)?;
+                Ok(action(&suspension))
+            });
+            match tracer {
+                Ok(tracer) => tracer.join().unwrap_or_else(|panic| resume_unwind(panic)),
+                Err(error) => Err(Error::new(
+                    ErrorKind::Refused,
+                    format!("process {} can't be stopped", self.pid()),
+                    format!("no thread could be started for it: {error}"),
+                    "free some memory or raise the limit of processes",
+                )),
+            }
+        })
+    }
+}
+
+/// Proof that all threads of a target stand still, for as long as it is there. Dropping it lets
+/// them go.
+#[derive(Debug)]
+pub struct Suspension<'t> {
+    target: &'t Target,
+    /// The threads that are ours to let go, each with the signal that it was about to get; 0 for
+    /// none.
+    held: BTreeMap<u32, i32>,
+}
+
+impl<'t> Suspension<'t> {
+    fn begin(target: &'t Target, deadline: Duration) -> Result<Self> {
+        let until = Instant::now().checked_add(deadline);
+        let mut suspension = Self {
+            target,
+            held: BTreeMap::new(),
+        };
+        // A thread that runs can start others: only when a pass over all of them finds none that
+        // is new, and the kernel counts no more than were listed, does none run.
+        loop {
+            let listed = suspension.process().thread_ids();
+            let listed = listed.map_err(|errno| suspension.failed(errno))?;
+            let mut settled = true;
+            for tid in &listed {
+                if !suspension.held.contains_key(tid) {
+                    settled &= !suspension.seize(*tid)?;
+                }
+            }
+            for tid in suspension.tids() {
+                settled &= suspension.await_stop(tid, until)?;
+            }
+            let count = suspension.process().thread_count();
+            let count = count.map_err(|errno| suspension.failed(errno))?;
+            if settled && listed.len() as u64 == count {
+                break;
+            }
+            if is_past(until) {
+                return Err(suspension.timed_out("threads kept starting"));
+            }
+        }
+        target.ensure_alive()?;
+        if suspension.held.is_empty() {
+            return Err(suspension.timed_out("none of its threads could be stopped"));
+        }
+        Ok(suspension)
+    }
+
+    /// The numbers of the threads that stand still, in our pid namespace, in ascending order.
+    pub fn tids(&self) -> Vec<u32> {
+        self.held.keys().copied().collect()
+    }
+
+    /// Writes the pieces in their order, each whole: by one call for all, or one by one through
+    /// `/proc/PID/mem` where that call is not to be had. Only memory that the target itself may
+    /// write is written to.
+    ///
+    /// # Errors
+    /// `Gone`; `Refused`; `Corrupt` where a piece lies where the target can't write. The pieces
+    /// before the one that failed have been written then.
+    pub fn write_many(&self, requests: &[WriteRequest<'_>]) -> Result<()> {
+        if requests.len() > sys::MAX_PIECES {
+            return Err(Error::internal(format!(
+                "{} pieces in one write",
+                requests.len()
+            )));
+        }
+        let wanted: usize = requests.iter().map(|request| request.bytes.len()).sum();
+        let thread = self.held.keys().next().copied().and_then(raw);
+        let thread = thread.ok_or_else(|| Error::gone(self.target.pid()))?;
+        match sys::write_pieces(thread, requests) {
+            Ok(written) if written == wanted => Ok(()),
+            Ok(_) | Err(Errno::FAULT) => Err(self.not_writable()),
+            Err(Errno::PERM | Errno::NOSYS) => self.write_by_file(requests),
+            Err(errno) => Err(self.write_failed(errno)),
+        }
+    }
+
+    fn write_by_file(&self, requests: &[WriteRequest<'_>]) -> Result<()> {
+        use std::os::unix::fs::FileExt;
+
+        // Through this file the kernel would let us write to read-only memory too.
+        let mappings = self.target.mappings()?;
+        if !requests
+            .iter()
+            .all(|request| is_writable(&mappings, request))
+        {
+            return Err(self.not_writable());
+        }
+        let file = self.process().open_file("mem", OFlags::WRONLY);
+        let file = std::fs::File::from(file.map_err(|errno| self.write_failed(errno))?);
+        for request in requests {
+            file.write_all_at(request.bytes, request.address.0)
+                .map_err(|error| {
+                    self.write_failed(Errno::from_io_error(&error).unwrap_or(Errno::IO))
+                })?;
+        }
+        Ok(())
+    }
+
+    fn process(&self) -> &Process {
+        &self.target.process
+    }
+
+    /// Makes `tid` ours and asks it to stop. `false` where it has ended.
+    fn seize(&mut self, tid: u32) -> Result<bool> {
+        let Some(thread) = raw(tid) else {
+            return Ok(false);
+        };
+        match sys::seize(thread) {
+            Ok(()) => {}
+            Err(Errno::SRCH) => return Ok(false),
+            Err(errno) => match self.why_not_seized(tid, errno)? {
+                Unseized::Ended => return Ok(false),
+                Unseized::Ours => {}
+            },
+        }
+        self.held.insert(tid, 0);
+        // It fails only where the thread has ended, which is noticed when we wait for it.
+        let _ = sys::interrupt(thread);
+        Ok(true)
+    }
+
+    fn why_not_seized(&self, tid: u32, errno: Errno) -> Result<Unseized> {
+        let status = match self.process().read_of_thread(tid, "status") {
+            Ok(text) => proc::parse_status(&text),
+            Err(Errno::NOENT | Errno::SRCH) => return Ok(Unseized::Ended),
+            Err(errno) => return Err(self.failed(errno)),
+        };
+        if matches!(status.state, Some('Z' | 'X')) {
+            return Ok(Unseized::Ended);
+        }
+        let ourselves = gettid().as_raw_nonzero().get().cast_unsigned();
+        match status.tracer {
+            // A thread of ours that runs a new program has taken the first thread's number.
+            Some(tracer) if tracer == ourselves => Ok(Unseized::Ours),
+            Some(tracer) if tracer != 0 => Err(Error::new(
+                ErrorKind::Refused,
+                format!("process {} can't be stopped", self.target.pid()),
+                format!("process {tracer} traces it already, and there can be only one tracer"),
+                format!("end the tracer (a debugger or strace?) first: ps -p {tracer}"),
+            )),
+            _ => Err(self.failed(errno)),
+        }
+    }
+
+    /// Waits until `tid` stands still; `false` where it has ended instead.
+    fn await_stop(&mut self, tid: u32, until: Option<Instant>) -> Result<bool> {
+        let Some(thread) = raw(tid) else {
+            return Ok(false);
+        };
+        let mut asked = 0;
+        loop {
+            match sys::stop_info(thread) {
+                Ok(info) => {
+                    self.held.insert(tid, signal_to_deliver(info));
+                    return Ok(true);
+                }
+                Err(Errno::SRCH) => {}
+                Err(errno) => return Err(self.failed(errno)),
+            }
+            asked += 1;
+            if asked < SPINS {
+                thread::yield_now();
+                continue;
+            }
+            if self.has_ended(tid)? {
+                self.held.remove(&tid);
+                self.reap(tid, thread);
+                return Ok(false);
+            }
+            if is_past(until) {
+                let doing = self.target.activity(tid).map(|doing| doing.to_string());
+                let doing = doing.unwrap_or_else(|_| "in an unknown state".to_owned());
+                return Err(self.timed_out(&format!("thread {tid} does not stop: it is {doing}")));
+            }
+            thread::sleep(NAP);
+        }
+    }
+
+    fn has_ended(&self, tid: u32) -> Result<bool> {
+        match self.process().thread_stat(tid) {
+            Ok(stat) => Ok(matches!(stat.state, 'Z' | 'X')),
+            Err(Errno::NOENT | Errno::SRCH) => Ok(true),
+            Err(errno) => Err(self.failed(errno)),
+        }
+    }
+
+    /// An ended thread that is traced stays until its tracer has taken notice, and `execve` in the
+    /// target waits for that. The end of the process itself is its parent's to notice.
+    fn reap(&self, tid: u32, thread: Pid) {
+        if tid != self.target.pid() {
+            sys::reap(thread);
+        }
+    }
+
+    fn failed(&self, errno: Errno) -> Error {
+        let what = format!("process {} can't be stopped", self.target.pid());
+        self.process().failed(what, errno)
+    }
+
+    fn timed_out(&self, why: &str) -> Error {
+        if !self.process().is_alive() {
+            return Error::gone(self.target.pid());
+        }
+        Error::new(
+            ErrorKind::TimedOut,
+            format!("process {} could not be stopped in time", self.target.pid()),
+            why,
+            "nothing was changed and all its threads run on; try again",
+        )
+    }
+
+    fn write_failed(&self, errno: Errno) -> Error {
+        let what = format!(
+            "the memory of process {} can't be written",
+            self.target.pid()
+        );
+        self.process().failed(what, errno)
+    }
+
+    fn not_writable(&self) -> Error {
+        if !self.process().is_alive() {
+            return Error::gone(self.target.pid());
+        }
+        Error::new(
+            ErrorKind::Corrupt,
+            format!(
+                "the memory of process {} can't be written",
+                self.target.pid()
+            ),
+            "a piece lies where the process itself could not write",
+            "what was read from it is not to be trusted: try again, or restart it",
+        )
+    }
+}
+
+impl Drop for Suspension<'_> {
+    fn drop(&mut self) {
+        for (tid, signal) in &self.held {
+            // It fails only for a thread that has ended or has not stopped yet: of those the
+            // kernel lets go when our own thread ends, which is next.
+            let _ = raw(*tid).map(|thread| sys::detach(thread, *signal));
+        }
+    }
+}
+
+/// Why a thread could not be seized, where that is no failure.
+enum Unseized {
+    /// It has ended.
+    Ended,
+    /// It is ours already.
+    Ours,
+}
+
+/// The signal that a stopped thread was about to get, so that it can have it afterwards. In a stop
+/// of our making, or one in which a stop signal is already in force, there is none.
+fn signal_to_deliver(info: sys::StopInfo) -> i32 {
+    let by_event = info.code == info.signal | (libc::PTRACE_EVENT_STOP << 8);
+    if by_event { 0 } else { info.signal }
+}
+
+fn is_past(until: Option<Instant>) -> bool {
+    until.is_some_and(|until| Instant::now() >= until)
+}
+
+/// Whether all of a piece lies in memory that the target may write.
+fn is_writable(mappings: &[Mapping], request: &WriteRequest<'_>) -> bool {
+    let Some(end) = request.address.offset(request.bytes.len() as u64) else {
+        return false;
+    };
+    let mut reached = request.address;
+    for mapping in mappings {
+        if reached < end && mapping.writable && mapping.range.contains(&reached) {
+            reached = mapping.range.end;
+        }
+    }
+    reached >= end
+}

@@ -1,0 +1,169 @@
+//! The system calls that no safe wrapper offers: all of this crate's `unsafe`.
+//!
+//! Each function is one call with its arguments made right. What they mean is for the callers.
+
+#![allow(unsafe_code)]
+
+use std::io;
+
+use rustix::io::Errno;
+use rustix::process::Pid;
+
+use crate::{ReadRequest, WriteRequest};
+
+/// The kernel's limit of pieces in one call (`UIO_MAXIOV`).
+pub(super) const MAX_PIECES: usize = 1024;
+
+/// Why a tracee stands still, as `PTRACE_GETSIGINFO` tells.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StopInfo {
+    /// The signal that stopped it.
+    pub(super) signal: i32,
+    /// Where the signal came from; in an event stop the signal and the event's number.
+    pub(super) code: i32,
+}
+
+/// Reads as many of the first [`MAX_PIECES`] requests as the kernel can, in order, and says how
+/// many bytes came in all. Leaves `filled` alone.
+pub(super) fn read_pieces(pid: Pid, requests: &mut [ReadRequest<'_>]) -> Result<usize, Errno> {
+    let count = requests.len().min(MAX_PIECES);
+    let mut local = Vec::with_capacity(count);
+    let mut remote = Vec::with_capacity(count);
+    for request in requests.iter_mut().take(count) {
+        let iov_len = request.buffer.len();
+        local.push(libc::iovec {
+            iov_base: request.buffer.as_mut_ptr().cast(),
+            iov_len,
+        });
+        remote.push(libc::iovec {
+            iov_base: request.address.0 as *mut _,
+            iov_len,
+        });
+    }
+    let count = count as libc::c_ulong;
+    // SAFETY: both arrays hold `count` elements and outlive the call. The local ones describe
+    // buffers that are borrowed mutably for as long; the remote addresses belong to the other
+    // process, where the kernel checks them.
+    let got = unsafe {
+        libc::process_vm_readv(
+            pid.as_raw_nonzero().get(),
+            local.as_ptr(),
+            count,
+            remote.as_ptr(),
+            count,
+            0,
+        )
+    };
+    usize::try_from(got).map_err(|_| last_error())
+}
+
+/// Writes at most [`MAX_PIECES`] pieces in order and says how many bytes went in all.
+pub(super) fn write_pieces(pid: Pid, requests: &[WriteRequest<'_>]) -> Result<usize, Errno> {
+    let count = requests.len().min(MAX_PIECES);
+    let mut local = Vec::with_capacity(count);
+    let mut remote = Vec::with_capacity(count);
+    for request in requests.iter().take(count) {
+        let iov_len = request.bytes.len();
+        local.push(libc::iovec {
+            iov_base: request.bytes.as_ptr().cast_mut().cast(),
+            iov_len,
+        });
+        remote.push(libc::iovec {
+            iov_base: request.address.0 as *mut _,
+            iov_len,
+        });
+    }
+    let count = count as libc::c_ulong;
+    // SAFETY: both arrays hold `count` elements and outlive the call. The kernel only reads from
+    // the local buffers; the remote addresses belong to the other process, where it checks them.
+    let written = unsafe {
+        libc::process_vm_writev(
+            pid.as_raw_nonzero().get(),
+            local.as_ptr(),
+            count,
+            remote.as_ptr(),
+            count,
+            0,
+        )
+    };
+    usize::try_from(written).map_err(|_| last_error())
+}
+
+/// Makes the calling thread the tracer of the thread `tid`, without stopping it. The kernel
+/// undoes it when the calling thread ends.
+pub(super) fn seize(tid: Pid) -> Result<(), Errno> {
+    trace_request(libc::PTRACE_SEIZE, tid, 0)
+}
+
+/// Asks a seized thread to stop.
+pub(super) fn interrupt(tid: Pid) -> Result<(), Errno> {
+    trace_request(libc::PTRACE_INTERRUPT, tid, 0)
+}
+
+/// Lets a stopped tracee go, delivering `signal` to it unless that is 0.
+pub(super) fn detach(tid: Pid, signal: i32) -> Result<(), Errno> {
+    trace_request(libc::PTRACE_DETACH, tid, signal)
+}
+
+/// A request that passes nothing by pointer.
+fn trace_request(request: libc::c_uint, tid: Pid, data: i32) -> Result<(), Errno> {
+    let nothing = std::ptr::null_mut::<libc::c_void>();
+    let data = libc::c_long::from(data);
+    // SAFETY: with the three requests of the callers neither argument is used as a pointer.
+    let outcome = unsafe { libc::ptrace(request, tid.as_raw_nonzero().get(), nothing, data) };
+    if outcome == -1 {
+        Err(last_error())
+    } else {
+        Ok(())
+    }
+}
+
+/// Why the tracee `tid` stands still; `ESRCH` where it does not (or is not there).
+pub(super) fn stop_info(tid: Pid) -> Result<StopInfo, Errno> {
+    let nothing = std::ptr::null_mut::<libc::c_void>();
+    // SAFETY: all zeros is a value of this plain C struct.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let into: *mut libc::siginfo_t = &mut info;
+    // SAFETY: `into` points to a `siginfo_t` of ours, which is what this request fills.
+    let outcome = unsafe {
+        libc::ptrace(
+            libc::PTRACE_GETSIGINFO,
+            tid.as_raw_nonzero().get(),
+            nothing,
+            into,
+        )
+    };
+    if outcome == -1 {
+        return Err(last_error());
+    }
+    Ok(StopInfo {
+        signal: info.si_signo,
+        code: info.si_code,
+    })
+}
+
+/// Collects the end of a tracee that is not its process's first thread, if it has ended: until
+/// then its number stays taken, and an `execve` in the process waits. (The end of a first thread
+/// is its parent's to collect.)
+pub(super) fn reap(tid: Pid) {
+    let flags = libc::__WALL | libc::__WNOTHREAD | libc::WNOHANG;
+    // SAFETY: a null status pointer is allowed and means that it is not wanted.
+    unsafe { libc::waitpid(tid.as_raw_nonzero().get(), std::ptr::null_mut(), flags) };
+}
+
+/// Sets the user and group that the calling thread's file accesses count as, and returns the
+/// previous pair. Other threads are not touched. The kernel reports no failure: where it matters,
+/// call it again with the same pair and look at what that returns.
+#[allow(dead_code, reason = "for the staging of files under a target's root")]
+pub(super) fn set_fs_ids(uid: u32, gid: u32) -> (u32, u32) {
+    // SAFETY: a plain call without pointers.
+    let previous_gid = unsafe { libc::setfsgid(gid) };
+    // SAFETY: a plain call without pointers.
+    let previous_uid = unsafe { libc::setfsuid(uid) };
+    (previous_uid.cast_unsigned(), previous_gid.cast_unsigned())
+}
+
+/// The calling thread's `errno`.
+fn last_error() -> Errno {
+    Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)
+}

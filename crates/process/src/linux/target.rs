@@ -1,0 +1,441 @@
+//! A process, held so that another one with its number can't be taken for it.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use invivo_model::{Error, ErrorKind, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{CWD, Dir, Mode, OFlags, openat, readlinkat};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open, test_kill_process};
+
+use super::memory::ProcessMemory;
+use super::proc::{self, Stat, Status};
+use super::{TargetRoot, maps};
+use crate::{Mapping, Module};
+
+/// How much of `maps` is read: some 500,000 mappings with names of usual length.
+const MAX_MAPS: u64 = 64 << 20;
+/// How much of `cmdline` and `environ` is read. The kernel allows 6 MiB for both at `execve`, but
+/// a process may point them at more.
+const MAX_STRINGS: u64 = 8 << 20;
+/// How much of every other file is read; none comes near it.
+const MAX_SMALL: u64 = 64 << 10;
+/// How many threads a process may have here.
+const MAX_THREADS: usize = 1 << 16;
+
+/// An opened process.
+///
+/// It is held by a directory descriptor of `/proc/PID` and a pidfd, both of which go on meaning
+/// this process when its number is given to another. Memory is read by number, though: who must
+/// be sure that it was this process's calls [`Target::ensure_alive`] *afterwards*, since a number
+/// stays taken for as long as its process lives.
+#[derive(Debug)]
+pub struct Target {
+    pub(super) process: Arc<Process>,
+    memory: ProcessMemory,
+}
+
+impl Target {
+    /// Opens the process `pid` (a number of our own pid namespace).
+    ///
+    /// # Errors
+    /// `NoSuchProcess` where there is none, where it has ended, or where `pid` is only a thread;
+    /// `Refused` where `/proc` does not show it.
+    pub fn open(pid: u32) -> Result<Self> {
+        let process = Arc::new(Process::open(pid)?);
+        let memory = ProcessMemory::new(Arc::clone(&process));
+        Ok(Self { process, memory })
+    }
+
+    /// Its number in our pid namespace.
+    pub fn pid(&self) -> u32 {
+        self.process.pid
+    }
+
+    /// When it started, in clock ticks since boot (field 22 of `/proc/PID/stat`). With the number
+    /// it names the process for as long as the machine runs.
+    pub fn start_time(&self) -> u64 {
+        self.process.start_time
+    }
+
+    /// Makes sure that it has not ended.
+    ///
+    /// # Errors
+    /// `Gone` where it has.
+    pub fn ensure_alive(&self) -> Result<()> {
+        if self.process.is_alive() {
+            Ok(())
+        } else {
+            Err(Error::gone(self.pid()))
+        }
+    }
+
+    /// Its memory, for reading. Cheap: all of a target's share what was learned about how to read.
+    pub fn memory(&self) -> ProcessMemory {
+        self.memory.clone()
+    }
+
+    /// What is mapped, in address order.
+    ///
+    /// # Errors
+    /// `Refused` where the kernel does not let us look, `Gone`, or `Corrupt` where there is more
+    /// than 64 MiB of it.
+    pub fn mappings(&self) -> Result<Vec<Mapping>> {
+        let what = || format!("the mappings of process {} can't be read", self.pid());
+        let text = self.process.read_of_memory("maps", MAX_MAPS, what)?;
+        maps::parse(&text).ok_or_else(|| {
+            Error::internal(format!("{}: a line of another form than expected", what()))
+        })
+    }
+
+    /// The files that are mapped, each with its mappings. A file that was loaded twice (`dlmopen`)
+    /// is one module.
+    ///
+    /// # Errors
+    /// As [`Target::mappings`].
+    pub fn modules(&self) -> Result<Vec<Module>> {
+        self.mappings().map(maps::modules)
+    }
+
+    /// What `/proc/PID/status` says: credentials, namespaces' numbers, tracer, seccomp.
+    ///
+    /// # Errors
+    /// `Refused` or `Gone`.
+    pub fn status(&self) -> Result<Status> {
+        let what = || format!("the status of process {} can't be read", self.pid());
+        let text = self
+            .process
+            .read("status", MAX_SMALL)
+            .map_err(|e| self.process.failed(what(), e))?;
+        Ok(proc::parse_status(&text))
+    }
+
+    /// Its command and arguments, as it shows them now: it may have overwritten them. Empty for a
+    /// kernel thread.
+    ///
+    /// # Errors
+    /// `Refused`, `Gone`, or `Corrupt` where it is longer than 8 MiB.
+    pub fn command_line(&self) -> Result<Vec<OsString>> {
+        let what = || format!("the command line of process {} can't be read", self.pid());
+        let text = self
+            .process
+            .read("cmdline", MAX_STRINGS)
+            .map_err(|e| self.process.failed(what(), e))?;
+        Ok(proc::parse_strings(&text))
+    }
+
+    /// The value of a variable in the environment it was started with; what it has set for itself
+    /// since does not show, and it may have overwritten the memory it stands in.
+    ///
+    /// # Errors
+    /// As [`Target::mappings`].
+    pub fn environment_variable(&self, name: &str) -> Result<Option<OsString>> {
+        let what = || format!("the environment of process {} can't be read", self.pid());
+        let text = self.process.read_of_memory("environ", MAX_STRINGS, what)?;
+        Ok(proc::parse_strings(&text).into_iter().find_map(|entry| {
+            let value = entry
+                .as_bytes()
+                .strip_prefix(name.as_bytes())?
+                .strip_prefix(b"=")?;
+            Some(OsStr::from_bytes(value).to_owned())
+        }))
+    }
+
+    /// The program it runs, as the kernel names it: seen from our root, and with ` (deleted)`
+    /// behind it where the file is gone. For showing; to open it use its module.
+    ///
+    /// # Errors
+    /// `Refused` where the kernel does not let us look or where there is none (a kernel thread),
+    /// or `Gone`.
+    pub fn executable(&self) -> Result<PathBuf> {
+        let what = || format!("the program of process {} can't be told", self.pid());
+        self.process
+            .read_link("exe")
+            .map_err(|errno| self.process.failed(what(), errno))
+    }
+
+    /// Its root directory, to open files under.
+    ///
+    /// # Errors
+    /// `Refused` or `Gone`.
+    pub fn root(&self) -> Result<TargetRoot> {
+        TargetRoot::open(&self.process)
+    }
+}
+
+/// The handles of a process.
+#[derive(Debug)]
+pub(super) struct Process {
+    pub(super) pid: u32,
+    /// `/proc/PID`, opened for nothing but finding what is in it.
+    dir: OwnedFd,
+    pidfd: OwnedFd,
+    start_time: u64,
+}
+
+impl Process {
+    fn open(pid: u32) -> Result<Self> {
+        ensure_own_proc(pid)?;
+        let raw = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        let raw = raw.ok_or_else(|| no_such_process(pid, "no process can have this number"))?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = openat(CWD, format!("/proc/{pid}"), flags, Mode::empty())
+            .map_err(|errno| not_shown(pid, raw, errno))?;
+        let pidfd = match pidfd_open(raw, PidfdFlags::empty()) {
+            Ok(pidfd) => pidfd,
+            Err(Errno::SRCH) => return Err(has_ended(pid)),
+            Err(errno @ (Errno::INVAL | Errno::NOENT)) => {
+                return Err(thread_of(&dir).map_or_else(
+                    || cannot_open(pid, format!("pidfd_open says: {errno}")),
+                    |process| is_a_thread(pid, process),
+                ));
+            }
+            Err(errno) => return Err(cannot_open(pid, format!("pidfd_open says: {errno}"))),
+        };
+        // The directory still answers, so its process has not been reaped: the number was its own
+        // when the pidfd was opened.
+        let stat = read_at(&dir, "stat", MAX_SMALL).map_err(|errno| match errno {
+            Errno::SRCH | Errno::NOENT => has_ended(pid),
+            errno => cannot_open(pid, format!("/proc/{pid}/stat can't be read: {errno}")),
+        })?;
+        let stat = proc::parse_stat(&stat)
+            .ok_or_else(|| Error::internal(format!("/proc/{pid}/stat has an unexpected form")))?;
+        let process = Self {
+            pid,
+            dir,
+            pidfd,
+            start_time: stat.start_time,
+        };
+        if process.is_alive() {
+            Ok(process)
+        } else {
+            Err(has_ended(pid))
+        }
+    }
+
+    /// Whether it has a thread that lives. Its number stays its own until then.
+    pub(super) fn is_alive(&self) -> bool {
+        let mut pidfd = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        let at_once = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        loop {
+            match poll(&mut pidfd, Some(&at_once)) {
+                Err(Errno::INTR) => {}
+                ready => return ready == Ok(0),
+            }
+        }
+    }
+
+    /// Reads a file of `/proc/PID`; `TOOBIG` where it is longer than `limit`.
+    pub(super) fn read(&self, name: &str, limit: u64) -> Result<Vec<u8>, Errno> {
+        read_at(&self.dir, name, limit)
+    }
+
+    /// Reads a small file of one of its threads.
+    pub(super) fn read_of_thread(&self, tid: u32, name: &str) -> Result<Vec<u8>, Errno> {
+        read_at(&self.dir, &format!("task/{tid}/{name}"), MAX_SMALL)
+    }
+
+    pub(super) fn read_link(&self, name: &str) -> Result<PathBuf, Errno> {
+        self.at_living_thread(name, |dir, path| {
+            let text = readlinkat(dir, path, Vec::new())?;
+            Ok(PathBuf::from(OsString::from_vec(text.into_bytes())))
+        })
+    }
+
+    /// Opens a file of `/proc/PID`.
+    pub(super) fn open_file(&self, name: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
+        self.at_living_thread(name, |dir, path| {
+            openat(dir, path, flags | OFlags::CLOEXEC, Mode::empty())
+        })
+    }
+
+    /// Reads a file of `/proc/PID` that tells of its memory.
+    fn read_of_memory(&self, name: &str, limit: u64, what: impl Fn() -> String) -> Result<Vec<u8>> {
+        let outcome = self.at_living_thread(name, |dir, path| match read_at(dir, path, limit)? {
+            // What a first thread that has ended shows on some kernels.
+            text if text.is_empty() => Err(Errno::SRCH),
+            text => Ok(text),
+        });
+        match outcome {
+            Err(Errno::SRCH) if self.is_alive() => Ok(Vec::new()),
+            outcome => outcome.map_err(|errno| self.failed(what(), errno)),
+        }
+    }
+
+    /// Does `access` with the directory of the process, or, where its first thread has ended and
+    /// taken its view of memory, root and files with it, with the directory of one that lives.
+    fn at_living_thread<T>(
+        &self,
+        name: &str,
+        access: impl Fn(BorrowedFd<'_>, &str) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        let outcome = access(self.dir.as_fd(), name);
+        let Err(Errno::SRCH | Errno::NOENT | Errno::ACCESS) = outcome else {
+            return outcome;
+        };
+        match self.living_thread() {
+            Some(tid) if tid != self.pid => access(self.dir.as_fd(), &format!("task/{tid}/{name}")),
+            _ => outcome,
+        }
+    }
+
+    /// Its first thread, or another where that has ended.
+    pub(super) fn living_thread(&self) -> Option<u32> {
+        self.thread_ids().ok()?.into_iter().find(|tid| {
+            self.thread_stat(*tid)
+                .is_ok_and(|stat| !matches!(stat.state, 'Z' | 'X'))
+        })
+    }
+
+    /// The numbers of its threads, the first thread's first. One that starts or ends meanwhile may
+    /// be in the list or not.
+    pub(super) fn thread_ids(&self) -> Result<Vec<u32>, Errno> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let mut tids = Vec::new();
+        for entry in Dir::new(openat(&self.dir, "task", flags, Mode::empty())?)? {
+            let entry = entry?;
+            let name = entry.file_name().to_str().ok();
+            let Some(tid) = name.and_then(|name| name.parse().ok()) else {
+                continue;
+            };
+            if tids.len() == MAX_THREADS {
+                return Err(Errno::TOOBIG);
+            }
+            tids.push(tid);
+        }
+        Ok(tids)
+    }
+
+    pub(super) fn thread_stat(&self, tid: u32) -> Result<Stat, Errno> {
+        proc::parse_stat(&self.read_of_thread(tid, "stat")?).ok_or(Errno::IO)
+    }
+
+    /// How many threads it has, those that have ended but were not yet collected included.
+    pub(super) fn thread_count(&self) -> Result<u64, Errno> {
+        let text = self.read("stat", MAX_SMALL)?;
+        proc::parse_stat(&text)
+            .map(|stat| stat.threads)
+            .ok_or(Errno::IO)
+    }
+
+    /// The error for an access that the kernel answered with `errno`.
+    pub(super) fn failed(&self, what: impl Into<String>, errno: Errno) -> Error {
+        let pid = self.pid;
+        let (kind, why, remedy) = match errno {
+            Errno::SRCH | Errno::NOENT if !self.is_alive() => return Error::gone(pid),
+            Errno::SRCH | Errno::NOENT => (
+                ErrorKind::Refused,
+                format!("the kernel shows nothing there ({errno})"),
+                "a kernel thread has none; look at it with: invivo ps".to_owned(),
+            ),
+            Errno::TOOBIG => (
+                ErrorKind::Corrupt,
+                "there is more of it than any sound process has".to_owned(),
+                "look at it with other tools".to_owned(),
+            ),
+            errno => (
+                ErrorKind::Refused,
+                format!("the kernel says: {errno}"),
+                format!("see which rule refuses with: invivo doctor {pid}"),
+            ),
+        };
+        Error::new(kind, what, why, remedy)
+    }
+}
+
+/// The number as the system calls want it.
+pub(super) fn raw(pid: u32) -> Option<Pid> {
+    i32::try_from(pid).ok().and_then(Pid::from_raw)
+}
+
+/// Reads a file under `dir`; `TOOBIG` where it is longer than `limit`.
+fn read_at(dir: impl AsFd, name: &str, limit: u64) -> Result<Vec<u8>, Errno> {
+    let file = openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut text = Vec::new();
+    let past_limit = limit.saturating_add(1);
+    File::from(file)
+        .take(past_limit)
+        .read_to_end(&mut text)
+        .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    if text.len() as u64 > limit {
+        Err(Errno::TOOBIG)
+    } else {
+        Ok(text)
+    }
+}
+
+/// Makes sure that `/proc` counts processes as our system calls do: another pid namespace's would
+/// show us somebody else's process under every number.
+fn ensure_own_proc(pid: u32) -> Result<()> {
+    let own = std::process::id().to_string();
+    let why = match readlinkat(CWD, "/proc/self", Vec::new()) {
+        Ok(shown) if shown.to_bytes() == own.as_bytes() => return Ok(()),
+        Ok(_) => "/proc belongs to another pid namespace than ours".to_owned(),
+        Err(errno) => format!("/proc is not there: {errno}"),
+    };
+    Err(Error::new(
+        ErrorKind::Refused,
+        format!("process {pid} can't be looked at"),
+        why,
+        "mount the proc file system of this pid namespace: mount -t proc proc /proc",
+    ))
+}
+
+/// The process that the thread with the directory `dir` belongs to.
+fn thread_of(dir: impl AsFd) -> Option<u32> {
+    proc::parse_status(&read_at(dir, "status", MAX_SMALL).ok()?).process
+}
+
+fn no_such_process(pid: u32, why: &str) -> Error {
+    Error::new(
+        ErrorKind::NoSuchProcess,
+        format!("there is no process {pid}"),
+        why,
+        "list the Python processes with: invivo ps",
+    )
+}
+
+fn has_ended(pid: u32) -> Error {
+    no_such_process(pid, "it has ended")
+}
+
+fn is_a_thread(pid: u32, process: u32) -> Error {
+    Error::new(
+        ErrorKind::NoSuchProcess,
+        format!("there is no process {pid}"),
+        format!("the number is that of a thread of process {process}"),
+        format!("give the process instead: {process}"),
+    )
+}
+
+fn cannot_open(pid: u32, why: String) -> Error {
+    Error::new(
+        ErrorKind::Refused,
+        format!("process {pid} can't be opened"),
+        why,
+        "Linux 5.6 or later is needed, and a container's system call filter must allow it",
+    )
+}
+
+/// Why `/proc/PID` could not be opened.
+fn not_shown(pid: u32, raw: Pid, errno: Errno) -> Error {
+    let exists = !matches!(test_kill_process(raw), Err(Errno::SRCH));
+    if matches!(errno, Errno::NOENT | Errno::SRCH) && !exists {
+        return no_such_process(pid, "nothing runs under this number");
+    }
+    Error::new(
+        ErrorKind::Refused,
+        format!("process {pid} can't be looked at"),
+        format!("it exists, but /proc does not show it to us ({errno})"),
+        "/proc is mounted with hidepid: run as its user or as root",
+    )
+}

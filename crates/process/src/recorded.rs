@@ -1,0 +1,189 @@
+//! Memory that was read once and can be read again: without its process, on any machine.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use invivo_model::{Error, ErrorKind, Result};
+
+use crate::{Address, Fault, Memory, ReadRequest};
+
+/// The first bytes of a saved image: what it is, and the version of its form.
+const MAGIC: [u8; 8] = *b"invivo\x01\n";
+/// How much an image may hold: many times what a look at an interpreter reads.
+const MAX_BYTES: usize = 1 << 30;
+
+/// Some of a process's memory: the ranges that are known, with what they hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Image {
+    /// By where they begin. They neither overlap nor touch, and none is empty.
+    ranges: BTreeMap<u64, Vec<u8>>,
+}
+
+impl Image {
+    /// An image that holds nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets what the memory from `address` on holds, whatever it held there before. What would lie
+    /// behind the end of the address space is left out.
+    pub fn insert(&mut self, address: Address, bytes: &[u8]) {
+        let room = usize::try_from(u64::MAX - address.0).unwrap_or(usize::MAX);
+        let bytes = bytes.get(..room).unwrap_or(bytes);
+        if bytes.is_empty() {
+            return;
+        }
+        // The range that holds or touches the first byte goes on growing; so a long read in small
+        // pieces does not copy it each time.
+        let (start, mut merged) = self
+            .take_reaching(address.0)
+            .unwrap_or((address.0, Vec::new()));
+        let from = (address.0 - start) as usize;
+        let to = from + bytes.len();
+        if merged.len() < to {
+            merged.resize(to, 0);
+        }
+        if let Some(place) = merged.get_mut(from..to) {
+            place.copy_from_slice(bytes);
+        }
+        // Those that begin inside it or where it ends are part of it now.
+        loop {
+            let end = start + merged.len() as u64;
+            let Some(next) = self.ranges.range(start..=end).next().map(|(at, _)| *at) else {
+                break;
+            };
+            let later = self.ranges.remove(&next).unwrap_or_default();
+            let known = (end - next) as usize;
+            merged.extend_from_slice(later.get(known..).unwrap_or_default());
+        }
+        self.ranges.insert(start, merged);
+    }
+
+    /// Takes out the range that holds `address` or ends there.
+    fn take_reaching(&mut self, address: u64) -> Option<(u64, Vec<u8>)> {
+        let (&start, bytes) = self.ranges.range(..=address).next_back()?;
+        if start + (bytes.len() as u64) < address {
+            return None;
+        }
+        self.ranges.remove(&start).map(|bytes| (start, bytes))
+    }
+
+    /// The ranges that are known, in address order, with what they hold. They neither overlap nor
+    /// touch.
+    pub fn ranges(&self) -> impl Iterator<Item = (Address, &[u8])> {
+        self.ranges
+            .iter()
+            .map(|(start, bytes)| (Address(*start), bytes.as_slice()))
+    }
+
+    /// The image as bytes, for a file: see [`Image::load`].
+    pub fn save(&self) -> Vec<u8> {
+        let mut saved = MAGIC.to_vec();
+        for (start, bytes) in &self.ranges {
+            saved.extend_from_slice(&start.to_le_bytes());
+            saved.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+            saved.extend_from_slice(bytes);
+        }
+        saved
+    }
+
+    /// An image from the bytes that [`Image::save`] made: eight of magic and version, then for
+    /// every range its address and length (little-endian, eight bytes each) and what it holds. The
+    /// ranges are in address order, are not empty and don't overlap or touch.
+    ///
+    /// # Errors
+    /// `Corrupt` where the bytes are of another form or hold more than 1 GiB.
+    pub fn load(saved: &[u8]) -> Result<Self> {
+        let corrupt = |why: &str| {
+            Error::new(
+                ErrorKind::Corrupt,
+                "the memory image can't be read",
+                why,
+                "save it again with this version of Invivo",
+            )
+        };
+        if saved.len() > MAX_BYTES {
+            return Err(corrupt("it holds more than 1 GiB"));
+        }
+        let mut rest = saved
+            .strip_prefix(&MAGIC)
+            .ok_or_else(|| corrupt("it does not begin as one"))?;
+        let mut ranges = BTreeMap::new();
+        let mut reached = None;
+        while !rest.is_empty() {
+            let range = split_range(rest).ok_or_else(|| corrupt("it is cut off"))?;
+            let (start, bytes, behind) = range;
+            let end = start.checked_add(bytes.len() as u64);
+            let end = end.ok_or_else(|| corrupt("a range leaves the address space"))?;
+            if bytes.is_empty() || reached.is_some_and(|reached| start <= reached) {
+                return Err(corrupt("its ranges are not in order"));
+            }
+            ranges.insert(start, bytes.to_vec());
+            reached = Some(end);
+            rest = behind;
+        }
+        Ok(Self { ranges })
+    }
+}
+
+/// The first range of a saved image, and what is behind it.
+fn split_range(saved: &[u8]) -> Option<(u64, &[u8], &[u8])> {
+    let (start, rest) = saved.split_first_chunk()?;
+    let (length, rest) = rest.split_first_chunk()?;
+    let length = usize::try_from(u64::from_le_bytes(*length)).ok()?;
+    let (bytes, rest) = rest.split_at_checked(length)?;
+    Some((u64::from_le_bytes(*start), bytes, rest))
+}
+
+impl Memory for Image {
+    fn read_many(&self, requests: &mut [ReadRequest<'_>]) -> Result<(), Fault> {
+        for request in requests {
+            let start = request.address.0;
+            let held = self
+                .ranges
+                .range(..=start)
+                .next_back()
+                .and_then(|(at, bytes)| bytes.get(usize::try_from(start - at).ok()?..));
+            let held = held.unwrap_or_default();
+            request.filled = held.len().min(request.buffer.len());
+            for (to, from) in request.buffer.iter_mut().zip(held) {
+                *to = *from;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Memory that remembers what was read through it.
+#[derive(Debug)]
+pub struct Recorder<M> {
+    memory: M,
+    image: RefCell<Image>,
+}
+
+impl<M> Recorder<M> {
+    /// Remembers what is read from `memory`.
+    pub fn new(memory: M) -> Self {
+        Self {
+            memory,
+            image: RefCell::default(),
+        }
+    }
+
+    /// All that was read. Of what was read more than once, the last.
+    pub fn into_image(self) -> Image {
+        self.image.into_inner()
+    }
+}
+
+impl<M: Memory> Memory for Recorder<M> {
+    fn read_many(&self, requests: &mut [ReadRequest<'_>]) -> Result<(), Fault> {
+        self.memory.read_many(requests)?;
+        let mut image = self.image.borrow_mut();
+        for request in requests {
+            let came = request.buffer.get(..request.filled).unwrap_or_default();
+            image.insert(request.address, came);
+        }
+        Ok(())
+    }
+}
