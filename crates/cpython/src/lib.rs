@@ -1,2 +1,27 @@
-//! .
+//! A CPython interpreter in another process, as plain data.
+//!
+//! [`locate`] finds the runtime state in what a process has mapped, [`Runtime::open`] reads
+//! interpreters, threads, strings and dictionaries of it. What lies where is known in one place,
+//! `layout`. Nothing here opens a file or a process, or writes to one; everything that a target
+//! says is bounded by [`Limits`] and checked before it is used.
+
 #![forbid(unsafe_code)]
+
+mod facts;
+mod fields;
+mod frames;
+mod interpreters;
+mod layout;
+mod limits;
+mod locate;
+mod objects;
+mod runtime;
+
+pub use facts::{FileFacts, examine};
+pub use frames::Function;
+pub use interpreters::Interpreters;
+pub use layout::Layout;
+pub use limits::Limits;
+pub use locate::{Location, Method, locate, locate_with};
+pub use objects::{DictItems, Text};
+pub use runtime::{Runtime, XOption};

@@ -80,6 +80,16 @@ impl<R: Read + Seek> Elf<R> {
         Some(names.map(|name| symbols.value(&mut view, name)))
     }
 
+    /// Fills `buffer` with the file's content at an address, as the file would be mapped; `None`
+    /// where the file has not that much there.
+    pub fn content(&mut self, address: u64, buffer: &mut [u8]) -> Option<()> {
+        FileByAddress {
+            source: &mut self.source,
+            segments: &self.header.segments,
+        }
+        .fill(address, buffer)
+    }
+
     /// Where its first mapped segment wants to lie; `None` where none is mapped.
     pub fn first_load(&self) -> Option<FirstLoad> {
         self.header.first_load()

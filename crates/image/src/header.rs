@@ -12,6 +12,9 @@ use crate::source::Source;
 /// Real programs have about a dozen.
 const MAX_SEGMENTS: u16 = 128;
 
+/// The largest page any of the machines has.
+const MAX_PAGE: u64 = 64 << 10;
+
 /// A segment that is mapped.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Segment {
@@ -62,6 +65,9 @@ impl FirstLoad {
     /// same amount, so their difference stays. `None` where the mapping can't be this segment's.
     pub fn bias(self, start: u64, file_offset: u64) -> Option<u64> {
         let into_page = self.offset.checked_sub(file_offset)?;
+        if into_page >= MAX_PAGE {
+            return None;
+        }
         start.checked_sub(self.vaddr.checked_sub(into_page)?)
     }
 }

@@ -1,0 +1,72 @@
+//! The innermost function a thread is in.
+
+use invivo_model::{Address, Result, ThreadState};
+use invivo_process::Memory;
+
+use crate::fields::{fault, read_fields};
+use crate::objects::Text;
+use crate::runtime::Runtime;
+
+const WHAT: &str = "cannot read the thread's frames";
+/// Pointers to code carry tags in these bits (`_PyStackRef`, 3.13 to 3.15 in every build).
+const TAGS: u64 = 0b11;
+/// The file of the code that CPython itself pushes for a specialized call of a class.
+const SHIM: &str = "__init__";
+
+/// A Python function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Function {
+    /// `co_qualname`.
+    pub qualname: Text,
+    /// `co_filename`.
+    pub filename: Text,
+}
+
+impl<M: Memory> Runtime<M> {
+    /// The innermost Python function of a thread; `None` where it runs no Python code.
+    ///
+    /// The thread runs on meanwhile, so this is a hint, not a proof.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` where frame or code can't be read, which also happens when the thread leaves the
+    /// function meanwhile; `Gone` or `Refused` where memory can't be read at all.
+    pub fn thread_top_function(&self, thread: &ThreadState) -> Result<Option<Function>> {
+        let layout = &self.layout.frame;
+        let fields = [
+            (layout.executable, 8),
+            (layout.previous, 8),
+            (layout.owner, 1),
+        ];
+        let mut frame = thread.current_frame;
+        for _ in 0..self.limits.frames {
+            if frame.is_null() {
+                break;
+            }
+            let [executable, previous, owner] =
+                read_fields(&self.memory, frame, fields).map_err(|met| fault(WHAT, met))?;
+            let code = Address(executable & !TAGS);
+            if owner < u64::from(layout.first_sentinel_owner) && !code.is_null() {
+                let function = self.function(code)?;
+                if function.filename.text != SHIM {
+                    return Ok(Some(function));
+                }
+            }
+            frame = Address(previous);
+        }
+        Ok(None)
+    }
+
+    fn function(&self, code: Address) -> Result<Function> {
+        let fields = [
+            (self.layout.code.qualname, 8),
+            (self.layout.code.filename, 8),
+        ];
+        let [qualname, filename] =
+            read_fields(&self.memory, code, fields).map_err(|met| fault(WHAT, met))?;
+        Ok(Function {
+            qualname: self.string(Address(qualname))?,
+            filename: self.string(Address(filename))?,
+        })
+    }
+}

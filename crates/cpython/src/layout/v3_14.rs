@@ -1,0 +1,157 @@
+//! CPython 3.14.
+
+use super::minor::{Beyond, DictKeys, Minor, Rule::*, UnicodeState};
+
+/// This minor version.
+pub(super) const MINOR: Minor = Minor {
+    major: 3,
+    minor: 14,
+    prereleases: &[],
+    fields: FIELDS,
+    beyond: &BEYOND,
+};
+
+/// What the table leaves unsaid.
+const BEYOND: Beyond = Beyond {
+    // Include/internal/pycore_runtime_structs.h, 3.14: `struct pyinterpreters` is mutex, head, main,
+    // next_id, and `main_thread` follows it.
+    main_thread_behind_head: 24,
+    // Include/internal/pycore_interpframe_structs.h, 3.14: FRAME_OWNED_BY_INTERPRETER, and above it
+    // FRAME_OWNED_BY_CSTACK.
+    first_sentinel_owner: 3,
+    // Include/cpython/unicodeobject.h, 3.14: `utf8_length` and `utf8` follow PyASCIIObject.
+    compact_behind_ascii: 16,
+    // Include/cpython/unicodeobject.h, 3.14: the bit field `state`. A free-threaded build
+    // gives the first byte to `interned` alone.
+    unicode_state: UnicodeState {
+        kind_shift: 2,
+        compact_bit: 5,
+        ascii_bit: 6,
+    },
+    unicode_state_free_threaded: UnicodeState {
+        kind_shift: 8,
+        compact_bit: 11,
+        ascii_bit: 12,
+    },
+    // Include/internal/pycore_dict.h, 3.14: `struct _dictkeysobject`.
+    dict_keys: DictKeys {
+        log2_index_bytes: 9,
+        kind: 10,
+        entry_count: 24,
+        indices: 32,
+    },
+    // Include/internal/pycore_dict.h, 3.14: `struct _dictvalues`, four bytes of counts first.
+    dict_values: 8,
+};
+
+/// `_Py_DebugOffsets` of 3.14 behind its cookie, version and `free_threaded`
+/// (Include/internal/pycore_debug_offsets.h): every field is a `u64`, 760 bytes in all.
+const FIELDS: &[(&str, super::minor::Rule)] = &[
+    ("runtime_state.size", State),
+    ("runtime_state.finalizing", At(8)),
+    ("runtime_state.interpreters_head", At(8)),
+    ("interpreter_state.size", State),
+    ("interpreter_state.id", At(8)),
+    ("interpreter_state.next", At(8)),
+    ("interpreter_state.threads_head", At(8)),
+    ("interpreter_state.threads_main", At(8)),
+    ("interpreter_state.gc", At(8)),
+    ("interpreter_state.imports_modules", At(8)),
+    ("interpreter_state.sysdict", At(8)),
+    ("interpreter_state.builtins", At(8)),
+    ("interpreter_state.ceval_gil", At(8)),
+    ("interpreter_state.gil_runtime_state", At(8)),
+    (
+        "interpreter_state.gil_runtime_state_enabled",
+        InsideOrAbsent("interpreter_state", 4),
+    ),
+    ("interpreter_state.gil_runtime_state_locked", At(4)),
+    ("interpreter_state.gil_runtime_state_holder", At(8)),
+    ("interpreter_state.code_object_generation", At(8)),
+    ("interpreter_state.tlbc_generation", AtOrAbsent(4)),
+    ("thread_state.size", Object),
+    ("thread_state.prev", At(8)),
+    ("thread_state.next", At(8)),
+    ("thread_state.interp", At(8)),
+    ("thread_state.current_frame", At(8)),
+    ("thread_state.thread_id", At(8)),
+    ("thread_state.native_thread_id", At(8)),
+    ("thread_state.datastack_chunk", At(8)),
+    ("thread_state.status", At(4)),
+    ("interpreter_frame.size", Object),
+    ("interpreter_frame.previous", At(8)),
+    ("interpreter_frame.executable", At(8)),
+    ("interpreter_frame.instr_ptr", At(8)),
+    ("interpreter_frame.localsplus", At(8)),
+    ("interpreter_frame.owner", At(1)),
+    ("interpreter_frame.stackpointer", At(8)),
+    ("interpreter_frame.tlbc_index", AtOrAbsent(4)),
+    ("code_object.size", Object),
+    ("code_object.filename", At(8)),
+    ("code_object.name", At(8)),
+    ("code_object.qualname", At(8)),
+    ("code_object.linetable", At(8)),
+    ("code_object.firstlineno", At(4)),
+    ("code_object.argcount", At(4)),
+    ("code_object.localsplusnames", At(8)),
+    ("code_object.localspluskinds", At(8)),
+    ("code_object.co_code_adaptive", At(1)),
+    ("code_object.co_tlbc", AtOrAbsent(8)),
+    ("pyobject.size", Object),
+    ("pyobject.ob_type", At(8)),
+    ("type_object.size", Object),
+    ("type_object.tp_name", At(8)),
+    ("type_object.tp_repr", At(8)),
+    ("type_object.tp_flags", At(8)),
+    ("tuple_object.size", Object),
+    ("tuple_object.ob_item", At(8)),
+    ("tuple_object.ob_size", At(8)),
+    ("list_object.size", Object),
+    ("list_object.ob_item", At(8)),
+    ("list_object.ob_size", At(8)),
+    ("set_object.size", Object),
+    ("set_object.used", At(8)),
+    ("set_object.table", At(8)),
+    ("set_object.mask", At(8)),
+    ("dict_object.size", Object),
+    ("dict_object.ma_keys", At(8)),
+    ("dict_object.ma_values", At(8)),
+    ("float_object.size", Object),
+    ("float_object.ob_fval", At(8)),
+    ("long_object.size", Object),
+    ("long_object.lv_tag", At(8)),
+    ("long_object.ob_digit", At(4)),
+    ("bytes_object.size", Object),
+    ("bytes_object.ob_size", At(8)),
+    ("bytes_object.ob_sval", At(1)),
+    ("unicode_object.size", Object),
+    ("unicode_object.state", At(4)),
+    ("unicode_object.length", At(8)),
+    ("unicode_object.asciiobject_size", At(0)),
+    ("gc.size", State),
+    ("gc.collecting", At(4)),
+    ("gen_object.size", Object),
+    ("gen_object.gi_name", At(8)),
+    ("gen_object.gi_iframe", At(8)),
+    ("gen_object.gi_frame_state", At(1)),
+    ("llist_node.next", At(8)),
+    ("llist_node.prev", At(8)),
+    ("debugger_support.eval_breaker", Inside("thread_state", 8)),
+    (
+        "debugger_support.remote_debugger_support",
+        Inside("thread_state", 4),
+    ),
+    (
+        "debugger_support.remote_debugging_enabled",
+        Inside("interpreter_state", 4),
+    ),
+    (
+        "debugger_support.debugger_pending_call",
+        Inside("thread_state", 4),
+    ),
+    (
+        "debugger_support.debugger_script_path",
+        Inside("thread_state", 1),
+    ),
+    ("debugger_support.debugger_script_path_size", Bytes),
+];

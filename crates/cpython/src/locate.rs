@@ -1,0 +1,105 @@
+//! Finding the runtime state of an interpreter in what a process has mapped.
+//!
+//! In order: the section that holds it, by the file; its dynamic symbol, by the file; the same
+//! symbol from memory, where the file can't be had; and the cookie that the runtime state begins
+//! with, in writable memory. Any file that is mapped as code may hold an interpreter, whatever
+//! its name is.
+
+mod names;
+mod search;
+
+use std::fmt;
+
+use invivo_model::{Address, Build, Error, Result, Version};
+use invivo_process::{Memory, Module, ModuleFiles};
+
+use crate::facts::{FileFacts, examine};
+use crate::layout::Layout;
+use crate::limits::Limits;
+use search::Search;
+
+/// By what the runtime state was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// The section that holds it, by the file.
+    Section,
+    /// Its dynamic symbol, by the file.
+    Symbol,
+    /// Its dynamic symbol, by the file's image in memory.
+    MappedSymbol,
+    /// The cookie it begins with, in writable memory.
+    Scan,
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Section => "section in the file",
+            Self::Symbol => "dynamic symbol in the file",
+            Self::MappedSymbol => "dynamic symbol in memory",
+            Self::Scan => "scan of memory",
+        })
+    }
+}
+
+/// Where an interpreter is, and what is known of it before it is looked into.
+#[derive(Clone, Debug)]
+pub struct Location {
+    /// Where its `_PyRuntime` lies.
+    pub address: Address,
+    /// The name of the mapped file that holds it, as [`Module::name`].
+    pub module: Vec<u8>,
+    /// By what it was found.
+    pub method: Method,
+    /// Its version; only the minor where a file name told it, `None` where nothing did.
+    pub version: Option<Version>,
+    /// How it was built.
+    pub build: Build,
+    /// What lies where in it, or why that is not known: a version without a table or one that
+    /// this release does not know (`Unsupported`), memory that may not be read (`Refused`), a
+    /// table that can't be right (`Corrupt`).
+    pub layout: Result<Layout, Error>,
+}
+
+/// Finds the interpreter of a process. Where several copies of one are mapped, the live one.
+///
+/// # Errors
+///
+/// `NotPython` where there is none, `Refused` where memory may not be read and no file tells
+/// either, `Gone` where the process ended meanwhile.
+pub fn locate(
+    memory: &impl Memory,
+    modules: &[Module],
+    files: &impl ModuleFiles,
+    limits: &Limits,
+) -> Result<Location> {
+    locate_with(memory, modules, limits, |module| {
+        examine(files.open_module(module)?)
+    })
+}
+
+/// As [`locate`], with what is known of the files from elsewhere: whoever looks at many processes
+/// examines each file once.
+///
+/// # Errors
+///
+/// As [`locate`].
+pub fn locate_with(
+    memory: &impl Memory,
+    modules: &[Module],
+    limits: &Limits,
+    mut facts: impl FnMut(&Module) -> Result<FileFacts>,
+) -> Result<Location> {
+    let mut search = Search::new(memory, modules, limits);
+    for module in names::likely_first(modules)
+        .into_iter()
+        .take(limits.modules)
+    {
+        search.examine(module, facts(module))?;
+        if search.is_over() {
+            break;
+        }
+    }
+    search.scan_undecided()?;
+    search.finish()
+}

@@ -1,0 +1,400 @@
+//! One search for an interpreter: what was looked at, and the best that was found.
+
+use invivo_image::MappedElf;
+use invivo_model::{Address, Build, Error, ErrorKind, Result, Version};
+use invivo_process::{Fault, Mapping, Memory, Module, ReadRequest};
+
+use super::{Location, Method, names};
+use crate::facts::{DEBUG, FileFacts, RUNTIME, VERSION, is_debug};
+use crate::fields::{corrupt, fault};
+use crate::interpreters;
+use crate::layout::{self, Layout, Preamble};
+use crate::limits::Limits;
+
+const WHAT: &str = "cannot find a Python interpreter in the process";
+/// How often one file may be mapped as a whole, as `dlmopen` does it.
+const MAX_COPIES: usize = 16;
+/// How much is scanned at a time.
+const SCAN_PIECE: usize = 256 << 10;
+/// The runtime state is aligned at least so.
+const ALIGNMENT: usize = 8;
+
+/// How good a find is: the live copy of an interpreter beats one that has never run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    /// There is a runtime state, but its table can't be right.
+    Damaged,
+    /// There is one that can't be looked into: old, unknown, or not ours to read.
+    Closed,
+    /// It can be looked into, but no interpreter runs in it.
+    Idle,
+    /// It can be looked into and has a main interpreter.
+    Live,
+}
+
+/// A place where a runtime state may be.
+struct Candidate<'a> {
+    address: Address,
+    module: &'a Module,
+    method: Method,
+    /// Where `Py_Version` would be.
+    version_address: Option<Address>,
+    /// What the file said, if it could be read.
+    version: Option<Version>,
+    build: Build,
+}
+
+pub(super) struct Search<'a, M> {
+    memory: &'a M,
+    modules: &'a [Module],
+    limits: &'a Limits,
+    best: Option<(Rank, Location)>,
+    /// Files of which neither the file nor its image in memory said whether they hold one.
+    undecided: Vec<&'a Module>,
+    looked_at: usize,
+    /// The first file that could not be read, and why.
+    unreadable: Option<Error>,
+    refused: bool,
+}
+
+impl<'a, M: Memory> Search<'a, M> {
+    pub(super) fn new(memory: &'a M, modules: &'a [Module], limits: &'a Limits) -> Self {
+        Self {
+            memory,
+            modules,
+            limits,
+            best: None,
+            undecided: Vec::new(),
+            looked_at: 0,
+            unreadable: None,
+            refused: false,
+        }
+    }
+
+    /// Whether nothing better can be found.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(&self.best, Some((Rank::Live, _)))
+    }
+
+    /// Looks at one mapped file, of which `facts` are known.
+    pub(super) fn examine(&mut self, module: &'a Module, facts: Result<FileFacts>) -> Result<()> {
+        self.looked_at += 1;
+        match facts {
+            Ok(facts) => self.by_file(module, &facts),
+            Err(error) => {
+                self.unreadable.get_or_insert(error);
+                self.by_image(module)
+            }
+        }
+    }
+
+    /// Section and symbol, as the file has them.
+    fn by_file(&mut self, module: &'a Module, facts: &FileFacts) -> Result<()> {
+        let (Some((runtime, method)), Some(load)) = (facts.runtime, facts.load) else {
+            if !facts.conclusive {
+                self.undecided.push(module);
+            }
+            return Ok(());
+        };
+        let of_file = module.mappings.iter().filter(|mapping| mapping.inode != 0);
+        let biases = of_file.filter_map(|m| load.bias(m.range.start.0, m.offset));
+        for bias in biases.take(MAX_COPIES) {
+            let address = Address(bias.wrapping_add(runtime));
+            if !is_writable(module, address) {
+                continue;
+            }
+            self.consider(&Candidate {
+                address,
+                module,
+                method,
+                version_address: facts
+                    .version_address
+                    .map(|at| Address(bias.wrapping_add(at))),
+                version: facts.version,
+                build: facts.build,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The symbol, as the image in memory has it.
+    fn by_image(&mut self, module: &'a Module) -> Result<()> {
+        let memory = self.memory;
+        let starts = module
+            .mappings
+            .iter()
+            .filter(|mapping| mapping.inode != 0 && mapping.offset == 0 && mapping.readable);
+        let mut decided = false;
+        for start in starts.take(MAX_COPIES) {
+            let read = |at, buffer: &mut [u8]| memory.read(Address(at), buffer).is_ok();
+            let symbols = MappedElf::parse(start.range.start.0, read)
+                .ok()
+                .and_then(|mut elf| elf.dynamic_symbols([RUNTIME, VERSION, DEBUG]));
+            let Some([Some(runtime), version, debug]) = symbols else {
+                continue;
+            };
+            let address = Address(runtime);
+            if !is_writable(module, address) {
+                continue;
+            }
+            decided = true;
+            self.consider(&Candidate {
+                address,
+                module,
+                method: Method::MappedSymbol,
+                version_address: version.map(Address),
+                version: None,
+                build: Build {
+                    debug: is_debug(Some(runtime), debug),
+                    free_threaded: None,
+                },
+            })?;
+        }
+        if !decided {
+            self.undecided.push(module);
+        }
+        Ok(())
+    }
+
+    /// Looks for the cookie in the writable memory of files that said nothing, if nothing has
+    /// been found otherwise.
+    pub(super) fn scan_undecided(&mut self) -> Result<()> {
+        let mut left = self.limits.scan_bytes;
+        for module in std::mem::take(&mut self.undecided) {
+            // Never executable memory: code that compares with the cookie holds it too.
+            let data = module
+                .mappings
+                .iter()
+                .filter(|m| m.readable && m.writable && !m.executable);
+            for mapping in data {
+                if self.best.is_some() || left == 0 {
+                    return Ok(());
+                }
+                let size = mapping
+                    .range
+                    .end
+                    .since(mapping.range.start)
+                    .unwrap_or(0)
+                    .min(left);
+                left -= size;
+                self.scan(module, mapping, size)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn scan(&mut self, module: &'a Module, mapping: &Mapping, size: u64) -> Result<()> {
+        let mut done = 0;
+        let mut buffer = vec![0; SCAN_PIECE];
+        while done < size {
+            let Some(start) = mapping.range.start.offset(done) else {
+                return Ok(());
+            };
+            let wanted = usize::try_from(size - done)
+                .unwrap_or(SCAN_PIECE)
+                .min(SCAN_PIECE);
+            let mut request = [ReadRequest::new(
+                start,
+                buffer.get_mut(..wanted).unwrap_or_default(),
+            )];
+            self.memory
+                .read_many(&mut request)
+                .or_else(|fault| self.note(fault))?;
+            let [request] = &request;
+            let filled = request.filled;
+            let bytes = buffer.get(..filled).unwrap_or_default();
+            for offset in cookies(bytes) {
+                let Some(address) = start.offset(offset) else {
+                    continue;
+                };
+                self.consider(&Candidate {
+                    address,
+                    module,
+                    method: Method::Scan,
+                    version_address: None,
+                    version: None,
+                    build: Build::default(),
+                })?;
+            }
+            if filled < wanted {
+                return Ok(());
+            }
+            done += wanted as u64;
+        }
+        Ok(())
+    }
+
+    /// Looks at a place, and keeps it if it is the best so far.
+    fn consider(&mut self, candidate: &Candidate<'_>) -> Result<()> {
+        let mut table = vec![0; Layout::max_table_size()];
+        let mut request = [ReadRequest::new(candidate.address, &mut table)];
+        let read = self.memory.read_many(&mut request);
+        let [request] = &request;
+        let filled = request.filled;
+        table.truncate(filled);
+        let found = match read {
+            Err(Fault::Refused) => Some(self.refused(candidate)),
+            Err(Fault::Gone) => return Err(fault(WHAT, Fault::Gone)),
+            Ok(()) | Err(Fault::Unmapped(_)) => match Preamble::parse(&table) {
+                Some(preamble) => Some(self.with_table(candidate, preamble, &table)),
+                None if candidate.method == Method::Scan => None,
+                None => Some(self.without_table(candidate)),
+            },
+        };
+        if let Some((rank, location)) = found
+            && self.best.as_ref().is_none_or(|(best, _)| rank > *best)
+        {
+            self.best = Some((rank, location));
+        }
+        Ok(())
+    }
+
+    fn with_table(
+        &self,
+        candidate: &Candidate<'_>,
+        preamble: Preamble,
+        table: &[u8],
+    ) -> (Rank, Location) {
+        let layout = Layout::parse(table);
+        let rank = match &layout {
+            Err(error) if error.kind == ErrorKind::Corrupt => Rank::Damaged,
+            Err(_) => Rank::Closed,
+            Ok(layout) => {
+                let live =
+                    interpreters::has_main(self.memory, candidate.address, layout, self.limits);
+                if live { Rank::Live } else { Rank::Idle }
+            }
+        };
+        let build = Build {
+            free_threaded: Some(preamble.free_threaded != 0),
+            ..candidate.build
+        };
+        (
+            rank,
+            location(candidate, Some(preamble.version), build, layout),
+        )
+    }
+
+    fn without_table(&self, candidate: &Candidate<'_>) -> (Rank, Location) {
+        let in_memory = candidate
+            .version_address
+            .and_then(|at| Version::from_hex(self.memory.read_u64(at).ok()?));
+        let version = in_memory
+            .or(candidate.version)
+            .or_else(|| names::version(candidate.module, self.modules));
+        if version.is_some_and(layout::has_table) {
+            let error = corrupt(
+                "cannot look into the interpreter",
+                format!("there is no table of offsets at {}", candidate.address),
+            );
+            return (
+                Rank::Damaged,
+                location(candidate, version, candidate.build, Err(error)),
+            );
+        }
+        let build = Build {
+            free_threaded: Some(false),
+            ..candidate.build
+        };
+        let error = layout::without_table(version);
+        (
+            Rank::Closed,
+            location(candidate, version, build, Err(error)),
+        )
+    }
+
+    /// What the file tells has to do where the memory may not be read.
+    fn refused(&self, candidate: &Candidate<'_>) -> (Rank, Location) {
+        let version = candidate
+            .version
+            .or_else(|| names::version(candidate.module, self.modules));
+        let error = fault("cannot look into the interpreter", Fault::Refused);
+        (
+            Rank::Closed,
+            location(candidate, version, candidate.build, Err(error)),
+        )
+    }
+
+    /// Remembers a fault that does not end the search.
+    fn note(&mut self, met: Fault) -> Result<()> {
+        match met {
+            Fault::Gone => return Err(fault(WHAT, met)),
+            Fault::Refused => self.refused = true,
+            Fault::Unmapped(_) => {}
+        }
+        Ok(())
+    }
+
+    /// The best that was found, or why there is nothing.
+    pub(super) fn finish(self) -> Result<Location> {
+        if let Some((_, location)) = self.best {
+            return Ok(location);
+        }
+        if self.refused {
+            return Err(fault(WHAT, Fault::Refused));
+        }
+        let namesake = self
+            .modules
+            .iter()
+            .find(|m| m.is_code() && names::sounds_like_python(m));
+        let why = match (namesake, self.unreadable) {
+            (Some(module), _) => format!(
+                "{} is called after Python, but no runtime state can be found in it: it is too \
+                 old, or stripped of its symbols",
+                String::from_utf8_lossy(&module.name),
+            ),
+            (None, Some(error)) => format!(
+                "none of {} mapped programs and libraries holds one, but not all could be read: \
+                 {error}",
+                self.looked_at,
+            ),
+            (None, None) => {
+                format!(
+                    "none of {} mapped programs and libraries holds one",
+                    self.looked_at
+                )
+            }
+        };
+        Err(Error::new(
+            ErrorKind::NotPython,
+            WHAT,
+            why,
+            "see which processes are Python with: invivo ps",
+        ))
+    }
+}
+
+fn location(
+    candidate: &Candidate<'_>,
+    version: Option<Version>,
+    build: Build,
+    layout: Result<Layout>,
+) -> Location {
+    Location {
+        address: candidate.address,
+        module: candidate.module.name.clone(),
+        method: candidate.method,
+        version,
+        build,
+        layout,
+    }
+}
+
+/// Whether a runtime state can be at this address: it lies in writable memory of the file.
+fn is_writable(module: &Module, address: Address) -> bool {
+    module
+        .mappings
+        .iter()
+        .any(|mapping| mapping.writable && mapping.range.contains(&address))
+}
+
+/// Where in the bytes the start of a table is that may be an interpreter's.
+fn cookies(bytes: &[u8]) -> impl Iterator<Item = u64> {
+    let words = bytes.chunks_exact(ALIGNMENT).enumerate();
+    words.filter_map(|(index, _)| {
+        let at = index * ALIGNMENT;
+        let preamble = bytes.get(at..at + Preamble::SIZE)?;
+        Preamble::parse(preamble)?;
+        u64::try_from(at).ok()
+    })
+}

@@ -1,0 +1,179 @@
+//! An interpreter that can be looked into.
+
+use invivo_model::{Address, Build, Interpreter, Result, Version};
+use invivo_process::Memory;
+
+use crate::fields::{corrupt, fault, read_fields};
+use crate::interpreters::{self, Interpreters};
+use crate::layout::Layout;
+use crate::limits::Limits;
+use crate::locate::Location;
+use crate::objects::Text;
+
+/// The runtime state of an interpreter whose layout is known. Reads what is asked for when it is
+/// asked for; keeps nothing of the target but where it is.
+#[derive(Clone, Debug)]
+pub struct Runtime<M> {
+    pub(crate) memory: M,
+    pub(crate) layout: Layout,
+    pub(crate) limits: Limits,
+    address: Address,
+    version: Version,
+    build: Build,
+}
+
+/// One of the options given with `-X`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct XOption {
+    /// What stands before the `=`.
+    pub name: String,
+    /// What stands behind it; `None` where there is no `=`.
+    pub value: Option<String>,
+}
+
+impl<M: Memory> Runtime<M> {
+    /// Opens the interpreter at `location`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Location::layout`].
+    pub fn open(memory: M, location: &Location, limits: Limits) -> Result<Self> {
+        let layout = location.layout.clone()?;
+        let version = location.version.ok_or_else(|| {
+            corrupt(
+                "cannot look into the interpreter",
+                "it has a layout, but no version",
+            )
+        })?;
+        Ok(Self {
+            memory,
+            layout,
+            limits,
+            address: location.address,
+            version,
+            build: location.build,
+        })
+    }
+
+    /// The interpreter's version.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// How it was built.
+    pub fn build(&self) -> Build {
+        self.build
+    }
+
+    /// Where its `_PyRuntime` lies.
+    pub fn address(&self) -> Address {
+        self.address
+    }
+
+    /// What lies where in it.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// All interpreters and their threads. What keeps a part from being read stands among the
+    /// defects.
+    ///
+    /// # Errors
+    ///
+    /// `Gone` or `Refused` where the memory can't be read at all, `Corrupt` where the runtime
+    /// state itself can't.
+    pub fn interpreters(&self) -> Result<Interpreters> {
+        interpreters::read_all(&self.memory, self.address, &self.layout, &self.limits)
+    }
+
+    /// Whether the interpreter is shutting down: a thread has begun to finalize it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::interpreters`].
+    pub fn finalizing(&self) -> Result<bool> {
+        let field = [(self.layout.runtime.finalizing, 8)];
+        let [thread] = read_fields(&self.memory, self.address, field)
+            .map_err(|met| fault("cannot tell whether Python is shutting down", met))?;
+        Ok(thread != 0)
+    }
+
+    /// The `thread_id` of the thread in which Python was initialized, which is the one that
+    /// Python's signal handlers run in.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::interpreters`].
+    pub fn main_thread_id(&self) -> Result<u64> {
+        let field = [(self.layout.runtime.main_thread, 8)];
+        let [id] = read_fields(&self.memory, self.address, field)
+            .map_err(|met| fault("cannot tell which thread is the main one", met))?;
+        Ok(id)
+    }
+
+    /// The object that is the attribute `name` of the module `sys` in an interpreter; `None` where
+    /// it has no such attribute (or no `sys` yet).
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::dict_items`].
+    pub fn sys_attribute(&self, interpreter: &Interpreter, name: &str) -> Result<Option<Address>> {
+        let field = [(self.layout.interpreter.sysdict, 8)];
+        let [sysdict] = read_fields(&self.memory, interpreter.address, field)
+            .map_err(|met| fault("cannot read the module sys", met))?;
+        if sysdict == 0 {
+            return Ok(None);
+        }
+        self.dict_value(Address(sysdict), name)
+    }
+
+    /// `sys.version`: the version with the date and compiler of the build.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::string`].
+    pub fn sys_version(&self, interpreter: &Interpreter) -> Result<Option<Text>> {
+        self.sys_string(interpreter, "version")
+    }
+
+    /// `sys.abiflags`: `d` for a debug build, `t` for a free-threaded one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::string`].
+    pub fn abiflags(&self, interpreter: &Interpreter) -> Result<Option<Text>> {
+        self.sys_string(interpreter, "abiflags")
+    }
+
+    /// `sys._xoptions`: the options given with `-X` when the process was started.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::string`].
+    pub fn xoptions(&self, interpreter: &Interpreter) -> Result<Vec<XOption>> {
+        let Some(dict) = self.sys_attribute(interpreter, "_xoptions")? else {
+            return Ok(Vec::new());
+        };
+        let items = self.dict_items(dict)?.items;
+        items
+            .into_iter()
+            .map(|(name, value)| {
+                // `True` where there is no `=`: no string.
+                let value = if self.is_string(value)? {
+                    Some(self.string(value)?.text)
+                } else {
+                    None
+                };
+                Ok(XOption {
+                    name: self.string(name)?.text,
+                    value,
+                })
+            })
+            .collect()
+    }
+
+    fn sys_string(&self, interpreter: &Interpreter, name: &str) -> Result<Option<Text>> {
+        let object = self.sys_attribute(interpreter, name)?;
+        object.map(|object| self.string(object)).transpose()
+    }
+}
