@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::process::Pid;
@@ -151,16 +152,80 @@ pub(super) fn reap(tid: Pid) {
     unsafe { libc::waitpid(tid.as_raw_nonzero().get(), std::ptr::null_mut(), flags) };
 }
 
-/// Sets the user and group that the calling thread's file accesses count as, and returns the
-/// previous pair. Other threads are not touched. The kernel reports no failure: where it matters,
-/// call it again with the same pair and look at what that returns.
-#[allow(dead_code, reason = "for the staging of files under a target's root")]
-pub(super) fn set_fs_ids(uid: u32, gid: u32) -> (u32, u32) {
-    // SAFETY: a plain call without pointers.
-    let previous_gid = unsafe { libc::setfsgid(gid) };
-    // SAFETY: a plain call without pointers.
-    let previous_uid = unsafe { libc::setfsuid(uid) };
-    (previous_uid.cast_unsigned(), previous_gid.cast_unsigned())
+/// Makes the calling thread's file accesses count as this user and group, and says whether the
+/// kernel did it. Other threads are not touched.
+pub(super) fn set_fs_ids(uid: u32, gid: u32) -> bool {
+    // An id that can't be: setting it changes nothing, and the present one comes back.
+    const NONE: u32 = u32::MAX;
+    let set = |uid, gid| {
+        // SAFETY: a plain call without pointers.
+        let previous_gid = unsafe { libc::setfsgid(gid) };
+        // SAFETY: a plain call without pointers.
+        let previous_uid = unsafe { libc::setfsuid(uid) };
+        (previous_uid.cast_unsigned(), previous_gid.cast_unsigned())
+    };
+    set(uid, gid);
+    set(NONE, NONE) == (uid, gid)
+}
+
+/// Asks whether the process's memory may be read, by its very first byte. Nothing is mapped there
+/// usually: `EFAULT` says that the kernel did look.
+pub(super) fn read_probe(pid: i32) -> Result<(), Errno> {
+    let mut byte = 0_u8;
+    let into: *mut u8 = &mut byte;
+    let local = libc::iovec {
+        iov_base: into.cast(),
+        iov_len: 1,
+    };
+    let remote = libc::iovec {
+        iov_base: std::ptr::null_mut(),
+        iov_len: 1,
+    };
+    // SAFETY: one element on each side; the local one describes the byte above, the remote
+    // address belongs to the other process, where the kernel checks it.
+    let got = unsafe { libc::process_vm_readv(pid, &local, 1, &remote, 1, 0) };
+    if got == -1 { Err(last_error()) } else { Ok(()) }
+}
+
+/// Asks whether tracing is allowed as such, of no process: `ESRCH` if it is.
+pub(super) fn seize_probe() -> Result<(), Errno> {
+    // Above any that a process can have (`PID_MAX_LIMIT` of `include/linux/threads.h`: 2^22).
+    const NO_PID: libc::pid_t = libc::pid_t::MAX;
+    let nothing = std::ptr::null_mut::<libc::c_void>();
+    // SAFETY: neither argument of this request is used as a pointer.
+    let outcome = unsafe { libc::ptrace(libc::PTRACE_SEIZE, NO_PID, nothing, nothing) };
+    if outcome == -1 {
+        Err(last_error())
+    } else {
+        Ok(())
+    }
+}
+
+/// The user who made a user namespace (`NS_GET_OWNER_UID` of `include/uapi/linux/nsfs.h`).
+pub(super) fn namespace_owner(namespace: BorrowedFd<'_>) -> Result<u32, Errno> {
+    const NS_GET_OWNER_UID: libc::Ioctl = 0xb704;
+    let mut owner: libc::uid_t = 0;
+    let into: *mut libc::uid_t = &mut owner;
+    // SAFETY: `into` points to a `uid_t` of ours, which is what this request fills.
+    let outcome = unsafe { libc::ioctl(namespace.as_raw_fd(), NS_GET_OWNER_UID, into) };
+    if outcome == -1 {
+        Err(last_error())
+    } else {
+        Ok(owner)
+    }
+}
+
+/// The namespace around a user or pid namespace (`NS_GET_PARENT` of
+/// `include/uapi/linux/nsfs.h`); `EPERM` where it is not within ours.
+pub(super) fn namespace_parent(namespace: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    const NS_GET_PARENT: libc::Ioctl = 0xb702;
+    // SAFETY: a request without an argument.
+    let parent = unsafe { libc::ioctl(namespace.as_raw_fd(), NS_GET_PARENT) };
+    if parent == -1 {
+        return Err(last_error());
+    }
+    // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(parent) })
 }
 
 /// The calling thread's `errno`.

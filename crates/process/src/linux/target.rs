@@ -64,6 +64,16 @@ impl Target {
         self.process.start_time
     }
 
+    /// `/proc/PID`, opened for nothing but finding what is in it. It goes on meaning this process.
+    pub(crate) fn directory(&self) -> BorrowedFd<'_> {
+        self.process.dir.as_fd()
+    }
+
+    /// The descriptor that becomes readable when the process has ended.
+    pub(super) fn pidfd(&self) -> BorrowedFd<'_> {
+        self.process.pidfd.as_fd()
+    }
+
     /// Makes sure that it has not ended.
     ///
     /// # Errors
@@ -175,7 +185,7 @@ pub(super) struct Process {
     pub(super) pid: u32,
     /// `/proc/PID`, opened for nothing but finding what is in it.
     dir: OwnedFd,
-    pidfd: OwnedFd,
+    pub(super) pidfd: OwnedFd,
     start_time: u64,
 }
 
