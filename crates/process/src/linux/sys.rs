@@ -152,20 +152,15 @@ pub(super) fn reap(tid: Pid) {
     unsafe { libc::waitpid(tid.as_raw_nonzero().get(), std::ptr::null_mut(), flags) };
 }
 
-/// Makes the calling thread's file accesses count as this user and group, and says whether the
-/// kernel did it. Other threads are not touched.
-pub(super) fn set_fs_ids(uid: u32, gid: u32) -> bool {
-    // An id that can't be: setting it changes nothing, and the present one comes back.
-    const NONE: u32 = u32::MAX;
-    let set = |uid, gid| {
-        // SAFETY: a plain call without pointers.
-        let previous_gid = unsafe { libc::setfsgid(gid) };
-        // SAFETY: a plain call without pointers.
-        let previous_uid = unsafe { libc::setfsuid(uid) };
-        (previous_uid.cast_unsigned(), previous_gid.cast_unsigned())
-    };
-    set(uid, gid);
-    set(NONE, NONE) == (uid, gid)
+/// Makes the calling thread's file accesses count as this user and group, and returns the pair
+/// before. Other threads are not touched. The kernel reports no failure: what a second call with
+/// the same pair returns tells whether the first took effect.
+pub(super) fn set_fs_ids(uid: u32, gid: u32) -> (u32, u32) {
+    // SAFETY: a plain call without pointers.
+    let previous_gid = unsafe { libc::setfsgid(gid) };
+    // SAFETY: a plain call without pointers.
+    let previous_uid = unsafe { libc::setfsuid(uid) };
+    (previous_uid.cast_unsigned(), previous_gid.cast_unsigned())
 }
 
 /// Asks whether the process's memory may be read, by its very first byte. Nothing is mapped there
