@@ -1,0 +1,48 @@
+//! What can be typed: the one definition from which help, man pages and completions are made.
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::commands::{completions, demo, doctor, exec, man, ps};
+use crate::exit;
+
+/// Look into a live Python process, and act on it, from outside.
+///
+/// Works on any running CPython on this machine that you could debug with GDB: no agent in the
+/// program, no restart, no Python of your own. The target runs on unharmed.
+#[derive(Debug, Parser)]
+#[command(name = "invivo", version, after_help = exit::HELP, max_term_width = 100)]
+pub(crate) struct Arguments {
+    /// When to use colour. `NO_COLOR` in the environment turns it off too.
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    pub(crate) color: Color,
+
+    /// Say on stderr what is done along the way.
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// When to use colour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Ps(ps::Arguments),
+    Doctor(doctor::Arguments),
+    Exec(exec::Arguments),
+    Demo(demo::Arguments),
+    Completions(completions::Arguments),
+    Man(man::Arguments),
+}

@@ -1,0 +1,120 @@
+//! What came from a target must not drive the terminal: control characters, and characters that
+//! reorder or hide text, are shown as escapes.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+/// `text` for one line: controls, bidirectional marks and invisible characters as escapes.
+pub(crate) fn shown(text: &str) -> Cow<'_, str> {
+    if text.chars().all(is_plain) {
+        return Cow::Borrowed(text);
+    }
+    let mut safe = String::with_capacity(text.len() + 16);
+    text.chars().for_each(|character| push(&mut safe, character));
+    Cow::Owned(safe)
+}
+
+/// The same for bytes that may not be UTF-8: those that aren't become `\xNN`.
+pub(crate) fn shown_bytes(bytes: &[u8]) -> String {
+    let mut safe = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        chunk.valid().chars().for_each(|character| push(&mut safe, character));
+        push_invalid(&mut safe, chunk.invalid());
+    }
+    safe
+}
+
+/// The same for text of many lines: line feeds and tabs stay as they are.
+pub(crate) fn shown_lines(bytes: &[u8]) -> String {
+    let mut safe = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            match character {
+                '\n' | '\t' => safe.push(character),
+                other => push(&mut safe, other),
+            }
+        }
+        push_invalid(&mut safe, chunk.invalid());
+    }
+    safe
+}
+
+fn push_invalid(safe: &mut String, bytes: &[u8]) {
+    for byte in bytes {
+        // Writing to a String can't fail.
+        let _ = write!(safe, "\\x{byte:02x}");
+    }
+}
+
+fn push(safe: &mut String, character: char) {
+    if is_plain(character) {
+        safe.push(character);
+        return;
+    }
+    match character {
+        '\n' => safe.push_str("\\n"),
+        '\r' => safe.push_str("\\r"),
+        '\t' => safe.push_str("\\t"),
+        other => {
+            let code = u32::from(other);
+            let _ = match code {
+                0..=0xFF => write!(safe, "\\x{code:02x}"),
+                0x100..=0xFFFF => write!(safe, "\\u{code:04x}"),
+                _ => write!(safe, "\\U{code:08x}"),
+            };
+        }
+    }
+}
+
+/// Neither a control (Cc), nor a format character (Cf: bidirectional marks, zero width, tags), nor
+/// a line or paragraph separator. The ranges are those of Unicode 16.
+fn is_plain(character: char) -> bool {
+    !(character.is_control()
+        || matches!(u32::from(character),
+            0xAD
+            | 0x600..=0x605
+            | 0x61C
+            | 0x6DD
+            | 0x70F
+            | 0x890..=0x891
+            | 0x8E2
+            | 0x180E
+            | 0x200B..=0x200F
+            | 0x2028..=0x202E
+            | 0x2060..=0x206F
+            | 0xFEFF
+            | 0xFFF9..=0xFFFB
+            | 0x110BD
+            | 0x110CD
+            | 0x13430..=0x1345F
+            | 0x1BCA0..=0x1BCA3
+            | 0x1D173..=0x1D17A
+            | 0xE0000..=0xE007F))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_text_is_not_copied() {
+        assert!(matches!(shown("größe 数 🐍"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn controls_and_bidirectional_marks_become_escapes() {
+        assert_eq!(shown("a\x1b]0;x\x07b"), "a\\x1b]0;x\\x07b");
+        assert_eq!(shown("one\ntwo\ttab\r\u{9b}31m"), "one\\ntwo\\ttab\\r\\x9b31m");
+        assert_eq!(shown("x\u{202e}y\u{200b}z\u{e0041}"), "x\\u202ey\\u200bz\\U000e0041");
+    }
+
+    #[test]
+    fn invalid_utf8_is_shown_as_bytes() {
+        assert_eq!(shown_bytes(b"ok\xff\xfe\n"), "ok\\xff\\xfe\\n");
+    }
+
+    #[test]
+    fn many_lines_keep_their_line_feeds_and_nothing_else() {
+        assert_eq!(shown_lines(b"a\n\tb\x1b[2J\r\n"), "a\n\tb\\x1b[2J\\r\n");
+    }
+}

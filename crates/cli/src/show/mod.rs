@@ -1,0 +1,143 @@
+//! From data to what a person reads: the one door to the terminal.
+
+mod escape;
+mod table;
+
+use std::io::{self, IsTerminal, Write};
+
+use invivo::Error;
+
+use crate::arguments::Color;
+pub(crate) use escape::{shown, shown_bytes, shown_lines};
+pub(crate) use table::Table;
+
+/// How a piece of text looks on a terminal with colour.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Style {
+    /// Bold.
+    Strong,
+    /// Faint.
+    Dim,
+    /// Green.
+    Good,
+    /// Red.
+    Bad,
+    /// Yellow.
+    Doubtful,
+    /// Cyan: a command that can be copied.
+    Command,
+}
+
+impl Style {
+    fn code(self) -> &'static str {
+        match self {
+            Self::Strong => "1",
+            Self::Dim => "2",
+            Self::Good => "32",
+            Self::Bad => "31",
+            Self::Doubtful => "33",
+            Self::Command => "36",
+        }
+    }
+}
+
+/// Where a command writes: results to stdout, diagnostics to stderr.
+///
+/// A reader that has gone (`invivo … | head`) is no error: what follows is dropped.
+#[derive(Debug)]
+pub(crate) struct Output {
+    stdout_color: bool,
+    stderr_color: bool,
+    verbose: bool,
+}
+
+impl Output {
+    pub(crate) fn new(color: Color, verbose: bool) -> Self {
+        let wanted = |terminal: bool| match color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => {
+                let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+                let dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
+                terminal && !refused && !dumb
+            }
+        };
+        Self {
+            stdout_color: wanted(io::stdout().is_terminal()),
+            stderr_color: wanted(io::stderr().is_terminal()),
+            verbose,
+        }
+    }
+
+    /// How many columns the terminal on stdout has; `None` where stdout is no terminal.
+    pub(crate) fn columns(&self) -> Option<usize> {
+        io::stdout().is_terminal().then(terminal_size::terminal_size)?.map(|(width, _)| width.0.into())
+    }
+
+    /// `text` in `style` for stdout, or as it is where stdout has no colour.
+    pub(crate) fn styled(&self, style: Style, text: &str) -> String {
+        styled(self.stdout_color, style, text)
+    }
+
+    /// A line of the result. What came from a target must have been through [`shown`].
+    pub(crate) fn line(&mut self, text: &str) {
+        self.raw(format!("{text}\n").as_bytes());
+    }
+
+    /// Bytes of the result, as they are.
+    pub(crate) fn raw(&mut self, bytes: &[u8]) {
+        let mut stdout = io::stdout().lock();
+        let _ = stdout.write_all(bytes).and_then(|()| stdout.flush());
+    }
+
+    /// What a script in the target printed: bytes as they are for a file or pipe, escaped for a
+    /// terminal.
+    pub(crate) fn script_stdout(&mut self, bytes: &[u8]) {
+        if io::stdout().is_terminal() {
+            self.raw(shown_lines(bytes).as_bytes());
+        } else {
+            self.raw(bytes);
+        }
+    }
+
+    /// The same for what it printed to its stderr.
+    pub(crate) fn script_stderr(&mut self, bytes: &[u8]) {
+        if io::stderr().is_terminal() {
+            self.diagnostic(&shown_lines(bytes));
+        } else {
+            let _ = io::stderr().lock().write_all(bytes);
+        }
+    }
+
+    /// Text for stderr, as it is.
+    pub(crate) fn diagnostic(&mut self, text: &str) {
+        let _ = io::stderr().lock().write_all(text.as_bytes());
+    }
+
+    /// A line that `--verbose` asks for.
+    pub(crate) fn detail(&mut self, text: &str) {
+        if self.verbose {
+            let line = styled(self.stderr_color, Style::Dim, &format!("invivo: {text}"));
+            self.diagnostic(&format!("{line}\n"));
+        }
+    }
+
+    /// The three lines of an error.
+    pub(crate) fn error(&mut self, error: &Error) {
+        let label = |style, text| styled(self.stderr_color, style, text);
+        let text = format!(
+            "{} {}\n{} {}\n{} {}\n",
+            label(Style::Bad, "error:"),
+            shown(&error.what),
+            label(Style::Doubtful, "  why:"),
+            shown(&error.why),
+            label(Style::Command, "  try:"),
+            shown(&error.remedy),
+        );
+        self.diagnostic(&text);
+    }
+}
+
+fn styled(color: bool, style: Style, text: &str) -> String {
+    if color { format!("\x1b[{}m{text}\x1b[0m", style.code()) } else { text.to_owned() }
+}
