@@ -1,0 +1,190 @@
+//! An exception that a script raised inside a target, as plain data.
+
+mod render;
+
+use serde::{Deserialize, Serialize};
+
+/// The bootstrap tells of at most so many exceptions: with their number, depth is bounded too.
+const EXCEPTIONS_MAX: usize = 64;
+
+/// An exception, with what it came from and what it holds.
+///
+/// It is what the target says: every text in it may hold anything, and whoever prints it escapes
+/// it. All of it is bounded by what the bootstrap sends and the decoder takes (16 MiB).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RemoteException {
+    /// The type's qualified name, without the module if that is `builtins` or `__main__`.
+    pub kind: String,
+    /// Its `str()`, or a note in angle brackets where that raises.
+    pub text: String,
+    /// What was added with `add_note`.
+    pub notes: Vec<String>,
+    /// Where it was raised, the innermost frame last. Only the script's frames and what it called.
+    pub frames: Vec<RemoteFrame>,
+    /// How many frames in the middle of a long traceback are not in `frames`.
+    pub frames_left_out: u64,
+    /// The exception named in `raise … from`.
+    pub cause: Option<Box<Self>>,
+    /// The exception that was being handled when this one was raised.
+    pub context: Option<Box<Self>>,
+    /// Whether Python's own traceback would leave `context` out.
+    pub suppress_context: bool,
+    /// The exceptions in it, if it is a group.
+    pub members: Option<Vec<Self>>,
+    /// How many more it holds.
+    pub members_left_out: u64,
+    /// Where the error is, if it is a syntax error.
+    pub syntax: Option<SyntaxDetails>,
+}
+
+/// A frame of a traceback.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RemoteFrame {
+    /// The code's file name, or something in angle brackets.
+    pub file: String,
+    /// The function's name.
+    pub name: String,
+    /// The function's qualified name where the version knows it, else its name.
+    pub qualified_name: String,
+    /// The line, from 1.
+    pub line: Option<u32>,
+    /// The last line of the expression.
+    pub end_line: Option<u32>,
+    /// Where in `line` the expression begins, in bytes of UTF-8 from 0.
+    pub column: Option<u32>,
+    /// Where in `end_line` it ends.
+    pub end_column: Option<u32>,
+    /// How many times in a row the traceback has this very frame: deep recursion is folded.
+    pub times: u64,
+}
+
+/// What a `SyntaxError` says beyond its text.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct SyntaxDetails {
+    /// What is wrong.
+    pub message: Option<String>,
+    /// The file name given to the compiler.
+    pub file: Option<String>,
+    /// The line of source text.
+    pub text: Option<String>,
+    /// The line, from 1.
+    pub line: Option<u32>,
+    /// The character in the line, from 1.
+    pub column: Option<u32>,
+    /// The last line.
+    pub end_line: Option<u32>,
+    /// The character after the last in the last line, from 1.
+    pub end_column: Option<u32>,
+}
+
+/// An exception as the bootstrap sends it: it names others by their place in the list.
+#[derive(Deserialize)]
+struct Record {
+    kind: String,
+    text: String,
+    #[serde(default)]
+    notes: Vec<String>,
+    frames: Vec<FrameRecord>,
+    left_out: u64,
+    cause: Option<usize>,
+    context: Option<usize>,
+    suppress: bool,
+    members: Option<Vec<usize>>,
+    #[serde(default)]
+    members_left_out: u64,
+    syntax: Option<SyntaxDetails>,
+}
+
+/// A frame as the bootstrap sends it: file, name, qualified name, line, end line, column, end
+/// column, times.
+#[derive(Deserialize)]
+struct FrameRecord(
+    String,
+    String,
+    String,
+    Option<u32>,
+    Option<u32>,
+    Option<u32>,
+    Option<u32>,
+    u64,
+);
+
+impl RemoteException {
+    /// From what the bootstrap sends. `None` if it is not that.
+    pub(crate) fn from_json(json: &[u8]) -> Option<Self> {
+        let records: Vec<Record> = serde_json::from_slice(json).ok()?;
+        if records.len() > EXCEPTIONS_MAX {
+            return None;
+        }
+        // Every record names only later ones, and each is taken once: so this is a tree.
+        let mut built: Vec<Option<Self>> = Vec::new();
+        built.resize_with(records.len(), || None);
+        for (place, record) in records.into_iter().enumerate().rev() {
+            let exception = {
+                let mut take = |other: usize| {
+                    (other > place)
+                        .then(|| built.get_mut(other)?.take())
+                        .flatten()
+                };
+                record.build(&mut take)?
+            };
+            *built.get_mut(place)? = Some(exception);
+        }
+        let root = built.first_mut()?.take();
+        root.filter(|_| built.iter().all(Option::is_none))
+    }
+
+    /// The text that Python itself would print: `source` gives the text of a file, where there is
+    /// one, for the lines that it shows. Nothing is escaped.
+    pub fn render(&self, source: &mut dyn FnMut(&str) -> Option<String>) -> String {
+        render::Renderer::new(source).whole(self)
+    }
+}
+
+impl Record {
+    fn build(
+        self,
+        take: &mut impl FnMut(usize) -> Option<RemoteException>,
+    ) -> Option<RemoteException> {
+        let mut one = |place: Option<usize>| match place {
+            Some(place) => take(place).map(|other| Some(Box::new(other))),
+            None => Some(None),
+        };
+        let (cause, context) = (one(self.cause)?, one(self.context)?);
+        let members = match self.members {
+            Some(places) => Some(places.into_iter().map(take).collect::<Option<Vec<_>>>()?),
+            None => None,
+        };
+        Some(RemoteException {
+            kind: self.kind,
+            text: self.text,
+            notes: self.notes,
+            frames: self.frames.into_iter().map(RemoteFrame::from).collect(),
+            frames_left_out: self.left_out,
+            cause,
+            context,
+            suppress_context: self.suppress,
+            members,
+            members_left_out: self.members_left_out,
+            syntax: self.syntax,
+        })
+    }
+}
+
+impl From<FrameRecord> for RemoteFrame {
+    fn from(record: FrameRecord) -> Self {
+        let FrameRecord(file, name, qualified_name, line, end_line, column, end_column, times) =
+            record;
+        Self {
+            file,
+            name,
+            qualified_name,
+            line,
+            end_line,
+            column,
+            end_column,
+            times,
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! An exception as the text that Python's own `traceback` module would print.
+
+use super::{RemoteException, RemoteFrame, SyntaxDetails};
+
+/// How many times the same frame is shown before it is only counted, as in `traceback.py`.
+const SHOWN_REPEATS: u64 = 3;
+
+const CAUSE: &str = "\nThe above exception was the direct cause of the following exception:\n\n";
+const CONTEXT: &str = "\nDuring handling of the above exception, another exception occurred:\n\n";
+
+/// Writes one exception, with everything that belongs to it.
+pub(super) struct Renderer<'a> {
+    source: &'a mut dyn FnMut(&str) -> Option<String>,
+    output: String,
+    /// How many exception groups we are in.
+    depth: usize,
+    /// Whether the line that closes a group is still to be written.
+    unclosed: bool,
+}
+
+impl<'a> Renderer<'a> {
+    pub(super) fn new(source: &'a mut dyn FnMut(&str) -> Option<String>) -> Self {
+        Self {
+            source,
+            output: String::new(),
+            depth: 0,
+            unclosed: false,
+        }
+    }
+
+    pub(super) fn whole(mut self, exception: &RemoteException) -> String {
+        self.chain(exception);
+        self.output
+    }
+
+    /// What it came from, and then itself.
+    fn chain(&mut self, exception: &RemoteException) {
+        if let Some(cause) = &exception.cause {
+            self.chain(cause);
+            self.emit(CAUSE, '|');
+        } else if let Some(context) = &exception.context
+            && !exception.suppress_context
+        {
+            self.chain(context);
+            self.emit(CONTEXT, '|');
+        }
+        match &exception.members {
+            None => {
+                let text = self.traceback("Traceback", exception);
+                self.emit(&text, '|');
+                self.emit(&only(exception), '|');
+            }
+            Some(members) => self.group(exception, members),
+        }
+    }
+
+    fn group(&mut self, exception: &RemoteException, members: &[RemoteException]) {
+        let outermost = self.depth == 0;
+        self.depth += usize::from(outermost);
+        let text = self.traceback("Exception Group Traceback", exception);
+        if let Some((head, frames)) = text.split_once('\n') {
+            self.emit(&format!("{head}\n"), if outermost { '+' } else { '|' });
+            self.emit(frames, '|');
+        }
+        self.emit(&only(exception), '|');
+        let left_out = exception.members_left_out;
+        let parts = members.len() + usize::from(left_out > 0);
+        for place in 0..parts {
+            let last = place + 1 == parts;
+            self.unclosed |= last;
+            let title = if place < members.len() {
+                (place + 1).to_string()
+            } else {
+                "...".to_owned()
+            };
+            let branch = if place == 0 { "+-" } else { "  " };
+            let indent = self.indent();
+            self.output.push_str(&format!(
+                "{indent}{branch}+---------------- {title} ----------------\n"
+            ));
+            self.depth += 1;
+            match members.get(place) {
+                Some(member) => self.chain(member),
+                None => self.emit(&format!("and {left_out} more\n"), '|'),
+            }
+            if last && self.unclosed {
+                let indent = self.indent();
+                self.output
+                    .push_str(&format!("{indent}+------------------------------------\n"));
+                self.unclosed = false;
+            }
+            self.depth -= 1;
+        }
+        self.depth -= usize::from(outermost);
+    }
+
+    fn indent(&self) -> String {
+        "  ".repeat(self.depth)
+    }
+
+    /// Appends lines; within a group each with a margin.
+    fn emit(&mut self, text: &str, margin: char) {
+        let indent = self.indent();
+        for line in text.split_inclusive('\n') {
+            if self.depth > 0 {
+                self.output.push_str(&indent);
+                self.output.push(margin);
+                self.output.push(' ');
+            }
+            self.output.push_str(line);
+        }
+    }
+
+    /// A heading and the frames; nothing if there are none.
+    fn traceback(&mut self, heading: &str, exception: &RemoteException) -> String {
+        if exception.frames.is_empty() && exception.frames_left_out == 0 {
+            return String::new();
+        }
+        let mut text = format!("{heading} (most recent call last):\n");
+        let middle = exception.frames.len() / 2;
+        for (place, frame) in exception.frames.iter().enumerate() {
+            if place == middle {
+                left_out(&mut text, exception.frames_left_out);
+            }
+            let one = self.frame(frame);
+            for _ in 0..frame.times.min(SHOWN_REPEATS) {
+                text.push_str(&one);
+            }
+            let more = frame.times.saturating_sub(SHOWN_REPEATS);
+            if more > 0 {
+                let times = if more == 1 { "time" } else { "times" };
+                text.push_str(&format!("  [Previous line repeated {more} more {times}]\n"));
+            }
+        }
+        if exception.frames.is_empty() {
+            left_out(&mut text, exception.frames_left_out);
+        }
+        text
+    }
+
+    /// The place, and its line of source text with the expression marked, if there is one.
+    fn frame(&mut self, frame: &RemoteFrame) -> String {
+        let line = frame
+            .line
+            .map_or_else(|| "?".to_owned(), |line| line.to_string());
+        let mut text = format!(
+            "  File \"{}\", line {line}, in {}\n",
+            frame.file, frame.name
+        );
+        let number = frame
+            .line
+            .and_then(|line| usize::try_from(line).ok()?.checked_sub(1));
+        let source = number.and_then(|number| {
+            (self.source)(&frame.file)?
+                .lines()
+                .nth(number)
+                .map(str::to_owned)
+        });
+        if let Some(source) = source.as_deref().filter(|source| !source.trim().is_empty()) {
+            let start = source.len() - source.trim_start().len();
+            let shown = source.trim();
+            text.push_str(&format!("    {shown}\n"));
+            let one_line = frame.end_line.is_none() || frame.end_line == frame.line;
+            let range = frame.column.zip(frame.end_column).and_then(|(from, to)| {
+                let from = usize::try_from(from).ok()?.checked_sub(start)?;
+                let to = usize::try_from(to).ok()?.saturating_sub(start);
+                Some((
+                    from,
+                    if one_line {
+                        to.min(shown.len())
+                    } else {
+                        shown.len()
+                    },
+                ))
+            });
+            // As Python: no marks where they would be under all of the line.
+            if let Some((from, to)) = range.filter(|&range| range != (0, shown.len())) {
+                let (before, marked) = (shown.get(..from), shown.get(from..to));
+                if let (Some(before), Some(marked)) = (before, marked.filter(|it| !it.is_empty())) {
+                    text.push_str(&marks(before.chars().count(), marked.chars().count()));
+                }
+            }
+        }
+        text
+    }
+}
+
+fn left_out(text: &mut String, count: u64) {
+    if count > 0 {
+        text.push_str(&format!("  [{count} frames are not shown]\n"));
+    }
+}
+
+/// A line of marks under source text.
+fn marks(before: usize, width: usize) -> String {
+    format!("    {}{}\n", " ".repeat(before), "^".repeat(width))
+}
+
+/// The exception itself, without where it came from.
+fn only(exception: &RemoteException) -> String {
+    let mut text = String::new();
+    let mut message = exception.text.as_str();
+    if let Some(details) = &exception.syntax {
+        text.push_str(&syntax(details));
+        message = details.message.as_deref().unwrap_or(message);
+    }
+    text.push_str(&exception.kind);
+    if !message.is_empty() {
+        text.push_str(": ");
+        text.push_str(message);
+    }
+    text.push('\n');
+    for note in &exception.notes {
+        text.push_str(note);
+        text.push('\n');
+    }
+    text
+}
+
+/// Where a syntax error is.
+fn syntax(details: &SyntaxDetails) -> String {
+    let Some(line) = details.line else {
+        return String::new();
+    };
+    let mut text = format!(
+        "  File \"{}\", line {line}\n",
+        details.file.as_deref().unwrap_or("<string>")
+    );
+    let Some(source) = details.text.as_deref().and_then(|text| text.lines().next()) else {
+        return text;
+    };
+    let shown = source.trim();
+    text.push_str(&format!("    {shown}\n"));
+    let length = source.chars().count();
+    let start = length - source.trim_start().chars().count();
+    let column = details
+        .column
+        .and_then(|column| usize::try_from(column).ok()?.checked_sub(1));
+    // An error may be just behind the line's end; what lies farther away is not believed.
+    if let Some(from) = column.filter(|&column| column <= length) {
+        let same_line = details.end_line.is_none_or(|end| end == line);
+        let to = details
+            .end_column
+            .filter(|_| same_line)
+            .and_then(|end| usize::try_from(end).ok()?.checked_sub(1))
+            .map_or(if same_line { from + 1 } else { length }, |end| {
+                end.min(length)
+            });
+        let from = from.saturating_sub(start);
+        text.push_str(&marks(
+            from,
+            to.saturating_sub(start).saturating_sub(from).max(1),
+        ));
+    }
+    text
+}
