@@ -46,9 +46,9 @@ impl ProcessMemory {
             process
                 .open_file("mem", OFlags::RDONLY)
                 .map(File::from)
-                .map_err(|errno| {
+                .map_err(|_| {
                     if process.is_alive() {
-                        refused(errno)
+                        Fault::Refused
                     } else {
                         Fault::Gone
                     }
@@ -108,7 +108,7 @@ impl Memory for ProcessMemory {
                 Err(Errno::SRCH) if self.change_thread() => {}
                 Err(Errno::SRCH) => return Err(Fault::Gone),
                 Err(Errno::PERM | Errno::NOSYS) => return self.read_by_file(rest),
-                Err(errno) => return Err(refused(errno)),
+                Err(_) => return Err(Fault::Refused),
             }
         }
         Ok(())
@@ -130,8 +130,4 @@ fn read_through(file: &File, address: u64, buffer: &mut [u8]) -> usize {
         }
     }
     filled
-}
-
-fn refused(_: Errno) -> Fault {
-    Fault::Refused
 }

@@ -6,13 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::panic::resume_unwind;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use invivo_model::{Error, ErrorKind, Result};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
-use rustix::process::Pid;
 use rustix::thread::gettid;
 
 use super::target::{Process, Target, raw};
@@ -21,9 +21,13 @@ use crate::{Mapping, WriteRequest};
 
 /// How often we ask whether a thread stands still before we begin to wait in between: it takes
 /// some microseconds, and a sleep of ours is much longer.
-const SPINS: u32 = 200;
+const SPINS: u32 = 256;
+/// After how many questions we also ask whether the thread has ended.
+const SPINS_PER_LOOK: u32 = 32;
 /// How long we wait in between then.
 const NAP: Duration = Duration::from_micros(50);
+/// How long the stopping goes on before the thread that waits for it looks whether it is stuck.
+const STUCK: Duration = Duration::from_millis(10);
 
 impl Target {
     /// Stops all of its threads, runs `action`, and lets them go again. Those that start while we
@@ -36,7 +40,8 @@ impl Target {
     /// long.
     ///
     /// A system call in which a thread sleeps is begun again by the kernel where it can be;
-    /// a few (`epoll_wait`, `sigtimedwait`) return `EINTR` instead.
+    /// a few (`epoll_wait`, `sigtimedwait`) return `EINTR` instead. Our own process gets
+    /// `SIGCHLD` for every thread that stops, as a debugger does.
     ///
     /// # Errors
     /// `Refused` where the kernel does not let us (another tracer, or no privilege) or the target
@@ -56,21 +61,40 @@ impl Target {
             ));
         }
         thread::scope(|scope| {
+            let (begun, waits) = mpsc::channel::<()>();
             let tracer = thread::Builder::new().name("invivo-stop".to_owned());
-            let tracer = tracer.spawn_scoped(scope, || {
-                let suspension = Suspension::begin(self, deadline)?;
-                Ok(action(&suspension))
+            let tracer = tracer.spawn_scoped(scope, move || {
+                let suspension = Suspension::begin(self, deadline);
+                drop(begun);
+                Ok(action(&suspension?))
             });
-            match tracer {
-                Ok(tracer) => tracer.join().unwrap_or_else(|panic| resume_unwind(panic)),
-                Err(error) => Err(Error::new(
+            let tracer = tracer.map_err(|error| {
+                Error::new(
                     ErrorKind::Refused,
                     format!("process {} can't be stopped", self.pid()),
                     format!("no thread could be started for it: {error}"),
                     "free some memory or raise the limit of processes",
-                )),
+                )
+            })?;
+            while waits.recv_timeout(STUCK) == Err(RecvTimeoutError::Timeout) {
+                collect_ended_threads(&self.process);
             }
+            tracer.join().unwrap_or_else(|panic| resume_unwind(panic))
         })
+    }
+}
+
+/// Frees the stopping from a knot: where the target runs a new program meanwhile, the kernel makes
+/// us wait in `PTRACE_SEIZE` until that has begun, and makes that wait until the tracer, which is
+/// us, has taken notice of every thread that ended for it.
+fn collect_ended_threads(process: &Process) {
+    for tid in process.thread_ids().unwrap_or_default() {
+        if tid != process.pid
+            && process.has_ended(tid) == Ok(true)
+            && let Some(thread) = raw(tid)
+        {
+            sys::reap(thread);
+        }
     }
 }
 
@@ -91,33 +115,29 @@ impl<'t> Suspension<'t> {
             target,
             held: BTreeMap::new(),
         };
-        // A thread that runs can start others: only when a pass over all of them finds none that
-        // is new, and the kernel counts no more than were listed, does none run.
         loop {
-            let listed = suspension.process().thread_ids();
-            let listed = listed.map_err(|errno| suspension.failed(errno))?;
-            let mut settled = true;
-            for tid in &listed {
-                if !suspension.held.contains_key(tid) {
-                    settled &= !suspension.seize(*tid)?;
-                }
+            let mut first_has_ended = false;
+            for tid in suspension.of_process(Process::thread_ids)? {
+                let held = suspension.held.contains_key(&tid) || suspension.seize(tid)?;
+                first_has_ended |= !held && tid == target.pid();
             }
             for tid in suspension.tids() {
-                settled &= suspension.await_stop(tid, until)?;
+                suspension.await_stop(tid, until)?;
             }
-            let count = suspension.process().thread_count();
-            let count = count.map_err(|errno| suspension.failed(errno))?;
-            if settled && listed.len() as u64 == count {
+            // A thread that runs can start others, and a list made meanwhile can miss some. But
+            // where the kernel counts no more threads than stand still, none runs. (A first thread
+            // that has ended is counted until all have.)
+            let count = suspension.of_process(Process::thread_count)?;
+            let still = suspension.held.len() + usize::from(first_has_ended);
+            if !suspension.held.is_empty() && count == still as u64 {
                 break;
             }
+            target.ensure_alive()?;
             if is_past(until) {
-                return Err(suspension.timed_out("threads kept starting"));
+                return Err(suspension.timed_out("its threads come and go too fast"));
             }
         }
         target.ensure_alive()?;
-        if suspension.held.is_empty() {
-            return Err(suspension.timed_out("none of its threads could be stopped"));
-        }
         Ok(suspension)
     }
 
@@ -219,54 +239,45 @@ impl<'t> Suspension<'t> {
         }
     }
 
-    /// Waits until `tid` stands still; `false` where it has ended instead.
-    fn await_stop(&mut self, tid: u32, until: Option<Instant>) -> Result<bool> {
+    /// Waits until `tid` stands still, or has ended instead and is ours no more.
+    fn await_stop(&mut self, tid: u32, until: Option<Instant>) -> Result<()> {
         let Some(thread) = raw(tid) else {
-            return Ok(false);
+            return Ok(());
         };
-        let mut asked = 0;
-        loop {
+        for asked in 1_u32.. {
             match sys::stop_info(thread) {
                 Ok(info) => {
                     self.held.insert(tid, signal_to_deliver(info));
-                    return Ok(true);
+                    return Ok(());
                 }
                 Err(Errno::SRCH) => {}
                 Err(errno) => return Err(self.failed(errno)),
             }
-            asked += 1;
-            if asked < SPINS {
-                thread::yield_now();
-                continue;
-            }
-            if self.has_ended(tid)? {
+            if asked % SPINS_PER_LOOK == 0 && self.of_process(|process| process.has_ended(tid))? {
                 self.held.remove(&tid);
-                self.reap(tid, thread);
-                return Ok(false);
+                // It stays until its tracer has taken notice, and `execve` in the target waits
+                // for that. The end of a whole process is for its parent to notice.
+                if tid != self.target.pid() {
+                    sys::reap(thread);
+                }
+                return Ok(());
             }
             if is_past(until) {
                 let doing = self.target.activity(tid).map(|doing| doing.to_string());
                 let doing = doing.unwrap_or_else(|_| "in an unknown state".to_owned());
                 return Err(self.timed_out(&format!("thread {tid} does not stop: it is {doing}")));
             }
-            thread::sleep(NAP);
+            if asked < SPINS {
+                thread::yield_now();
+            } else {
+                thread::sleep(NAP);
+            }
         }
+        Ok(())
     }
 
-    fn has_ended(&self, tid: u32) -> Result<bool> {
-        match self.process().thread_stat(tid) {
-            Ok(stat) => Ok(matches!(stat.state, 'Z' | 'X')),
-            Err(Errno::NOENT | Errno::SRCH) => Ok(true),
-            Err(errno) => Err(self.failed(errno)),
-        }
-    }
-
-    /// An ended thread that is traced stays until its tracer has taken notice, and `execve` in the
-    /// target waits for that. The end of the process itself is its parent's to notice.
-    fn reap(&self, tid: u32, thread: Pid) {
-        if tid != self.target.pid() {
-            sys::reap(thread);
-        }
+    fn of_process<T>(&self, ask: impl Fn(&Process) -> Result<T, Errno>) -> Result<T> {
+        ask(self.process()).map_err(|errno| self.failed(errno))
     }
 
     fn failed(&self, errno: Errno) -> Error {

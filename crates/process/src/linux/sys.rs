@@ -143,11 +143,10 @@ pub(super) fn stop_info(tid: Pid) -> Result<StopInfo, Errno> {
     })
 }
 
-/// Collects the end of a tracee that is not its process's first thread, if it has ended: until
-/// then its number stays taken, and an `execve` in the process waits. (The end of a first thread
-/// is its parent's to collect.)
+/// Collects the end of a tracee of any thread of ours, if it has ended. Only for a thread that is
+/// not its process's first: that one's end is its parent's to collect.
 pub(super) fn reap(tid: Pid) {
-    let flags = libc::__WALL | libc::__WNOTHREAD | libc::WNOHANG;
+    let flags = libc::__WALL | libc::WNOHANG;
     // SAFETY: a null status pointer is allowed and means that it is not wanted.
     unsafe { libc::waitpid(tid.as_raw_nonzero().get(), std::ptr::null_mut(), flags) };
 }

@@ -64,16 +64,6 @@ impl Target {
         self.process.start_time
     }
 
-    /// `/proc/PID`, opened for nothing but finding what is in it. It goes on meaning this process.
-    pub(crate) fn directory(&self) -> BorrowedFd<'_> {
-        self.process.dir.as_fd()
-    }
-
-    /// The descriptor that becomes readable when the process has ended.
-    pub(super) fn pidfd(&self) -> BorrowedFd<'_> {
-        self.process.pidfd.as_fd()
-    }
-
     /// Makes sure that it has not ended.
     ///
     /// # Errors
@@ -200,11 +190,11 @@ impl Process {
         let pidfd = match pidfd_open(raw, PidfdFlags::empty()) {
             Ok(pidfd) => pidfd,
             Err(Errno::SRCH) => return Err(has_ended(pid)),
-            Err(errno @ (Errno::INVAL | Errno::NOENT)) => {
-                return Err(thread_of(&dir).map_or_else(
-                    || cannot_open(pid, format!("pidfd_open says: {errno}")),
-                    |process| is_a_thread(pid, process),
-                ));
+            Err(Errno::INVAL | Errno::NOENT) => {
+                return Err(match process_of(&dir) {
+                    Some(process) if process != pid => is_a_thread(pid, process),
+                    _ => has_ended(pid),
+                });
             }
             Err(errno) => return Err(cannot_open(pid, format!("pidfd_open says: {errno}"))),
         };
@@ -289,7 +279,7 @@ impl Process {
         access: impl Fn(BorrowedFd<'_>, &str) -> Result<T, Errno>,
     ) -> Result<T, Errno> {
         let outcome = access(self.dir.as_fd(), name);
-        let Err(Errno::SRCH | Errno::NOENT | Errno::ACCESS) = outcome else {
+        let Err(Errno::SRCH | Errno::NOENT) = outcome else {
             return outcome;
         };
         match self.living_thread() {
@@ -300,10 +290,9 @@ impl Process {
 
     /// Its first thread, or another where that has ended.
     pub(super) fn living_thread(&self) -> Option<u32> {
-        self.thread_ids().ok()?.into_iter().find(|tid| {
-            self.thread_stat(*tid)
-                .is_ok_and(|stat| !matches!(stat.state, 'Z' | 'X'))
-        })
+        let tids = self.thread_ids().ok()?;
+        tids.into_iter()
+            .find(|tid| self.has_ended(*tid) == Ok(false))
     }
 
     /// The numbers of its threads, the first thread's first. One that starts or ends meanwhile may
@@ -327,6 +316,15 @@ impl Process {
 
     pub(super) fn thread_stat(&self, tid: u32) -> Result<Stat, Errno> {
         proc::parse_stat(&self.read_of_thread(tid, "stat")?).ok_or(Errno::IO)
+    }
+
+    /// Whether the thread `tid` has ended, or is none of its threads.
+    pub(super) fn has_ended(&self, tid: u32) -> Result<bool, Errno> {
+        match self.thread_stat(tid) {
+            Ok(stat) => Ok(matches!(stat.state, 'Z' | 'X')),
+            Err(Errno::NOENT | Errno::SRCH) => Ok(true),
+            Err(errno) => Err(errno),
+        }
     }
 
     /// How many threads it has, those that have ended but were not yet collected included.
@@ -401,7 +399,7 @@ fn ensure_own_proc(pid: u32) -> Result<()> {
 }
 
 /// The process that the thread with the directory `dir` belongs to.
-fn thread_of(dir: impl AsFd) -> Option<u32> {
+fn process_of(dir: impl AsFd) -> Option<u32> {
     proc::parse_status(&read_at(dir, "status", MAX_SMALL).ok()?).process
 }
 

@@ -54,7 +54,7 @@ impl fmt::Display for Activity {
         let doing = match self.state {
             'R' => "running",
             'S' => "asleep",
-            'D' => "asleep and not to be interrupted",
+            'D' => "in uninterruptible sleep",
             'T' => "stopped by a signal",
             't' => "stopped by a tracer",
             'Z' | 'X' => "ended",
@@ -98,6 +98,12 @@ impl Target {
         }
         self.ensure_alive()?;
         Ok(threads)
+    }
+
+    /// Whether it has a thread `tid` (see [`Thread::tid`]) that has not ended.
+    pub fn has_thread(&self, tid: u32) -> bool {
+        let stat = self.process.thread_stat(tid);
+        stat.is_ok_and(|stat| !matches!(stat.state, 'Z' | 'X'))
     }
 
     /// What its thread `tid` (see [`Thread::tid`]) is doing.
