@@ -11,13 +11,11 @@
 #   imported `socket`, each run loads a copy of `_socket`, whose types wait for the collector.
 # - Nothing may harm the target: every failure of ours ends in silence, and nothing of ours is
 #   ever written to its stdout or stderr.
-# - What `stream` returns lives as long as somebody keeps it. Once the script has ended it uses
+# - What `stand_in` returns lives as long as somebody keeps it. Once the script has ended it uses
 #   no global and no builtin by name, since the globals are emptied at the end.
 #
-# It runs on every CPython from 3.8 on. What is staged has no comments and no blank lines: only
-# whole lines of comment are allowed, and no string may hold a line that starts with a number
-# sign. What stands below a line "as text" is handed over as a string and compiled only where
-# needed, for compiling is what takes the time.
+# It runs on every CPython from 3.8 on. Compiling is what takes the time, so what stands below a
+# line "as text" is handed over as a string and compiled by `make` only where it is needed.
 #
 # A signal handler of the target that raises while the script runs raises inside the script, as
 # it would inside any code: such an exception is reported as the script's, and the interrupted
@@ -31,32 +29,17 @@ def run(token, reply, directory, script, deadline, payload, texts, scope):
     namespace = type(sys.implementation)
     lookup = getattr
 
+    def make(name):
+        exec(texts[name], scope)
+        return scope.pop('made')
+
     def load(name):
         # The target's own module if it has it ready, else a copy that is registered nowhere: an
         # import would leave an entry behind, or wait for a lock that the interrupted code holds.
         module = modules.get(name)
         if module and not lookup(lookup(module, '__spec__', 0), '_initializing', 0):
             return module
-        imp = modules['_imp']
-        spec = namespace(name=name, origin=None)
-        if imp.is_builtin(name):
-            module = imp.create_builtin(spec)
-            imp.exec_builtin(module)
-            return module
-        for folder in sys.path:
-            for suffix in imp.extension_suffixes():
-                spec.origin = '%s/%s%s' % (folder, name, suffix)
-                try:
-                    posix.stat(spec.origin)
-                except (OSError, ValueError):
-                    continue
-                known = name in modules
-                module = imp.create_dynamic(spec)
-                imp.exec_dynamic(module)
-                # Modules of the old kind register themselves when they are created.
-                if not known and modules.get(name) is module:
-                    del modules[name]
-                return module
+        return make('load')(name, sys, namespace(name=name, origin=None))
 
     posix = load('posix')
     thread = load('_thread')
@@ -71,8 +54,8 @@ def run(token, reply, directory, script, deadline, payload, texts, scope):
     # Whether the script is running, so that what this thread prints is the script's output.
     mine = sending = False
     unsent = bytearray()
-    text = bytearray()
-    text_kind = b'O'
+    # Output that is still to be sent, and of which stream.
+    output = namespace(text=bytearray(), kind=b'O')
 
     def push(kind, data=b''):
         # Sends a frame. If the other end is gone, or has not read anything for as long as the
@@ -96,96 +79,48 @@ def run(token, reply, directory, script, deadline, payload, texts, scope):
             sending = False
 
     def flush():
-        data = bytes(text)
-        text.clear()
+        data = bytes(output.text)
+        output.text.clear()
         for at in range(0, len(data), 65536):
-            push(text_kind, data[at : at + 65536])
+            push(output.kind, data[at : at + 65536])
 
-    def put(kind, data):
-        # Gathers the pieces of a line, and keeps the order between the two streams.
-        nonlocal text_kind
-        if kind != text_kind:
-            flush()
-            text_kind = kind
-        text.extend(data)
-        if len(text) > 4095 or b'\n' in data:
-            flush()
-
-    # What the script's run replaces in `sys`, and by name what it replaced, in a list so that
-    # another run that ends earlier can take itself out of the chain.
+    # What this run has put into `sys`, and by the same names what that replaced, in lists so
+    # that another run that ends earlier can take itself out of the chain.
     placed = {}
     replaced = {}
 
-    def stream(name, kind):
-        # A stand-in for a stream: the script's thread finds these functions in it, other
-        # threads find what the replaced object has. A module is the one builtin type whose
-        # instances may look up attributes by a function.
-        link = replaced[name]
+    def place(name, thing, link):
+        replaced[name] = link
+        placed[name] = thing
+        setattr(sys, name, thing)
 
-        def ours():
-            return mine and get_ident() == me and getpid() == pid
+    def ours():
+        return mine and get_ident() == me and getpid() == pid
+
+    def stand_in(name, kind):
+        # A stand-in for a stream: the script's thread finds the functions of `own` in it, other
+        # threads find what the replaced object has, link[0]. A module is the one builtin type
+        # whose instances may look up attributes by a function.
+        link = [lookup(sys, name, None)]
+        own = {}
 
         def behind(attribute):
             if link[0] is None and attribute in ('write', 'flush', 'writelines'):
-                return no
+                return lambda *_: None
             return lookup(link[0], attribute)
 
-        def write(string):
-            if not ours():
-                return behind('write')(string)
-            if not isinstance(string, str):
-                raise TypeError('write() argument must be str, not ' + type(string).__name__)
-            put(kind, str.encode(string, 'utf-8', 'backslashreplace'))
-            return len(string)
-
-        def write_bytes(data):
-            if not ours():
-                return link[0].buffer.write(data)
-            data = bytes(memoryview(data))
-            put(kind, data)
-            return len(data)
-
-        def writelines(lines):
-            for line in lines:
-                write(line)
-
-        def push_out():
-            flush() if ours() else behind('flush')()
-
-        def fileno():
-            if not ours():
-                return link[0].fileno()
-            raise modules['_io'].UnsupportedOperation('fileno')
-
-        def no(*_, **__):
-            return False
-
-        def yes():
-            return True
-
-        own = {
-            'flush': push_out, 'fileno': fileno, 'isatty': no, 'readable': no, 'seekable': no,
-            'writable': yes, 'close': no, 'closed': False, 'name': '<%s>' % name,
-            'writelines': writelines,
-        }
-        own.update(
-            buffer=namespace(write=write_bytes, **own), write=write, reconfigure=no, mode='w',
-            encoding='utf-8', errors='backslashreplace', newlines=None, line_buffering=True,
-        )
-
         def find(attribute):
-            if ours() and attribute in own:
-                return own[attribute]
+            if ours():
+                if not own:
+                    own.update(make('stream')(name, kind, ours, behind, output, flush, namespace))
+                if attribute in own:
+                    return own[attribute]
             return behind(attribute)
 
         proxy = type(sys)(name)
         proxy.__dict__.clear()
         proxy.__dict__.update(__getattr__=find, invivo=replaced)
-        return proxy
-
-    def place(name, thing):
-        placed[name] = thing
-        setattr(sys, name, thing)
+        place(name, proxy, link)
 
     def restore():
         # Does nothing when it is done again. What somebody else has put into `sys` meanwhile
@@ -199,7 +134,7 @@ def run(token, reply, directory, script, deadline, payload, texts, scope):
                 other = lookup(sys, base, None)
                 while type(other) is type(sys) and 'invivo' in other.__dict__:
                     links = other.__dict__['invivo']
-                    if links[name][0] is thing:
+                    if name in links and links[name][0] is thing:
                         links[name][0] = before
                     other = links[base][0]
 
@@ -213,23 +148,11 @@ def run(token, reply, directory, script, deadline, payload, texts, scope):
         if len(path) < 108:
             sock.connect(path)
         else:
-            # Too long for a socket's address.
-            folder = posix.open(directory, posix.O_RDONLY)
-            try:
-                sock.connect('/proc/self/fd/%d/s' % folder)
-            finally:
-                posix.close(folder)
+            make('connect')(posix, sock, directory)
         peer = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
         user = int.from_bytes(peer[4:8], sys.byteorder)
-        if user not in (0, posix.geteuid()):
-            # In a user namespace, whoever has no number in it appears as the overflow user.
-            fields = []
-            for file in ('/proc/self/uid_map', '/proc/sys/kernel/overflowuid'):
-                fd = posix.open(file, 0)
-                fields.append(posix.read(fd, 4096).split())
-                posix.close(fd)
-            if fields[0] == [b'0', b'0', b'4294967295'] or user != int(fields[1][0]):
-                return None
+        if user not in (0, posix.geteuid()) and not make('unmapped')(posix, user):
+            return None
 
         def receive(size):
             data = bytearray()
@@ -247,14 +170,9 @@ def run(token, reply, directory, script, deadline, payload, texts, scope):
         if head[:1] == b'G' and receive(16) == reply:
             return receive(size - 16)
 
-    def make(name):
-        exec(texts[name], scope)
-        return scope.pop('describe')
-
     def perform():
         # Runs the script and returns the frame that tells how it ended. What the script leaves
         # dies in here, while what its finalizers print is still the script's output.
-        charset = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
         fields = []
         at = 2
         while at < len(payload):
@@ -262,8 +180,8 @@ def run(token, reply, directory, script, deadline, payload, texts, scope):
             fields.append(payload[at + 4 : end])
             at = end
         source = fields[1]
-        file, *arguments = [part.decode(*charset) for part in fields[:1] + fields[2:]]
-        place('argv', arguments)
+        file, *arguments = [part.decode() for part in fields[:1] + fields[2:]]
+        place('argv', arguments, [lookup(sys, 'argv', None)])
         compiled = False
         try:
             mode = 'eval' if payload[:1] == b'e' else 'exec'
@@ -293,11 +211,9 @@ def run(token, reply, directory, script, deadline, payload, texts, scope):
                     pass
         if not payload:
             return
-        for name in ('argv', 'stderr', 'stdout'):
-            replaced[name] = [lookup(sys, name, None)]
         try:
-            place('stdout', stream('stdout', b'O'))
-            place('stderr', stream('stderr', b'E'))
+            stand_in('stdout', b'O')
+            stand_in('stderr', b'E')
             mine = True
             result = perform()
             flush()
@@ -323,7 +239,123 @@ finally:
     globals().clear()
 
 
-# as text: encode
+# as text: load
+
+
+def made(name, sys, spec):
+    imp = sys.modules['_imp']
+    if imp.is_builtin(name):
+        module = imp.create_builtin(spec)
+        imp.exec_builtin(module)
+        return module
+    posix = sys.modules['posix']
+    for folder in sys.path:
+        for suffix in imp.extension_suffixes():
+            spec.origin = '%s/%s%s' % (folder, name, suffix)
+            try:
+                posix.stat(spec.origin)
+            except (OSError, ValueError):
+                continue
+            known = name in sys.modules
+            module = imp.create_dynamic(spec)
+            imp.exec_dynamic(module)
+            # Modules of the old kind register themselves when they are created.
+            if not known and sys.modules.get(name) is module:
+                del sys.modules[name]
+            return module
+
+
+# as text: connect
+
+
+def made(posix, sock, directory):
+    # The path is too long for a socket's address.
+    folder = posix.open(directory, posix.O_RDONLY)
+    try:
+        sock.connect('/proc/self/fd/%d/s' % folder)
+    finally:
+        posix.close(folder)
+
+
+# as text: unmapped
+
+
+def made(posix, user):
+    # In a user namespace, whoever has no number in it appears as the overflow user.
+    fields = []
+    for file in ('/proc/self/uid_map', '/proc/sys/kernel/overflowuid'):
+        fd = posix.open(file, posix.O_RDONLY)
+        try:
+            fields.append(posix.read(fd, 4096).split())
+        finally:
+            posix.close(fd)
+    return fields[0] != [b'0', b'0', b'4294967295'] and user == int(fields[1][0])
+
+
+# as text: stream
+
+
+def made(name, kind, ours, behind, output, flush, namespace):
+    # What the script's thread finds in a stream. The script may keep any of these functions and
+    # call it elsewhere or later.
+    def put(data):
+        # Gathers the pieces of a line, and keeps the order between the two streams.
+        if kind != output.kind:
+            flush()
+            output.kind = kind
+        output.text.extend(data)
+        if len(output.text) > 4095 or b'\n' in data:
+            flush()
+
+    def write(string):
+        if not ours():
+            return behind('write')(string)
+        if not isinstance(string, str):
+            raise TypeError('write() argument must be str, not ' + type(string).__name__)
+        put(str.encode(string, 'utf-8', 'backslashreplace'))
+        return len(string)
+
+    def write_bytes(data):
+        if not ours():
+            return behind('buffer').write(data)
+        data = bytes(memoryview(data))
+        put(data)
+        return len(data)
+
+    def writelines(lines):
+        for line in lines:
+            write(line)
+
+    def push_out():
+        flush() if ours() else behind('flush')()
+
+    def fileno():
+        if not ours():
+            return behind('fileno')()
+        raise unsupported('fileno')
+
+    def no(*_, **__):
+        return False
+
+    def yes():
+        return True
+
+    import sys
+
+    unsupported = sys.modules['_io'].UnsupportedOperation
+    own = {
+        'flush': push_out, 'fileno': fileno, 'isatty': no, 'readable': no, 'seekable': no,
+        'writable': yes, 'close': no, 'closed': False, 'name': '<%s>' % name,
+        'writelines': writelines,
+    }
+    own.update(
+        buffer=namespace(write=write_bytes, **own), write=write, reconfigure=no, mode='w',
+        encoding='utf-8', errors='backslashreplace', newlines=None, line_buffering=True,
+    )
+    return own
+
+
+# as text: encode (comes before the next two)
 
 
 def encode(encode, value, depth, room):
@@ -360,7 +392,7 @@ def encode(encode, value, depth, room):
 # as text: value
 
 
-def describe(value):
+def made(value):
     # The representation, cut at 16 MiB, and the value as JSON if it can be.
     limit = 1 << 24
     form = str.encode(repr(value), 'utf-8', 'backslashreplace')
@@ -377,7 +409,7 @@ def describe(value):
 # as text: error
 
 
-def describe(error, outer, scope, compiled):
+def made(error, outer, scope, compiled):
     # The exception, what it came from, and what it holds, as a list in which each names others
     # by their place further down. Every part is bounded, and hostile methods are survived.
     room = [1 << 20]
@@ -504,6 +536,3 @@ def describe(error, outer, scope, compiled):
                     details[name] = clip(value)
         records.append(record)
     return b'X', encode(encode, records, 20, [1 << 23]).encode()
-
-
-# end of text

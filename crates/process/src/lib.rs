@@ -6,6 +6,8 @@
 
 #![deny(unsafe_code)]
 
+#[cfg(target_os = "linux")]
+pub mod access;
 pub mod memory;
 pub mod modules;
 pub mod recorded;
@@ -16,7 +18,8 @@ pub mod linux;
 pub use invivo_model::Address;
 #[cfg(target_os = "linux")]
 pub use linux::{
-    Activity, ProcessMemory, Status, Suspension, SystemCall, Target, TargetRoot, Thread,
+    Activity, Connection, Listener, Owner, PrivateDirectory, ProcessMemory, Status, Suspension,
+    SystemCall, Target, TargetLock, TargetRoot, Thread, Transfer, own_pid_namespace, random,
 };
 pub use memory::{Fault, Memory, ReadRequest, WriteRequest};
 pub use modules::{Mapping, Module, ModuleFiles};

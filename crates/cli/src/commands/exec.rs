@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use clap::{ArgGroup, Args, ValueEnum};
 use invivo::exec::{
-    Ending, Event, Mode, Namespace, Outcome, Payload, Plan, RemoteException, Request, Selection,
+    Code, Ending, Event, Namespace, Outcome, Plan, RemoteException, Request, Selection,
     ThreadChoice, Value,
 };
 use invivo::{Attached, Error, ErrorKind, Result};
@@ -118,8 +118,8 @@ fn seconds(text: &str) -> Result<Duration, String> {
 
 /// The script as it was given.
 struct Source {
-    mode: Mode,
-    text: Vec<u8>,
+    evaluate: bool,
+    text: String,
     /// The file name that tracebacks show.
     file: String,
     /// `sys.argv[0]`.
@@ -137,16 +137,17 @@ pub(crate) fn run(arguments: Arguments, output: &mut Output) -> Result<Status> {
         attached.location.method
     ));
     let argv = std::iter::once(&source.name).chain(&arguments.arguments);
+    let (text, name) = (source.text.clone(), source.file.clone());
     let request = Request {
-        payload: Payload {
-            mode: source.mode,
-            namespace: match arguments.namespace {
-                NamespaceChoice::Fresh => Namespace::Fresh,
-                NamespaceChoice::Main => Namespace::Main,
-            },
-            filename: source.file.clone().into_bytes(),
-            source: source.text.clone(),
-            arguments: argv.map(|word| word.clone().into_bytes()).collect(),
+        code: if source.evaluate {
+            Code::Evaluate { source: text, name }
+        } else {
+            Code::Execute { source: text, name }
+        },
+        arguments: argv.cloned().collect(),
+        namespace: match arguments.namespace {
+            NamespaceChoice::Fresh => Namespace::Fresh,
+            NamespaceChoice::Main => Namespace::Main,
         },
         selection: Selection { interpreter: arguments.interpreter, thread: arguments.thread },
         timeout: arguments.timeout,
@@ -195,17 +196,17 @@ pub(crate) fn run(arguments: Arguments, output: &mut Output) -> Result<Status> {
 }
 
 fn source(arguments: &Arguments) -> Result<Source> {
-    let typed = |mode, text: &String| Source {
-        mode,
-        text: text.clone().into_bytes(),
+    let typed = |evaluate, text: &String| Source {
+        evaluate,
+        text: text.clone(),
         file: "<invivo>".to_owned(),
         name: "-c".to_owned(),
     };
     if let Some(text) = &arguments.code {
-        return Ok(typed(Mode::Execute, text));
+        return Ok(typed(false, text));
     }
     if let Some(text) = &arguments.expression {
-        return Ok(typed(Mode::Evaluate, text));
+        return Ok(typed(true, text));
     }
     let Some(path) = arguments.file.as_deref() else {
         return Err(Error::internal("no source was given, and the command line let it pass"));
@@ -220,7 +221,8 @@ fn source(arguments: &Arguments) -> Result<Source> {
         (fs::read(path), full)
     };
     let text = text.map_err(|error| unreadable(path, &error.to_string()))?;
-    Ok(Source { mode: Mode::Execute, text, file, name: path.to_owned() })
+    let text = String::from_utf8(text).map_err(|error| unreadable(path, &error.to_string()))?;
+    Ok(Source { evaluate: false, text, file, name: path.to_owned() })
 }
 
 fn unreadable(path: &str, why: &str) -> Error {
@@ -228,7 +230,7 @@ fn unreadable(path: &str, why: &str) -> Error {
         ErrorKind::Usage,
         format!("the script could not be read from {path}"),
         why,
-        "name a readable file, or pass the code itself with -c",
+        "name a readable file in UTF-8, or pass the code itself with -c",
     )
 }
 
@@ -359,9 +361,9 @@ impl Report<'_> {
             }
             Outcome::Finished { plan, ending } => {
                 let status = match &ending {
-                    Ending::Completed | Ending::Returned(_) => Status::Done,
-                    Ending::Exited { code: Some(0), .. } => Status::Done,
-                    Ending::Exited { .. } | Ending::Raised(_) => Status::Raised,
+                    Ending::Returned(_) => Status::Done,
+                    Ending::Exited(exit) if exit.success => Status::Done,
+                    Ending::Exited(_) | Ending::Raised(_) => Status::Raised,
                 };
                 if self.arguments.json {
                     output.line(&self.finished_json(&plan, &ending)?);
@@ -375,17 +377,17 @@ impl Report<'_> {
 
     fn finished_text(&self, attached: &Attached, ending: &Ending, output: &mut Output) {
         match ending {
-            Ending::Completed | Ending::Exited { code: Some(0), .. } => {}
-            Ending::Returned(value) => {
+            Ending::Returned(None) => {}
+            Ending::Returned(Some(value)) => {
                 output.script_stdout(value.repr.as_bytes());
                 output.script_stdout(if value.truncated { "… (truncated)\n" } else { "\n" }.as_bytes());
             }
-            Ending::Exited { code: Some(code), .. } => {
-                output.diagnostic(&format!("the script called sys.exit({code})\n"));
-            }
-            Ending::Exited { code: None, message } => {
-                let message = message.as_deref().unwrap_or("unknown");
-                output.script_stderr(format!("{message}\n").as_bytes());
+            Ending::Exited(exit) => {
+                let code = exit.code.as_deref().unwrap_or_default();
+                output.detail(&format!("the script called sys.exit({})", shown(code)));
+                if !exit.success {
+                    output.script_stderr(format!("SystemExit: {code}\n").as_bytes());
+                }
             }
             Ending::Raised(exception) => {
                 let text = self.traceback(attached, exception);
@@ -398,9 +400,9 @@ impl Report<'_> {
     /// As Python prints it, with the lines of the script itself and of files that the target sees.
     fn traceback(&self, attached: &Attached, exception: &RemoteException) -> String {
         let mut files = attached.sources();
-        exception.render(|file: &str| {
+        exception.render(&mut |file: &str| {
             if file == self.source.file {
-                return Some(String::from_utf8_lossy(&self.source.text).into_owned());
+                return Some(self.source.text.clone());
             }
             files.text(Path::new(file))
         })
@@ -409,17 +411,16 @@ impl Report<'_> {
     fn finished_json(&self, plan: &Plan, ending: &Ending) -> Result<String> {
         let (mut value, mut exit, mut exception) = (None, None, None);
         let outcome = match ending {
-            Ending::Completed => "done",
             Ending::Returned(returned) => {
-                value = Some(value_json(returned)?);
+                value = returned.as_ref().map(value_json).transpose()?;
                 "done"
             }
-            Ending::Exited { code, message } => {
-                exit = Some(json!({"code": code, "message": message}));
+            Ending::Exited(exited) => {
+                exit = Some(json!({"code": exited.code, "success": exited.success}));
                 "exited"
             }
             Ending::Raised(raised) => {
-                exception = Some(exception_json(raised));
+                exception = Some(exception_json(raised)?);
                 "raised"
             }
         };
@@ -452,8 +453,9 @@ fn value_json(value: &Value) -> Result<serde_json::Value> {
     Ok(json!({"repr": value.repr, "truncated": value.truncated, "json": json}))
 }
 
-fn exception_json(_exception: &RemoteException) -> serde_json::Value {
-    serde_json::Value::Null
+fn exception_json(exception: &RemoteException) -> Result<serde_json::Value> {
+    serde_json::to_value(exception)
+        .map_err(|error| Error::internal(format!("an exception could not be written: {error}")))
 }
 
 fn error_json(error: &Error) -> serde_json::Value {

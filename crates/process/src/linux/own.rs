@@ -9,14 +9,16 @@ use rustix::rand::{GetRandomFlags, getrandom};
 /// # Errors
 /// `Refused` where `/proc` does not show it.
 pub fn own_pid_namespace() -> Result<u64> {
-    rustix::fs::stat("/proc/self/ns/pid").map(|stat| stat.st_ino).map_err(|errno| {
-        Error::new(
-            ErrorKind::Refused,
-            "our own pid namespace can't be told",
-            format!("/proc/self/ns/pid: {errno}"),
-            "mount the proc file system: mount -t proc proc /proc",
-        )
-    })
+    rustix::fs::stat("/proc/self/ns/pid")
+        .map(|stat| stat.st_ino)
+        .map_err(|errno| {
+            Error::new(
+                ErrorKind::Refused,
+                "our own pid namespace can't be told",
+                format!("/proc/self/ns/pid: {errno}"),
+                "mount the proc file system: mount -t proc proc /proc",
+            )
+        })
 }
 
 /// Random bytes that nobody can guess.

@@ -1,0 +1,322 @@
+//! Where a script is placed so that the target, and nobody else, can read it.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use invivo_cpython::Runtime;
+use invivo_model::{Error, ErrorKind, Result};
+use invivo_process::{
+    Listener, Memory, Owner, PrivateDirectory, Target, TargetRoot, own_pid_namespace,
+};
+
+use crate::plan::{pending_path, retract_at};
+
+const PREFIX: &str = "invivo-";
+pub(crate) const SCRIPT: &str = "script.py";
+const SOCKET: &str = "s";
+
+/// A crowded /tmp is searched for what an earlier run left behind up to here.
+const ENTRIES_MAX: usize = 20_000;
+
+/// What a directory of another machine's or container's Invivo may be old before it is removed.
+const FOREIGN_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The directories that are tried, in this order, as the target sees them.
+pub(crate) fn candidates(target: &Target) -> Result<Vec<PathBuf>> {
+    let uid = target.owner()?.uid;
+    let mut list = Vec::new();
+    if let Some(own) = target.environment_variable("TMPDIR")?.map(PathBuf::from)
+        && own.has_root()
+    {
+        list.push(own);
+    }
+    for path in ["/tmp", "/dev/shm", "/var/tmp", &format!("/run/user/{uid}")] {
+        if !list.iter().any(|known| known == Path::new(path)) {
+            list.push(path.into());
+        }
+    }
+    Ok(list)
+}
+
+/// The name of a staging directory: it says whose it is, so that a later run can tell what was
+/// left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Label {
+    /// The pid namespace in which `pid` is meant, by its inode.
+    pub(crate) namespace: u64,
+    /// The target.
+    pub(crate) pid: u32,
+    /// Its start time.
+    pub(crate) start_time: u64,
+    /// When the script is to be forgotten, in milliseconds since 1970.
+    pub(crate) deadline: u64,
+    /// Whether its maker waits for it: then it is left behind as soon as its lock is free.
+    pub(crate) attended: bool,
+    /// Makes it unique.
+    pub(crate) nonce: u32,
+}
+
+impl Label {
+    fn name(&self) -> String {
+        let Self { namespace, pid, start_time, deadline, attended, nonce } = self;
+        let kind = if *attended { 'w' } else { 'n' };
+        format!("{PREFIX}{namespace}-{pid}-{start_time}-{deadline}-{kind}-{nonce:08x}")
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        let mut parts = name.strip_prefix(PREFIX)?.split('-');
+        let label = Self {
+            namespace: parts.next()?.parse().ok()?,
+            pid: parts.next()?.parse().ok()?,
+            start_time: parts.next()?.parse().ok()?,
+            deadline: parts.next()?.parse().ok()?,
+            attended: match parts.next()? {
+                "w" => true,
+                "n" => false,
+                _ => return None,
+            },
+            nonce: u32::from_str_radix(parts.next()?, 16).ok()?,
+        };
+        // Only what we would have written ourselves is ours.
+        (label.name() == name).then_some(label)
+    }
+}
+
+/// Milliseconds since 1970, the clock that a target shares whatever its namespaces are.
+pub(crate) fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A directory that is made for one script. Dropping it removes what is in it.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    directory: PrivateDirectory,
+    left: bool,
+}
+
+impl Stage {
+    /// Makes a directory in the first of `candidates` that works.
+    ///
+    /// # Errors
+    /// `Unsupported`, with what was wrong with each.
+    pub(crate) fn new(
+        target: &Target,
+        candidates: &[PathBuf],
+        label: &Label,
+        path_size: u64,
+    ) -> Result<(Self, Listener)> {
+        let root = target.root()?;
+        let owner = target.owner()?;
+        let name = label.name();
+        let mut tried = Vec::new();
+        for parent in candidates {
+            match Self::make(&root, parent, &name, owner, path_size) {
+                Ok(made) => return Ok(made),
+                Err(error) => tried.push(format!("{}: {error}", parent.display())),
+            }
+        }
+        Err(no_place(target, &tried))
+    }
+
+    fn make(
+        root: &TargetRoot,
+        parent: &Path,
+        name: &str,
+        owner: Owner,
+        path_size: u64,
+    ) -> std::io::Result<(Self, Listener)> {
+        let longest = parent.join(name).join(SCRIPT).as_os_str().len() as u64;
+        if longest >= path_size {
+            return Err(std::io::Error::other(format!(
+                "its path is longer than the {} bytes the target takes",
+                path_size.saturating_sub(1)
+            )));
+        }
+        let directory = root.create_private_directory(parent, name, owner)?;
+        let stage = Self { directory, left: false };
+        stage.directory.try_lock()?;
+        let listener = stage.directory.listen(SOCKET)?;
+        Ok((stage, listener))
+    }
+
+    /// The directory as the target sees it.
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The script as the target sees it.
+    pub(crate) fn script(&self) -> PathBuf {
+        self.path().join(SCRIPT)
+    }
+
+    /// Writes the script.
+    ///
+    /// # Errors
+    /// `Unsupported` when the file system does not take it.
+    pub(crate) fn write_script(&self, text: &[u8]) -> Result<()> {
+        self.directory.write_file(SCRIPT, text).map_err(|error| {
+            Error::new(
+                ErrorKind::Unsupported,
+                format!("the script could not be placed in {}", self.path().display()),
+                error.to_string(),
+                "make room there, or give the target another TMPDIR",
+            )
+        })
+    }
+
+    /// Leaves the directory to the script in it, which removes it when it begins.
+    pub(crate) fn leave(mut self) {
+        self.left = true;
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if !self.left {
+            // Where this fails the next run tries again.
+            let _ = self.directory.remove(&[SCRIPT, SOCKET]);
+        }
+    }
+}
+
+/// Removes what runs before us left behind, and withdraws their requests to this target first, so
+/// that it never looks for a script that is gone.
+///
+/// # Errors
+/// Only what keeps a request from being withdrawn. What can't be removed stays.
+pub(crate) fn sweep<M: Memory + Sync>(
+    target: &Target,
+    runtime: &Runtime<M>,
+    candidates: &[PathBuf],
+) -> Result<()> {
+    let root = target.root()?;
+    let owner = target.owner()?;
+    for parent in candidates {
+        let names = root.names_with_prefix(parent, PREFIX, owner, ENTRIES_MAX);
+        for name in names.unwrap_or_default() {
+            let Some(label) = Label::parse(&name) else { continue };
+            let Some(abandoned) = abandonment(target, &label)? else { continue };
+            let Ok(directory) = root.open_private_directory(parent, &name, owner) else {
+                continue;
+            };
+            // Its maker holds the lock as long as it lives.
+            if !directory.try_lock().unwrap_or(false) {
+                continue;
+            }
+            if abandoned == Abandoned::Here {
+                withdraw(target, runtime, &directory.path().join(SCRIPT))?;
+            }
+            let _ = directory.remove(&[SCRIPT, SOCKET]);
+        }
+    }
+    Ok(())
+}
+
+/// Where a directory that nobody needs comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Abandoned {
+    /// From a run against this very target.
+    Here,
+    /// From one against a process that is gone.
+    Elsewhere,
+}
+
+fn abandonment(target: &Target, label: &Label) -> Result<Option<Abandoned>> {
+    let past = |grace: Duration| {
+        u128::from(now()) > u128::from(label.deadline) + grace.as_millis()
+    };
+    if label.namespace != own_pid_namespace()? {
+        return Ok(past(FOREIGN_FOR).then_some(Abandoned::Elsewhere));
+    }
+    if (label.pid, label.start_time) == (target.pid(), target.start_time()) {
+        return Ok((label.attended || past(Duration::ZERO)).then_some(Abandoned::Here));
+    }
+    let lives = Target::open(label.pid).is_ok_and(|one| one.start_time() == label.start_time);
+    Ok((!lives).then_some(Abandoned::Elsewhere))
+}
+
+/// Withdraws the request for `script` from whichever thread it was made to.
+fn withdraw<M: Memory + Sync>(target: &Target, runtime: &Runtime<M>, script: &Path) -> Result<()> {
+    let is_for_it = |places: &invivo_model::DebuggerSupport| {
+        places.pending != 0 && OsStr::new(script).as_encoded_bytes() == pending_path(target, places)
+    };
+    let threads = || -> Result<Vec<_>> {
+        let interpreters = runtime.interpreters()?.list;
+        let threads = interpreters.into_iter().flat_map(|one| one.threads);
+        Ok(threads.filter_map(|thread| thread.debugger).filter(is_for_it).collect())
+    };
+    if threads()?.is_empty() {
+        return Ok(());
+    }
+    target.while_stopped(Duration::from_secs(2), |stopped| {
+        for places in threads()? {
+            retract_at(target, stopped, &places, script)?;
+        }
+        Ok(())
+    })?
+}
+
+/// The first of `candidates` in which a directory could be made, as far as that can be told without
+/// making one.
+///
+/// # Errors
+/// `Unsupported`, with what is wrong with each.
+pub(crate) fn first_usable(target: &Target, candidates: &[PathBuf]) -> Result<PathBuf> {
+    let root = target.root()?;
+    let owner = target.owner()?;
+    let mut tried = Vec::new();
+    for parent in candidates {
+        match root.check_writable_directory(parent, owner) {
+            Ok(()) => return Ok(parent.clone()),
+            Err(error) => tried.push(format!("{}: {error}", parent.display())),
+        }
+    }
+    Err(no_place(target, &tried))
+}
+
+fn no_place(target: &Target, tried: &[String]) -> Error {
+    Error::new(
+        ErrorKind::Unsupported,
+        format!("no place for a script that process {} could read", target.pid()),
+        tried.join("; "),
+        "give the target a directory it can write to: TMPDIR, /tmp or /dev/shm",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LABEL: Label = Label {
+        namespace: 4_026_531_836,
+        pid: 4_194_303,
+        start_time: 123_456_789,
+        deadline: 1_795_430_000_000,
+        attended: true,
+        nonce: 0xbeef,
+    };
+
+    #[test]
+    fn a_label_survives_its_name() {
+        assert_eq!(Label::parse(&LABEL.name()), Some(LABEL));
+        let unattended = Label { attended: false, ..LABEL };
+        assert_eq!(Label::parse(&unattended.name()), Some(unattended));
+    }
+
+    #[test]
+    fn what_we_did_not_name_is_not_ours() {
+        for name in [
+            "invivo-",
+            "invivo-1-2-3-4-w",
+            "invivo-1-2-3-4-x-00000000",
+            "invivo-1-2-3-4-w-00000000-5",
+            "invivo-01-2-3-4-w-00000000",
+            "invivo-1-2-3-4-w-0000000g",
+            "somebody-1-2-3-4-w-00000000",
+        ] {
+            assert_eq!(Label::parse(name), None, "{name}");
+        }
+    }
+}
