@@ -1,7 +1,7 @@
 /// How much is read of one process at most. Nothing that a target claims goes beyond it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Mapped files that are looked at for an interpreter: 4096.
+    /// Mapped files that are looked at for an interpreter, the likely ones first: 1024.
     pub modules: usize,
     /// Bytes of writable memory that are scanned where no file says where the interpreter is:
     /// 16 MiB.
@@ -21,7 +21,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            modules: 4096,
+            modules: 1024,
             scan_bytes: 16 << 20,
             interpreters: 1024,
             threads: 32_768,

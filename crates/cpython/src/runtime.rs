@@ -10,6 +10,9 @@ use crate::limits::Limits;
 use crate::locate::Location;
 use crate::objects::Text;
 
+/// More options than anybody gives with `-X`.
+const MAX_XOPTIONS: usize = 256;
+
 /// The runtime state of an interpreter whose layout is known. Reads what is asked for when it is
 /// asked for; keeps nothing of the target but where it is.
 #[derive(Clone, Debug)]
@@ -145,7 +148,8 @@ impl<M: Memory> Runtime<M> {
         self.sys_string(interpreter, "abiflags")
     }
 
-    /// `sys._xoptions`: the options given with `-X` when the process was started.
+    /// `sys._xoptions`: the options given with `-X` when the process was started, the
+    /// first 256 of them.
     ///
     /// # Errors
     ///
@@ -157,6 +161,7 @@ impl<M: Memory> Runtime<M> {
         let items = self.dict_items(dict)?.items;
         items
             .into_iter()
+            .take(MAX_XOPTIONS)
             .map(|(name, value)| {
                 // `True` where there is no `=`: no string.
                 let value = if self.is_string(value)? {

@@ -12,7 +12,7 @@ use crate::source::Source;
 /// Real dynamic sections have about thirty entries.
 const MAX_ENTRIES: u64 = 1024;
 /// How many symbols of one hash chain are looked at; real chains have a handful.
-const MAX_CHAIN: u32 = 1024;
+const MAX_CHAIN: u32 = 64;
 /// Bytes a word of the GNU table's bloom filter takes in a 64-bit file.
 const BLOOM_WORD: u64 = 8;
 const SYMBOL: u64 = size_of::<Sym64<LE>>() as u64;

@@ -11,9 +11,9 @@ use crate::header::{FirstLoad, Header, SectionTable, Segment, malformed};
 use crate::source::{FileSource, Source};
 
 /// Real programs have about forty; the table is read at once, 64 bytes each.
-const MAX_SECTIONS: u16 = 8192;
+const MAX_SECTIONS: u16 = 2048;
 /// Bytes of all sections' names together; real ones have about 500.
-const MAX_SECTION_NAMES: u64 = 1 << 20;
+const MAX_SECTION_NAMES: u64 = 128 << 10;
 
 /// An ELF file. Only its headers are read at once; the rest on demand.
 #[derive(Debug)]

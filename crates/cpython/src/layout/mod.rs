@@ -158,6 +158,9 @@ impl Layout {
         let beyond = minor.beyond;
         let interpreters_head = table.offset("runtime_state.interpreters_head")?;
         let main_thread = interpreters_head + beyond.main_thread_behind_head;
+        if main_thread + 8 > table.offset("runtime_state.size")? {
+            return Err(invalid("runtime_state ends before main_thread"));
+        }
         let ascii_data = table.offset("unicode_object.asciiobject_size")?;
         Ok(Self {
             runtime: RuntimeLayout {

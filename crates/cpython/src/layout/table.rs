@@ -13,8 +13,8 @@ const WORD: usize = 8;
 
 /// Larger than any runtime or interpreter state ever was, by a factor of forty.
 const MAX_STATE: u64 = 16 << 20;
-/// Larger than any object's fixed part or thread state.
-const MAX_OBJECT: u64 = 64 << 10;
+/// Larger than any object's fixed part or thread state, by a factor of seven.
+const MAX_OBJECT: u64 = 8 << 10;
 /// What bounds offsets in structures whose size the table does not give.
 const MAX_UNSIZED: u64 = 64;
 
@@ -130,7 +130,7 @@ fn word(bytes: &[u8], at: usize) -> Option<u64> {
     bytes
         .get(at..)?
         .first_chunk()
-        .map(|word| u64::from_ne_bytes(*word))
+        .map(|word| u64::from_le_bytes(*word))
 }
 
 pub(super) fn invalid(why: impl Into<String>) -> Error {

@@ -14,6 +14,10 @@ use crate::limits::Limits;
 const WHAT: &str = "cannot find a Python interpreter in the process";
 /// How often one file may be mapped as a whole, as `dlmopen` does it.
 const MAX_COPIES: usize = 16;
+/// How many places are looked at closely: more than any honest process offers.
+const MAX_CANDIDATES: usize = 64;
+/// How many images in memory are searched for symbols, where their files can't be had.
+const MAX_IMAGES: usize = 256;
 /// How much is scanned at a time.
 const SCAN_PIECE: usize = 256 << 10;
 /// The runtime state is aligned at least so.
@@ -52,6 +56,8 @@ pub(super) struct Search<'a, M> {
     /// Files of which neither the file nor its image in memory said whether they hold one.
     undecided: Vec<&'a Module>,
     looked_at: usize,
+    candidates: usize,
+    images: usize,
     /// The first file that could not be read, and why.
     unreadable: Option<Error>,
     refused: bool,
@@ -66,6 +72,8 @@ impl<'a, M: Memory> Search<'a, M> {
             best: None,
             undecided: Vec::new(),
             looked_at: 0,
+            candidates: 0,
+            images: 0,
             unreadable: None,
             refused: false,
         }
@@ -126,10 +134,21 @@ impl<'a, M: Memory> Search<'a, M> {
             .filter(|mapping| mapping.inode != 0 && mapping.offset == 0 && mapping.readable);
         let mut decided = false;
         for start in starts.take(MAX_COPIES) {
-            let read = |at, buffer: &mut [u8]| memory.read(Address(at), buffer).is_ok();
+            self.images += 1;
+            if self.images > MAX_IMAGES {
+                break;
+            }
+            let mut met = None;
+            let read = |at, buffer: &mut [u8]| {
+                met = memory.read(Address(at), buffer).err().or(met);
+                met.is_none()
+            };
             let symbols = MappedElf::parse(start.range.start.0, read)
                 .ok()
                 .and_then(|mut elf| elf.dynamic_symbols([RUNTIME, VERSION, DEBUG]));
+            if let Some(met) = met {
+                self.note(met)?;
+            }
             let Some([Some(runtime), version, debug]) = symbols else {
                 continue;
             };
@@ -184,31 +203,25 @@ impl<'a, M: Memory> Search<'a, M> {
     }
 
     fn scan(&mut self, module: &'a Module, mapping: &Mapping, size: u64) -> Result<()> {
-        let mut done = 0;
         let mut buffer = vec![0; SCAN_PIECE];
-        while done < size {
+        let mut done = 0;
+        while done + Preamble::SIZE as u64 <= size {
             let Some(start) = mapping.range.start.offset(done) else {
-                return Ok(());
+                break;
             };
             let wanted = usize::try_from(size - done)
                 .unwrap_or(SCAN_PIECE)
                 .min(SCAN_PIECE);
-            let mut request = [ReadRequest::new(
-                start,
-                buffer.get_mut(..wanted).unwrap_or_default(),
-            )];
+            let piece = buffer.get_mut(..wanted).unwrap_or_default();
+            let mut request = [ReadRequest::new(start, piece)];
             self.memory
                 .read_many(&mut request)
-                .or_else(|fault| self.note(fault))?;
+                .or_else(|met| self.note(met))?;
             let [request] = &request;
             let filled = request.filled;
-            let bytes = buffer.get(..filled).unwrap_or_default();
-            for offset in cookies(bytes) {
-                let Some(address) = start.offset(offset) else {
-                    continue;
-                };
+            for offset in cookies(buffer.get(..filled).unwrap_or_default()) {
                 self.consider(&Candidate {
-                    address,
+                    address: start.offset(offset).unwrap_or(start),
                     module,
                     method: Method::Scan,
                     version_address: None,
@@ -217,15 +230,20 @@ impl<'a, M: Memory> Search<'a, M> {
                 })?;
             }
             if filled < wanted {
-                return Ok(());
+                break;
             }
-            done += wanted as u64;
+            // The next piece begins early enough for a table that this one cut.
+            done += (wanted + 1 - Preamble::SIZE).next_multiple_of(ALIGNMENT) as u64;
         }
         Ok(())
     }
 
     /// Looks at a place, and keeps it if it is the best so far.
     fn consider(&mut self, candidate: &Candidate<'_>) -> Result<()> {
+        self.candidates += 1;
+        if self.candidates > MAX_CANDIDATES {
+            return Ok(());
+        }
         let mut table = vec![0; Layout::max_table_size()];
         let mut request = [ReadRequest::new(candidate.address, &mut table)];
         let read = self.memory.read_many(&mut request);
@@ -237,11 +255,14 @@ impl<'a, M: Memory> Search<'a, M> {
             Err(Fault::Gone) => return Err(fault(WHAT, Fault::Gone)),
             Ok(()) | Err(Fault::Unmapped(_)) => match Preamble::parse(&table) {
                 Some(preamble) => Some(self.with_table(candidate, preamble, &table)),
+                // It changed meanwhile.
                 None if candidate.method == Method::Scan => None,
                 None => Some(self.without_table(candidate)),
             },
         };
         if let Some((rank, location)) = found
+            // A cookie alone is not enough to call any memory an interpreter.
+            && !(rank == Rank::Damaged && candidate.method == Method::Scan)
             && self.best.as_ref().is_none_or(|(best, _)| rank > *best)
         {
             self.best = Some((rank, location));
@@ -394,7 +415,12 @@ fn cookies(bytes: &[u8]) -> impl Iterator<Item = u64> {
     words.filter_map(|(index, _)| {
         let at = index * ALIGNMENT;
         let preamble = bytes.get(at..at + Preamble::SIZE)?;
-        Preamble::parse(preamble)?;
-        u64::try_from(at).ok()
+        let preamble = Preamble::parse(preamble)?;
+        let plausible = layout::has_table(preamble.version) && preamble.free_threaded <= 1;
+        if plausible {
+            u64::try_from(at).ok()
+        } else {
+            None
+        }
     })
 }
