@@ -1,2 +1,18 @@
-//! .
+//! What tests look into: live Python processes in every situation that Invivo claims to handle.
+//!
+//! Shares no code with the crates that read a process, so that a wrong idea of a structure
+//! cannot agree with itself. Everything here panics with a remedy instead of returning an
+//! error: a test that cannot have its target has failed.
 #![forbid(unsafe_code)]
+
+pub mod helpers;
+pub mod image;
+pub mod interpreters;
+pub mod launch;
+pub mod root;
+pub mod samples;
+pub mod target;
+
+pub use interpreters::{Interpreter, interpreter, interpreters, protocol};
+pub use launch::Launch;
+pub use target::Target;

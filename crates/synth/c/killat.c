@@ -1,0 +1,110 @@
+/* Runs a program and kills it at the entry of its N-th system call.
+ *
+ *     killat N REPORT PROGRAM [ARGUMENT...]
+ *
+ * Counted from the return of execve, over all threads, in the order in which the kernel enters
+ * them; the call that is reached is not carried out. N = 0 never kills. Writes one line to the
+ * file REPORT: "killed COUNT NUMBER" (the system call's number) or "ended COUNT STATUS", and
+ * ends with 137 after a kill, otherwise as the program did. 125: the program was not started.
+ *
+ * The program may trace others itself. Processes that it forks are not followed.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static void check(int failed, const char *what)
+{
+    if (failed) {
+        fprintf(stderr, "killat: %s: %s\n", what, strerror(errno));
+        exit(125);
+    }
+}
+
+static int report(const char *path, const char *how, long count, long detail)
+{
+    FILE *file = fopen(path, "w");
+    check(!file, path);
+    fprintf(file, "%s %ld %ld\n", how, count, detail);
+    check(fclose(file), path);
+    return strcmp(how, "killed") ? (int)detail : 128 + SIGKILL;
+}
+
+/* Whether the thread stands at the entry of a system call, and of which. */
+static int at_entry(pid_t thread, long *number)
+{
+    struct __ptrace_syscall_info info;
+    if (ptrace(PTRACE_GET_SYSCALL_INFO, thread, sizeof info, &info) <= 0)
+        return 0;
+    *number = (long)info.entry.nr;
+    return info.op == PTRACE_SYSCALL_INFO_ENTRY;
+}
+
+static pid_t start(char **words)
+{
+    pid_t program = fork();
+    check(program < 0, "fork");
+    if (program == 0) {
+        check(ptrace(PTRACE_TRACEME, 0, 0, 0) != 0, "PTRACE_TRACEME");
+        raise(SIGSTOP);
+        execvp(words[0], words);
+        check(1, words[0]);
+    }
+    int status;
+    check(waitpid(program, &status, 0) < 0 || !WIFSTOPPED(status), "wait for the start");
+    long options = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL;
+    check(ptrace(PTRACE_SETOPTIONS, program, 0, options) != 0, "PTRACE_SETOPTIONS");
+    check(ptrace(PTRACE_CONT, program, 0, 0) != 0, "PTRACE_CONT");
+    return program;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 4) {
+        fprintf(stderr, "usage: killat N REPORT PROGRAM [ARGUMENT...]\n");
+        return 125;
+    }
+    long aim = atol(argv[1]), count = 0, number = 0, killed = -1;
+    int executed = 0;
+    pid_t program = start(argv + 3);
+    for (;;) {
+        int status;
+        pid_t thread = waitpid(-1, &status, __WALL);
+        if (thread < 0 && errno == EINTR)
+            continue;
+        check(thread < 0, "wait");
+        if (!WIFSTOPPED(status)) {
+            if (thread != program)
+                continue;
+            if (killed >= 0)
+                return report(argv[2], "killed", count, killed);
+            int code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+            if (!executed)
+                return 125;
+            return report(argv[2], "ended", count, code);
+        }
+        int signal = WSTOPSIG(status), event = status >> 16;
+        if (signal == (SIGTRAP | 0x80)) {
+            signal = 0;
+            if (executed && killed < 0 && at_entry(thread, &number) && ++count == aim) {
+                killed = number;
+                kill(program, SIGKILL);
+                continue;
+            }
+        } else if (event == PTRACE_EVENT_EXEC) {
+            executed = 1;
+            signal = 0;
+        } else if (event || signal == SIGSTOP) {
+            /* A thread's birth shows as an event in one and a stop in the other. */
+            signal = 0;
+        }
+        /* Fails where the thread has been killed meanwhile: its end is reported next. */
+        ptrace(executed ? PTRACE_SYSCALL : PTRACE_CONT, thread, 0, signal);
+    }
+}

@@ -1,0 +1,34 @@
+//! Target programs. Each prints a line that begins with `ready` once it is what it claims to be.
+
+/// Computes without pause, checks every result, and counts the checks. On its standard input
+/// `report` makes it print `checked N`; `stop`, or the end of the input, does so and ends it
+/// with status 0. A wrong result makes it print `wrong …` and end with status 3.
+pub const BUSY: &str = include_str!("../targets/busy.py");
+
+/// Sleeps in `time.sleep`.
+pub const SLEEPER: &str = include_str!("../targets/sleeper.py");
+
+/// Its main thread waits for a lock that is never given back.
+pub const LOCK_WAITER: &str = include_str!("../targets/lock_waiter.py");
+
+/// Four threads compute; the main thread waits for them. `ready` is followed by their ids.
+pub const THREADS: &str = include_str!("../targets/threads.py");
+
+/// The main thread has finished; two workers compute on. `ready` is followed by their ids.
+pub const WORKERS_ONLY: &str = include_str!("../targets/workers_only.py");
+
+/// Two sub-interpreters that run nothing; the main one computes. `ready` is followed by their ids.
+pub const SUBINTERPRETERS_IDLE: &str = include_str!("../targets/subinterpreters_idle.py");
+
+/// Two sub-interpreters that compute in threads of their own, as the main one does. `ready` is
+/// followed by their ids.
+pub const SUBINTERPRETERS_RUNNING: &str = include_str!("../targets/subinterpreters_running.py");
+
+/// Has a second, unused copy of the interpreter's library loaded: its path is the argument.
+pub const TWO_LIBRARIES: &str = include_str!("../targets/two_libraries.py");
+
+/// An event loop with three named tasks that wait.
+pub const ASYNCIO: &str = include_str!("../targets/asyncio_tasks.py");
+
+/// Has made itself non-dumpable, which closes it to other processes of its user.
+pub const NOT_DUMPABLE: &str = include_str!("../targets/not_dumpable.py");
