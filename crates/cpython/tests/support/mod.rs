@@ -1,5 +1,7 @@
 //! A made-up process, read as a real one is.
 
+#![allow(dead_code, reason = "each test uses its part")]
+
 use std::cell::Cell;
 
 use invivo_cpython::{FileFacts, Limits, Location, Runtime, locate_with};

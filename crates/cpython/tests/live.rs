@@ -1,0 +1,470 @@
+//! Every interpreter there is, alive: found by each way, and read as it says of itself.
+
+mod support;
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+
+use invivo_cpython::{Limits, Location, Method, Runtime, examine, locate, locate_with};
+use invivo_model::{Address, ErrorKind};
+use invivo_process::{Fault, Memory, Module, ModuleFiles, ProcessMemory, ReadRequest, Target};
+use support::no_file;
+use synth::image::Release;
+use synth::launch::Place;
+use synth::{Interpreter, Launch, interpreter, interpreters, samples};
+
+/// Says of itself what we are to find, and waits in a function with a name of its own.
+const TELLER: &str = r#"
+import sys, threading
+started = threading.Semaphore(0)
+ids = [threading.get_native_id()]
+def worker():
+    ids.append(threading.get_native_id())
+    started.release()
+    threading.Event().wait()
+for _ in range(3):
+    threading.Thread(target=worker, daemon=True).start()
+    started.acquire()
+class Keeper:
+    def méthode(self):
+        print("version", ascii(sys.version))
+        print("ready", *ids, flush=True)
+        sys.stdin.read()
+Keeper().méthode()
+"#;
+
+/// Versions that have a table of offsets.
+fn with_table() -> impl Iterator<Item = &'static Interpreter> {
+    interpreters()
+        .iter()
+        .filter(|interpreter| !is_old(interpreter))
+}
+
+fn is_old(interpreter: &Interpreter) -> bool {
+    let minor: u32 = interpreter
+        .version
+        .split('.')
+        .nth(1)
+        .unwrap()
+        .parse()
+        .unwrap();
+    minor < 13
+}
+
+fn find(target: &Target) -> Location {
+    let modules = target.modules().unwrap();
+    locate(&target.memory(), &modules, target, &Limits::default()).unwrap()
+}
+
+fn open(target: &Target) -> Runtime<ProcessMemory> {
+    Runtime::open(target.memory(), &find(target), Limits::default()).unwrap()
+}
+
+/// The modules as if the pages with their headers could not be told.
+fn without_headers(modules: &[Module]) -> Vec<Module> {
+    let mut modules = modules.to_vec();
+    for module in &mut modules {
+        module.mappings.retain(|mapping| mapping.offset != 0);
+    }
+    modules
+}
+
+#[test]
+fn every_interpreter_is_found_by_each_way_at_the_same_place() {
+    for interpreter in interpreters() {
+        let process = Launch::new(interpreter, samples::SLEEPER).start();
+        let target = Target::open(process.pid()).unwrap();
+        let name = &interpreter.name;
+        let location = find(&target);
+        let has_section = !["3.8", "3.9"].contains(&name.as_str());
+        let method = if has_section {
+            Method::Section
+        } else {
+            Method::Symbol
+        };
+        assert_eq!(location.method, method, "{name}");
+        let told = location.version.unwrap().to_string();
+        assert!(
+            told == interpreter.version || ["3.8", "3.9", "3.10"].contains(&told.as_str()),
+            "{name}: {told}"
+        );
+        assert!(interpreter.version.starts_with(&told), "{name}: {told}");
+        assert_eq!(location.build.debug, Some(interpreter.debug), "{name}");
+        assert_eq!(
+            location.build.free_threaded,
+            Some(interpreter.free_threaded),
+            "{name}"
+        );
+
+        let modules = target.modules().unwrap();
+        let limits = Limits::default();
+        let memory = target.memory();
+        let image = locate_with(&memory, &modules, &limits, no_file).unwrap();
+        assert_eq!(image.method, Method::MappedSymbol, "{name}");
+        assert_eq!(image.address, location.address, "{name}");
+        assert_eq!(
+            (image.version, image.build),
+            (location.version, location.build),
+            "{name}"
+        );
+
+        let scan = locate_with(&memory, &without_headers(&modules), &limits, no_file);
+        if is_old(interpreter) {
+            assert_eq!(scan.unwrap_err().kind, ErrorKind::NotPython, "{name}");
+            let error = Runtime::open(&memory, &location, limits).unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Unsupported, "{name}");
+            assert!(
+                error.what.contains(&format!("CPython {told}")),
+                "{}",
+                error.what
+            );
+            assert!(error.remedy.contains("3.14 and 3.15"), "{}", error.remedy);
+        } else {
+            let scan = scan.unwrap();
+            assert_eq!(scan.method, Method::Scan, "{name}");
+            assert_eq!(scan.address, location.address, "{name}");
+            assert_eq!(scan.version, location.version, "{name}");
+            assert_eq!(scan.layout.unwrap(), location.layout.unwrap(), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_file_tells_version_and_build_without_a_process() {
+    for interpreter in interpreters() {
+        let path = interpreter.library.as_ref().unwrap_or(&interpreter.program);
+        let facts = examine(std::fs::File::open(path).unwrap()).unwrap();
+        assert!(facts.is_python(), "{path:?}");
+        assert_eq!(facts.build().debug, Some(interpreter.debug), "{path:?}");
+        match facts.version() {
+            Some(version) => assert_eq!(version.to_string(), interpreter.version),
+            None => assert!(["3.8", "3.9", "3.10"].contains(&interpreter.name.as_str())),
+        }
+    }
+    let own = examine(std::fs::File::open(std::env::current_exe().unwrap()).unwrap()).unwrap();
+    assert!(!own.is_python());
+}
+
+#[test]
+fn threads_have_the_numbers_the_kernel_gives_them() {
+    for interpreter in with_table() {
+        let process = Launch::new(interpreter, TELLER).start();
+        let target = Target::open(process.pid()).unwrap();
+        let runtime = open(&target);
+        let found = runtime.interpreters().unwrap();
+        assert_eq!(found.defects, [], "{}", interpreter.name);
+        assert_eq!(found.list.len(), 1, "{}", interpreter.name);
+        let main = found.main().unwrap();
+        let ours: BTreeSet<_> = main.threads.iter().map(|thread| thread.native_id).collect();
+        let told: BTreeSet<_> = process.ready_ids().into_iter().collect();
+        let kernel: BTreeSet<_> = target
+            .threads()
+            .unwrap()
+            .into_iter()
+            .map(|thread| thread.native_id)
+            .collect();
+        assert_eq!(ours, told, "{}", interpreter.name);
+        assert_eq!(ours, kernel, "{}", interpreter.name);
+
+        let first = main
+            .threads
+            .iter()
+            .find(|thread| thread.native_id == u64::from(process.pid()));
+        let first = first.expect("the main thread has the process's number");
+        assert_eq!(
+            runtime.main_thread_id().unwrap(),
+            first.thread_id,
+            "{}",
+            interpreter.name
+        );
+        if let Some(address) = main.main_thread {
+            assert_eq!(address, first.address, "{}", interpreter.name);
+            assert_eq!(main.remote_debugging, Some(true), "{}", interpreter.name);
+        }
+        assert!(!runtime.finalizing().unwrap());
+    }
+}
+
+#[test]
+fn strings_of_sys_and_of_code_are_what_the_target_prints() {
+    for interpreter in with_table() {
+        let process = Launch::new(interpreter, TELLER)
+            .options(["-X", "dev", "-X", "frozen_modules=on"])
+            .start();
+        let target = Target::open(process.pid()).unwrap();
+        let runtime = open(&target);
+        let found = runtime.interpreters().unwrap();
+        let main = found.main().unwrap();
+        let version = runtime.sys_version(main).unwrap().unwrap();
+        assert!(
+            process
+                .stdout_so_far()
+                .contains(&format!("version '{version}'")),
+            "{version} is not what {} prints",
+            interpreter.name
+        );
+        assert!(version.text.starts_with(&interpreter.version));
+        let flags = if interpreter.debug { "d" } else { "" };
+        assert_eq!(runtime.abiflags(main).unwrap().unwrap().text, flags);
+        let options = runtime.xoptions(main).unwrap();
+        let options: Vec<_> = options
+            .iter()
+            .map(|o| (o.name.as_str(), o.value.as_deref()))
+            .collect();
+        assert_eq!(options, [("dev", None), ("frozen_modules", Some("on"))]);
+
+        let first = main
+            .threads
+            .iter()
+            .find(|thread| thread.native_id == u64::from(process.pid()));
+        let function = runtime
+            .thread_top_function(first.unwrap())
+            .unwrap()
+            .unwrap();
+        // Text files decode in Python, so the innermost function may be theirs.
+        let names = ["Keeper.méthode", "BufferedIncrementalDecoder.decode"];
+        assert!(
+            names.contains(&function.qualname.text.as_str()),
+            "{}",
+            function.qualname
+        );
+        let waiting = main
+            .threads
+            .iter()
+            .find(|thread| thread.native_id != first.unwrap().native_id);
+        let function = runtime
+            .thread_top_function(waiting.unwrap())
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            function.qualname.text, "Condition.wait",
+            "{}",
+            interpreter.name
+        );
+        assert!(
+            function.filename.text.ends_with("threading.py"),
+            "{}",
+            function.filename
+        );
+    }
+}
+
+#[test]
+fn tables_are_the_ones_we_know_word_by_word() {
+    for interpreter in with_table() {
+        let process = Launch::new(interpreter, samples::SLEEPER).start();
+        let target = Target::open(process.pid()).unwrap();
+        let address = find(&target).address;
+        let release = match interpreter.name.trim_end_matches(['d', 't']) {
+            "3.13" => Release::V3_13,
+            "3.14" => Release::V3_14,
+            "3.15" => Release::V3_15,
+            other => panic!("no table of {other} is at hand"),
+        };
+        // Sizes of whole states grow in patch releases and debug builds; offsets do not.
+        let is_size = |value: u64| {
+            let states = release.table();
+            [states[2], states[5]].contains(&value) || (300..=900).contains(&value)
+        };
+        for (index, expected) in release.table().iter().enumerate().skip(1) {
+            let word = target
+                .memory()
+                .read_u64(address.offset(8 + 8 * index as u64).unwrap());
+            let word = word.unwrap();
+            assert!(
+                word == *expected || is_size(*expected) && word > *expected,
+                "{}: word {index} is {word}, not {expected}",
+                interpreter.name
+            );
+        }
+    }
+}
+
+#[test]
+fn sub_interpreters_are_told_from_the_main_one() {
+    for name in ["3.14", "3.15"] {
+        for sample in [
+            samples::SUBINTERPRETERS_IDLE,
+            samples::SUBINTERPRETERS_RUNNING,
+        ] {
+            let process = Launch::new(interpreter(name), sample).start();
+            let target = Target::open(process.pid()).unwrap();
+            let found = open(&target).interpreters().unwrap();
+            assert_eq!(found.defects, []);
+            assert_eq!(found.list.len(), 3);
+            assert_ne!(found.list[0].id, 0, "the newest stands first");
+            let main = found.main().unwrap();
+            assert!(
+                main.threads
+                    .iter()
+                    .any(|t| t.native_id == u64::from(process.pid()))
+            );
+            let ids: BTreeSet<_> = found.list.iter().map(|i| i.id.cast_unsigned()).collect();
+            assert!(
+                process.ready_ids().iter().all(|id| ids.contains(id)),
+                "{ids:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn embedded_python_is_found_and_has_no_main_thread() {
+    for name in ["3.14", "3.15"] {
+        let process = Launch::new(interpreter(name), samples::SLEEPER)
+            .embedded()
+            .start();
+        let target = Target::open(process.pid()).unwrap();
+        let found = open(&target).interpreters().unwrap();
+        let main = found.main().unwrap();
+        assert_eq!(main.main_thread, Some(Address::NULL));
+        assert_eq!(main.threads.len(), 1);
+        assert_eq!(main.threads[0].native_id, u64::from(process.pid()));
+    }
+}
+
+#[test]
+fn the_live_one_of_two_copies_is_taken() {
+    for name in ["3.14", "3.15"] {
+        let interpreter = interpreter(name);
+        let library = interpreter
+            .library
+            .as_ref()
+            .expect("a shared library of this build");
+        let process = Launch::new(interpreter, samples::TWO_LIBRARIES)
+            .arguments([library])
+            .start();
+        let target = Target::open(process.pid()).unwrap();
+        let modules = target.modules().unwrap();
+        let runs = |location: &Location| {
+            let memory = target.memory();
+            let runtime = Runtime::open(memory, location, Limits::default()).unwrap();
+            runtime.interpreters().unwrap().main().is_some()
+        };
+        assert!(runs(&find(&target)));
+        // The same, whichever comes first.
+        let backwards: Vec<_> = modules.iter().rev().cloned().collect();
+        let memory = target.memory();
+        let location = locate(&memory, &backwards, &target, &Limits::default()).unwrap();
+        assert!(runs(&location));
+        let copies = modules.iter().filter(|module| {
+            let file = module.is_code().then(|| target.open_module(module));
+            file.is_some_and(|file| examine(file.unwrap()).is_ok_and(|facts| facts.is_python()))
+        });
+        assert_eq!(copies.count(), 2, "the target has two copies");
+    }
+}
+
+#[test]
+fn neither_name_nor_file_is_needed() {
+    let busy = || {
+        Launch::new(interpreter("3.14"), samples::SLEEPER)
+            .named("app")
+            .start()
+    };
+    let process = busy();
+    let target = Target::open(process.pid()).unwrap();
+    assert_eq!(find(&target).method, Method::Section);
+    assert!(find(&target).module.ends_with(b"/app"));
+
+    process.delete_executable();
+    let deleted = find(&target);
+    assert!(deleted.layout.is_ok(), "{deleted:?}");
+
+    let process = busy();
+    let target = Target::open(process.pid()).unwrap();
+    process.replace_executable(b"something else");
+    let replaced = find(&target);
+    assert!(replaced.layout.is_ok(), "{replaced:?}");
+    assert!(open(&target).interpreters().unwrap().main().is_some());
+}
+
+#[test]
+fn an_interpreter_in_a_container_is_found_by_its_file() {
+    let process = Launch::new(interpreter("3.15"), samples::SLEEPER)
+        .place(Place::Container)
+        .start();
+    let target = Target::open(process.pid()).unwrap();
+    assert_eq!(find(&target).method, Method::Section);
+    let found = open(&target).interpreters().unwrap();
+    let thread = &found.main().unwrap().threads[0];
+    let kernel = target.threads().unwrap();
+    assert_eq!(
+        thread.native_id, kernel[0].native_id,
+        "the number in the target's namespace"
+    );
+    assert_ne!(thread.native_id, u64::from(kernel[0].tid));
+}
+
+#[test]
+fn a_process_without_python_says_what_was_looked_at() {
+    let target = Target::open(std::process::id()).unwrap();
+    let modules = target.modules().unwrap();
+    let error = locate(&target.memory(), &modules, &target, &Limits::default()).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::NotPython);
+    let code = modules.iter().filter(|module| module.is_code()).count();
+    assert!(
+        error.why.contains(&format!("none of {code} mapped")),
+        "{}",
+        error.why
+    );
+}
+
+/// Memory that may not be read.
+struct Closed(Fault);
+
+impl Memory for Closed {
+    fn read_many(&self, _: &mut [ReadRequest<'_>]) -> Result<(), Fault> {
+        Err(self.0)
+    }
+}
+
+#[test]
+fn where_memory_is_closed_the_file_still_tells_the_version() {
+    let process = Launch::new(interpreter("3.14d"), samples::SLEEPER).start();
+    let target = Target::open(process.pid()).unwrap();
+    let modules = target.modules().unwrap();
+    let limits = Limits::default();
+    let location = locate(&Closed(Fault::Refused), &modules, &target, &limits).unwrap();
+    assert_eq!(
+        location.version.unwrap().to_string(),
+        interpreter("3.14d").version
+    );
+    assert_eq!(location.build.debug, Some(true));
+    assert_eq!(location.layout.unwrap_err().kind, ErrorKind::Refused);
+
+    let nothing = locate_with(&Closed(Fault::Refused), &modules, &limits, no_file).unwrap_err();
+    assert_eq!(nothing.kind, ErrorKind::Refused);
+    let gone = locate(&Closed(Fault::Gone), &modules, &target, &limits).unwrap_err();
+    assert_eq!(gone.kind, ErrorKind::Gone);
+}
+
+/// Memory that counts how often it is asked.
+struct Counting<'a>(ProcessMemory, &'a Cell<usize>);
+
+impl Memory for Counting<'_> {
+    fn read_many(&self, requests: &mut [ReadRequest<'_>]) -> Result<(), Fault> {
+        self.1.set(self.1.get() + 1);
+        self.0.read_many(requests)
+    }
+}
+
+#[test]
+fn a_plain_target_costs_a_handful_of_reads_and_one_file() {
+    let process = Launch::new(interpreter("3.14"), samples::SLEEPER).start();
+    let target = Target::open(process.pid()).unwrap();
+    let modules = target.modules().unwrap();
+    let (reads, files) = (Cell::new(0), Cell::new(0));
+    let memory = Counting(target.memory(), &reads);
+    let limits = Limits::default();
+    let location = locate_with(&memory, &modules, &limits, |module| {
+        files.set(files.get() + 1);
+        examine(target.open_module(module)?)
+    });
+    let runtime = Runtime::open(memory, &location.unwrap(), limits).unwrap();
+    let found = runtime.interpreters().unwrap();
+    assert_eq!(found.main().unwrap().threads.len(), 1);
+    assert_eq!(files.get(), 1);
+    // The table, the head and its id; then the head, the interpreter and its thread.
+    assert_eq!(reads.get(), 6);
+}
