@@ -26,8 +26,12 @@ const SPINS: u32 = 256;
 const SPINS_PER_LOOK: u32 = 32;
 /// How long we wait in between then.
 const NAP: Duration = Duration::from_micros(50);
+/// How often we try to seize a thread that the kernel refuses for no reason that we can see: its
+/// number may have been an ended first thread's when we tried, and when we looked that of another,
+/// which runs a new program.
+const ATTEMPTS: u32 = 8;
 /// How long the stopping goes on before the thread that waits for it looks whether it is stuck.
-const STUCK: Duration = Duration::from_millis(10);
+const STUCK: Duration = Duration::from_millis(2);
 
 impl Target {
     /// Stops all of its threads, runs `action`, and lets them go again. Those that start while we
@@ -202,13 +206,16 @@ impl<'t> Suspension<'t> {
         let Some(thread) = raw(tid) else {
             return Ok(false);
         };
-        match sys::seize(thread) {
-            Ok(()) => {}
-            Err(Errno::SRCH) => return Ok(false),
-            Err(errno) => match self.why_not_seized(tid, errno)? {
-                Unseized::Ended => return Ok(false),
-                Unseized::Ours => {}
-            },
+        let mut attempts = 0;
+        while let Err(errno) = sys::seize(thread) {
+            attempts += 1;
+            match self.whose(tid)? {
+                Whose::Nobodys => return Ok(false),
+                Whose::Ours => break,
+                Whose::Tracers(tracer) => return Err(self.traced_by(process_of_thread(tracer))),
+                Whose::Untraced if attempts < ATTEMPTS => {}
+                Whose::Untraced => return Err(self.failed(errno)),
+            }
         }
         self.held.insert(tid, 0);
         // It fails only where the thread has ended, which is noticed when we wait for it.
@@ -216,30 +223,32 @@ impl<'t> Suspension<'t> {
         Ok(true)
     }
 
-    fn why_not_seized(&self, tid: u32, errno: Errno) -> Result<Unseized> {
+    fn whose(&self, tid: u32) -> Result<Whose> {
         let status = match self.process().read_of_thread(tid, "status") {
             Ok(text) => proc::parse_status(&text),
-            Err(Errno::NOENT | Errno::SRCH) => return Ok(Unseized::Ended),
+            Err(Errno::NOENT | Errno::SRCH) => return Ok(Whose::Nobodys),
             Err(errno) => return Err(self.failed(errno)),
         };
-        if matches!(status.state, Some('Z' | 'X')) {
-            return Ok(Unseized::Ended);
-        }
         let ourselves = gettid().as_raw_nonzero().get().cast_unsigned();
-        match status.tracer {
-            // A thread of ours that runs a new program has taken the first thread's number.
-            Some(tracer) if tracer == ourselves => Ok(Unseized::Ours),
-            Some(tracer) if tracer != 0 => Err(Error::new(
-                ErrorKind::Refused,
-                format!("process {} can't be stopped", self.target.pid()),
-                format!("process {tracer} traces it already, and there can be only one tracer"),
-                format!("end the tracer (a debugger or strace?) first: ps -p {tracer}"),
-            )),
-            _ => Err(self.failed(errno)),
-        }
+        Ok(match (status.state, status.tracer) {
+            (Some('Z' | 'X'), _) => Whose::Nobodys,
+            (_, Some(tracer)) if tracer == ourselves => Whose::Ours,
+            (_, Some(0) | None) => Whose::Untraced,
+            (_, Some(tracer)) => Whose::Tracers(tracer),
+        })
     }
 
-    /// Waits until `tid` stands still, or has ended instead and is ours no more.
+    fn traced_by(&self, tracer: u32) -> Error {
+        Error::new(
+            ErrorKind::Refused,
+            format!("process {} can't be stopped", self.target.pid()),
+            format!("process {tracer} traces it already, and there can be only one tracer"),
+            format!("end the tracer (a debugger, or strace?) first; see: ps -p {tracer}"),
+        )
+    }
+
+    /// Waits until `tid` stands still, or is ours no more: it has ended, and its number may be that
+    /// of another by now, which runs a new program.
     fn await_stop(&mut self, tid: u32, until: Option<Instant>) -> Result<()> {
         let Some(thread) = raw(tid) else {
             return Ok(());
@@ -253,7 +262,7 @@ impl<'t> Suspension<'t> {
                 Err(Errno::SRCH) => {}
                 Err(errno) => return Err(self.failed(errno)),
             }
-            if asked % SPINS_PER_LOOK == 0 && self.of_process(|process| process.has_ended(tid))? {
+            if asked % SPINS_PER_LOOK == 0 && !matches!(self.whose(tid)?, Whose::Ours) {
                 self.held.remove(&tid);
                 // It stays until its tracer has taken notice, and `execve` in the target waits
                 // for that. The end of a whole process is for its parent to notice.
@@ -286,7 +295,7 @@ impl<'t> Suspension<'t> {
     }
 
     fn timed_out(&self, why: &str) -> Error {
-        if !self.process().is_alive() {
+        if self.process().living_thread().is_none() {
             return Error::gone(self.target.pid());
         }
         Error::new(
@@ -306,7 +315,7 @@ impl<'t> Suspension<'t> {
     }
 
     fn not_writable(&self) -> Error {
-        if !self.process().is_alive() {
+        if self.process().living_thread().is_none() {
             return Error::gone(self.target.pid());
         }
         Error::new(
@@ -331,12 +340,16 @@ impl Drop for Suspension<'_> {
     }
 }
 
-/// Why a thread could not be seized, where that is no failure.
-enum Unseized {
+/// Whose a thread is.
+enum Whose {
     /// It has ended.
-    Ended,
-    /// It is ours already.
+    Nobodys,
+    /// We trace it. (One that runs a new program takes the first thread's number for it.)
     Ours,
+    /// Nobody traces it that we could see.
+    Untraced,
+    /// This thread of some process traces it.
+    Tracers(u32),
 }
 
 /// The signal that a stopped thread was about to get, so that it can have it afterwards. In a stop
@@ -344,6 +357,12 @@ enum Unseized {
 fn signal_to_deliver(info: sys::StopInfo) -> i32 {
     let by_event = info.code == info.signal | (libc::PTRACE_EVENT_STOP << 8);
     if by_event { 0 } else { info.signal }
+}
+
+/// The process that a thread of any process belongs to, where it can be told.
+fn process_of_thread(tid: u32) -> u32 {
+    let status = std::fs::read(format!("/proc/{tid}/status")).unwrap_or_default();
+    proc::parse_status(&status).process.unwrap_or(tid)
 }
 
 fn is_past(until: Option<Instant>) -> bool {

@@ -339,7 +339,9 @@ impl Process {
     pub(super) fn failed(&self, what: impl Into<String>, errno: Errno) -> Error {
         let pid = self.pid;
         let (kind, why, remedy) = match errno {
-            Errno::SRCH | Errno::NOENT if !self.is_alive() => return Error::gone(pid),
+            Errno::SRCH | Errno::NOENT if !self.is_alive() || self.living_thread().is_none() => {
+                return Error::gone(pid);
+            }
             Errno::SRCH | Errno::NOENT => (
                 ErrorKind::Refused,
                 format!("the kernel shows nothing there ({errno})"),
