@@ -14,7 +14,8 @@ const SECTION: &[u8] = b".PyRuntime";
 pub(crate) const RUNTIME: &[u8] = b"_PyRuntime";
 /// `const unsigned long Py_Version` (Python/getversion.c, 3.11): the version as hex.
 pub(crate) const VERSION: &[u8] = b"Py_Version";
-/// A function that only builds with reference debugging have (Include/object.h, 3.8 to 3.15).
+/// A function that only builds with reference debugging have (Include/object.h, from 3.14 on
+/// Include/refcount.h; 3.8 to 3.15).
 pub(crate) const DEBUG: &[u8] = b"_Py_NegativeRefcount";
 
 /// What a mapped file says about the interpreter in it. The same for every process that maps it,

@@ -2,9 +2,9 @@
 
 mod support;
 
-use invivo_cpython::{Limits, Method, Runtime, XOption};
+use invivo_cpython::{Limits, Method, Runtime, XOption, locate_with};
 use invivo_model::{Address, ErrorKind, ThreadState};
-use support::{Made, find, open};
+use support::{Made, find, no_file, open, program};
 use synth::image::{
     Image, RUNTIME, Release, THREAD_CURRENT_FRAME, THREAD_EVAL_BREAKER, THREAD_INTERPRETER,
     THREAD_NEXT,
@@ -302,6 +302,55 @@ fn the_live_one_of_two_copies_is_taken() {
 }
 
 #[test]
+fn code_that_holds_a_cookie_is_no_interpreter() {
+    let (image, _, _) = Image::with_main(Release::V3_14);
+    let memory = Made::new(image);
+    let mut program = program("/opt/app");
+    assert!(locate_with(&memory, &[program.clone()], &Limits::default(), no_file).is_ok());
+    for mapping in &mut program.mappings {
+        mapping.executable = true;
+    }
+    let error = locate_with(&memory, &[program], &Limits::default(), no_file).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::NotPython);
+}
+
+#[test]
+fn a_scan_ends_where_its_limit_is() {
+    let (mut image, _, _) = Image::with_main(Release::V3_14);
+    let mut program = program("/opt/app");
+    let data = program.mappings.last_mut().unwrap();
+    // A megabyte of nothing before the runtime state.
+    data.range.start = Address(RUNTIME - (1 << 20));
+    image.write(RUNTIME - (1 << 20), &vec![0; 1 << 20]);
+    let memory = Made::new(image);
+    let enough = Limits {
+        scan_bytes: (1 << 20) + 4096,
+        ..Limits::default()
+    };
+    let found = locate_with(&memory, &[program.clone()], &enough, no_file).unwrap();
+    assert_eq!(found.address, Address(RUNTIME));
+    let short = Limits {
+        scan_bytes: 1 << 20,
+        ..Limits::default()
+    };
+    let error = locate_with(&memory, &[program], &short, no_file).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::NotPython);
+}
+
+#[test]
+fn a_flood_of_cookies_costs_a_bounded_number_of_reads() {
+    let (mut image, _, _) = Image::with_main(Release::V3_14);
+    for index in 0..1000 {
+        image.write(RUNTIME + 0x1000 + index * 24, b"xdebugpy");
+        image.set_word(RUNTIME + 0x1000 + index * 24 + 8, 0x030e_08f0);
+    }
+    let memory = Made::new(image);
+    let location = find(&memory).unwrap();
+    assert_eq!(location.address, Address(RUNTIME));
+    assert!(memory.pieces.get() < 300, "{} pieces", memory.pieces.get());
+}
+
+#[test]
 fn a_process_without_a_cookie_is_not_python() {
     let (mut image, _, _) = Image::with_main(Release::V3_14);
     image.write(RUNTIME, b"xdebugpz");
@@ -350,6 +399,23 @@ fn strings_of_every_form_are_read() {
         runtime.string(Address(8)).unwrap_err().kind,
         ErrorKind::Corrupt
     );
+}
+
+#[test]
+fn strings_of_a_free_threaded_build_have_their_bits_elsewhere() {
+    // Include/cpython/unicodeobject.h: `interned` takes the whole first byte there.
+    for release in [Release::V3_14, Release::V3_15] {
+        let (mut image, _, _) = Image::with_main(release);
+        image.set_word(RUNTIME + 16, 1);
+        let string = image.string("free");
+        image.write(
+            string + 32,
+            &(1_u32 << 8 | 1 << 11 | 1 << 12 | 3).to_le_bytes(),
+        );
+        let memory = Made::new(image);
+        assert_eq!(find(&memory).unwrap().build.free_threaded, Some(true));
+        assert_eq!(open(&memory).string(Address(string)).unwrap().text, "free");
+    }
 }
 
 #[test]

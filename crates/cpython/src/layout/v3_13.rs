@@ -43,7 +43,7 @@ const BEYOND: Beyond = Beyond {
 };
 
 /// `_Py_DebugOffsets` of 3.13 behind its cookie, version and `free_threaded`
-/// (Include/internal/pycore_debug_offsets.h): every field is a `u64`, 584 bytes in all.
+/// (Include/internal/pycore_runtime.h): every field is a `u64`, 584 bytes in all.
 const FIELDS: &[(&str, super::minor::Rule)] = &[
     ("runtime_state.size", State),
     ("runtime_state.finalizing", At(8)),
