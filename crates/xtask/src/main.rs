@@ -1,22 +1,37 @@
 //! The project's chores: `cargo xtask CHORE`.
 #![forbid(unsafe_code)]
 
+mod bench;
+mod ci;
+mod demo;
 mod pythons;
 mod run;
+mod test;
+mod tidy;
 
 use std::process::ExitCode;
 
 const USAGE: &str = "\
 usage: cargo xtask CHORE
 
-  pythons   find or unpack the interpreters that tests and the demo use
+  demo [ARGUMENT…]              see Invivo at work: builds it and runs `invivo demo`
+  test [--no-root] [ARGUMENT…]  run every test; the arguments go to `cargo test`
+  ci                            fmt, clippy, doc, tidy, deny and test, as CI does
+  tidy                          check the invariants of ARCHITECTURE.md
+  pythons                       find or unpack the interpreters that tests and the demo use
+  bench exec [ROUNDS]           the time that `invivo exec` takes, beside sys.remote_exec
 ";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
+        ["demo", rest @ ..] => demo::run(rest),
+        ["test", rest @ ..] => test::run(rest),
+        ["ci"] => ci::run(),
+        ["tidy"] => tidy::run(),
         ["pythons"] => pythons::report(),
+        ["bench", "exec", rest @ ..] => bench::exec(rest),
         _ => {
             eprint!("{USAGE}");
             return ExitCode::from(2);

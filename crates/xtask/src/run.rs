@@ -16,6 +16,13 @@ impl<T, E: std::fmt::Display> Doing<T> for Result<T, E> {
     }
 }
 
+/// The cargo that runs this chore, at the top of the workspace.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(synth::interpreters::workspace());
+    command
+}
+
 /// Runs a command whose output belongs to the person at the terminal.
 pub(crate) fn show(command: &mut Command) -> Outcome {
     let status = command.status().doing(|| shown(command))?;

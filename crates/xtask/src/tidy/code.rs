@@ -1,0 +1,331 @@
+//! Rules about what Rust code may name, and where.
+
+use super::{Finding, Tree, lexer::Line};
+
+/// The crates that are no part of the product.
+const CHORES: [&str; 2] = ["crates/synth/", "crates/xtask/"];
+
+/// The longest file that is still read in one go.
+const LONGEST: usize = 600;
+
+/// Lines outside the given places that a test finds fault with.
+fn outside(
+    tree: &Tree,
+    places: &[&str],
+    message: &str,
+    fault: impl Fn(&Line) -> bool,
+) -> Vec<Finding> {
+    let files = tree
+        .rust
+        .iter()
+        .filter(|(path, _)| !places.iter().any(|place| path.starts_with(place)));
+    let lines = files.flat_map(|(path, lines)| {
+        lines
+            .iter()
+            .enumerate()
+            .map(move |(n, line)| (path, n + 1, line))
+    });
+    lines
+        .filter(|(_, _, line)| fault(line))
+        .map(|(path, n, _)| Finding::new(path, n, message))
+        .collect()
+}
+
+/// Whether `text` contains `word`, and not as a part of a longer name.
+fn has_word(text: &str, word: &str) -> bool {
+    let part_of_name = |c: char| c.is_alphanumeric() || c == '_';
+    text.match_indices(word).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        let after = text[at + word.len()..].chars().next();
+        !before.is_some_and(part_of_name) && !after.is_some_and(part_of_name)
+    })
+}
+
+fn has_any(text: &str, parts: &[&str]) -> bool {
+    parts.iter().any(|part| text.contains(part))
+}
+
+pub(super) fn unsafe_in_its_place(tree: &Tree) -> Vec<Finding> {
+    let is_sys = |path: &str| path.starts_with("crates/process/src/") && path.ends_with("/sys.rs");
+    let all = outside(
+        tree,
+        &[],
+        "`unsafe` outside crates/process/src/*/sys.rs",
+        |line| has_word(&line.bare, "unsafe"),
+    );
+    all.into_iter()
+        .filter(|finding| !is_sys(&finding.path))
+        .collect()
+}
+
+pub(super) fn unsafe_forbidden(tree: &Tree) -> Vec<Finding> {
+    let is_top = |path: &str| path.ends_with("/src/lib.rs") || path.ends_with("/src/main.rs");
+    let tops = tree
+        .rust
+        .iter()
+        .filter(|(path, _)| is_top(path) && !path.starts_with("crates/process/"));
+    tops.filter(|(_, lines)| {
+        !lines
+            .iter()
+            .any(|line| line.bare.contains("#![forbid(unsafe_code)]"))
+    })
+    .map(|(path, _)| Finding::new(path, 0, "`#![forbid(unsafe_code)]` is missing"))
+    .collect()
+}
+
+pub(super) fn system_named_in_process_only(tree: &Tree) -> Vec<Finding> {
+    const NAMES: [&str; 5] = ["target_os", "libc::", "rustix::", "std::os::", "/proc/"];
+    let places = [&["crates/process/"][..], &CHORES].concat();
+    outside(
+        tree,
+        &places,
+        "names an operating system outside crates/process",
+        |line| !line.test && has_any(&line.code, &NAMES),
+    )
+}
+
+pub(super) fn versions_named_in_layout_only(tree: &Tree) -> Vec<Finding> {
+    let places = [
+        &["crates/cpython/src/layout/", "crates/cpython/src/layout.rs"][..],
+        &CHORES,
+    ]
+    .concat();
+    outside(
+        tree,
+        &places,
+        "names a CPython version outside crates/cpython/src/layout/",
+        |line| !line.test && names_version(line),
+    )
+}
+
+/// `"3.14"` within a string, `(3, 14)`, `3, 14` in a call, or a comparison of `minor` with a number.
+fn names_version(line: &Line) -> bool {
+    let number = |text: &str| {
+        let digits = text
+            .find(|c: char| !c.is_ascii_digit())
+            .map_or(text, |end| &text[..end]);
+        digits.parse::<u32>().is_ok_and(|n| (7..100).contains(&n))
+    };
+    let after = |text: &str, sign: &str| {
+        text.match_indices(sign).any(|(at, _)| {
+            let before = text[..at].chars().next_back();
+            !before.is_some_and(|c| c.is_ascii_digit() || c == '.')
+                && number(&text[at + sign.len()..])
+        })
+    };
+    let compared = ["==", ">=", "<=", "<", ">", "!="]
+        .iter()
+        .any(|sign| after(&line.bare, &format!("minor {sign} ")));
+    let in_string = line.code != line.bare && after(&line.code, "3.") && !after(&line.bare, "3.");
+    compared || in_string || after(&line.bare, "3, ")
+}
+
+pub(super) fn written_by_inject_only(tree: &Tree) -> Vec<Finding> {
+    const WAYS: [&str; 4] = ["write_many", "WriteRequest", "while_stopped", "Suspension"];
+    let places = [&["crates/process/", "crates/inject/"][..], &CHORES].concat();
+    outside(
+        tree,
+        &places,
+        "stops or writes to a target outside crates/inject",
+        |line| !line.test && WAYS.iter().any(|name| has_word(&line.bare, name)),
+    )
+}
+
+pub(super) fn readers_without_side_doors(tree: &Tree) -> Vec<Finding> {
+    const DOORS: [&str; 6] = [
+        "std::fs",
+        "std::process",
+        "std::net",
+        "std::env",
+        "Instant",
+        "SystemTime",
+    ];
+    let readers =
+        |path: &str| path.starts_with("crates/image/") || path.starts_with("crates/cpython/");
+    let all = outside(
+        tree,
+        &CHORES,
+        "a reader opens no file, process or clock",
+        |line| !line.test && has_any(&line.bare, &DOORS),
+    );
+    all.into_iter()
+        .filter(|finding| readers(&finding.path))
+        .collect()
+}
+
+pub(super) fn printed_by_the_command_only(tree: &Tree) -> Vec<Finding> {
+    const WAYS: [&str; 7] = [
+        "print!",
+        "println!",
+        "eprint!",
+        "eprintln!",
+        "process::exit",
+        "process::abort",
+        "io::stdout",
+    ];
+    outside(
+        tree,
+        &["crates/cli/", "crates/xtask/"],
+        "prints or exits outside crates/cli",
+        |line| !line.test && has_any(&line.bare, &WAYS),
+    )
+}
+
+pub(super) fn no_ignored_tests(tree: &Tree) -> Vec<Finding> {
+    outside(
+        tree,
+        &[],
+        "an ignored test: a test runs or is not there",
+        |line| line.bare.contains("#[ignore"),
+    )
+}
+
+pub(super) fn files_of_bearable_length(tree: &Tree) -> Vec<Finding> {
+    let code = |path: &str| [".rs", ".py", ".c"].iter().any(|end| path.ends_with(end));
+    let files = tree
+        .texts
+        .iter()
+        .filter(|(path, _)| path.starts_with("crates/") && code(path));
+    files
+        .map(|(path, text)| (path, text.lines().count()))
+        .filter(|(_, length)| *length > LONGEST)
+        .map(|(path, length)| {
+            Finding::new(path, 0, format!("{length} lines; {LONGEST} are enough"))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Rule;
+    use super::*;
+
+    /// The lines of `text` that the rule finds fault with, if it lies at `path`.
+    fn faults(rule: Rule, path: &str, text: &str) -> Vec<usize> {
+        let findings = rule(&Tree::of(&[(path, text)]));
+        assert!(findings.iter().all(|finding| finding.path == path));
+        findings.into_iter().map(|finding| finding.line).collect()
+    }
+
+    #[test]
+    fn unsafe_code() {
+        let text = "unsafe { f() }\n// unsafe\n#![forbid(unsafe_code)]\n\"unsafe\"";
+        assert_eq!(
+            faults(unsafe_in_its_place, "crates/image/src/lib.rs", text),
+            [1]
+        );
+        assert_eq!(
+            faults(unsafe_in_its_place, "crates/process/src/linux/mod.rs", text),
+            [1]
+        );
+        assert!(faults(unsafe_in_its_place, "crates/process/src/linux/sys.rs", text).is_empty());
+    }
+
+    #[test]
+    fn crates_that_do_not_forbid_unsafe() {
+        assert_eq!(
+            faults(
+                unsafe_forbidden,
+                "crates/a/src/lib.rs",
+                "//! #![forbid(unsafe_code)]"
+            ),
+            [0]
+        );
+        assert!(
+            faults(
+                unsafe_forbidden,
+                "crates/a/src/main.rs",
+                "#![forbid(unsafe_code)]"
+            )
+            .is_empty()
+        );
+        assert!(faults(unsafe_forbidden, "crates/process/src/lib.rs", "").is_empty());
+    }
+
+    #[test]
+    fn operating_systems() {
+        let text = "use std::os::fd::OwnedFd;\nlibc::getpid();\nrustix::fs::open();\n\
+                    #[cfg(target_os = \"x\")]\nopen(\"/proc/self\");\n// libc::\n\
+                    #[cfg(test)]\nuse std::os::unix;\n";
+        let rule = system_named_in_process_only;
+        assert_eq!(
+            faults(rule, "crates/inject/src/a.rs", text),
+            [1, 2, 3, 4, 5]
+        );
+        for allowed in [
+            "crates/process/src/a.rs",
+            "crates/synth/src/a.rs",
+            "crates/inject/tests/a.rs",
+        ] {
+            assert!(faults(rule, allowed, text).is_empty(), "{allowed}");
+        }
+    }
+
+    #[test]
+    fn versions() {
+        let text = "say(\"needs 3.14\");\nif v == (3, 13) {}\nif minor >= 14 {}\nVersion::new(3, 15)\n\
+                    f(\"1.3.14\", 3.14, x[3], 13, 4);\n// 3.14\nif minor == 0 {}\n";
+        let rule = versions_named_in_layout_only;
+        assert_eq!(faults(rule, "crates/inject/src/a.rs", text), [1, 2, 3, 4]);
+        assert!(faults(rule, "crates/cpython/src/layout/v314.rs", text).is_empty());
+    }
+
+    #[test]
+    fn writing() {
+        let text = "s.write_many(&[]);\nuse x::WriteRequest;\nw.write_many_more();\nt.while_stopped(d, f);";
+        assert_eq!(
+            faults(written_by_inject_only, "crates/cpython/src/a.rs", text),
+            [1, 2, 4]
+        );
+        assert!(faults(written_by_inject_only, "crates/inject/src/a.rs", text).is_empty());
+    }
+
+    #[test]
+    fn readers() {
+        let text = "use std::fs::File;\nstd::process::id();\nInstant::now();\nuse std::time::SystemTime;\n\
+                    use std::time::Duration;\n#[cfg(test)]\nuse std::fs;\n";
+        assert_eq!(
+            faults(readers_without_side_doors, "crates/image/src/a.rs", text),
+            [1, 2, 3, 4]
+        );
+        assert_eq!(
+            faults(readers_without_side_doors, "crates/cpython/src/a.rs", text),
+            [1, 2, 3, 4]
+        );
+        assert!(faults(readers_without_side_doors, "crates/process/src/a.rs", text).is_empty());
+    }
+
+    #[test]
+    fn printing() {
+        let text = "println!(\"a\");\neprint!(\"b\");\nstd::process::exit(1);\nwriteln!(f);\n\"println!\";";
+        assert_eq!(
+            faults(printed_by_the_command_only, "crates/inject/src/a.rs", text),
+            [1, 2, 3]
+        );
+        assert!(faults(printed_by_the_command_only, "crates/cli/src/a.rs", text).is_empty());
+    }
+
+    #[test]
+    fn ignored_tests() {
+        let text = "#[test]\n#[ignore = \"slow\"]\nfn a() {}\n#[test]\n#[ignore]\nfn b() {}";
+        assert_eq!(
+            faults(no_ignored_tests, "crates/cli/tests/a.rs", text),
+            [2, 5]
+        );
+    }
+
+    #[test]
+    fn long_files() {
+        let long = "\n".repeat(LONGEST + 1);
+        assert_eq!(
+            faults(files_of_bearable_length, "crates/a/src/a.rs", &long),
+            [0]
+        );
+        assert_eq!(
+            faults(files_of_bearable_length, "crates/a/src/a.py", &long),
+            [0]
+        );
+        assert!(faults(files_of_bearable_length, "crates/a/src/a.rs", &long[1..]).is_empty());
+        assert!(faults(files_of_bearable_length, "crates/a/data.json", &long).is_empty());
+    }
+}
