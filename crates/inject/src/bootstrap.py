@@ -182,19 +182,23 @@ def run(token, reply, directory, script, deadline, payload, texts, scope):
         source = fields[1]
         file, *arguments = [part.decode() for part in fields[:1] + fields[2:]]
         place('argv', arguments, [lookup(sys, 'argv', None)])
-        compiled = False
+        code = None
+        ran = False
         try:
-            mode = 'eval' if payload[:1] == b'e' else 'exec'
+            mode = 'exec'
+            if payload[:1] == b'e':
+                mode = 'eval'
+                source = source.lstrip(b' \t')
             if payload[1:2] == b'm':
                 names = modules['__main__'].__dict__
             else:
                 names = {'__name__': '__main__', '__doc__': None, '__file__': file}
             code = compile(source, file, mode, 0, True)
-            compiled = True
             value = eval(code, names)
+            ran = True
             return (b'V', make('value')(value)) if mode == 'eval' else None
         except BaseException as error:
-            return make('error')(error, outer, scope, compiled)
+            return make('error')(error, outer, scope, code, ran)
 
     try:
         try:
@@ -259,6 +263,8 @@ def made(name, sys, spec):
             known = name in sys.modules
             module = imp.create_dynamic(spec)
             imp.exec_dynamic(module)
+            # It holds on to itself from 3.12 on, in a way that no collector sees.
+            module.__dict__.pop('CAPI', None)
             # Modules of the old kind register themselves when they are created.
             if not known and sys.modules.get(name) is module:
                 del sys.modules[name]
@@ -409,7 +415,7 @@ def made(value):
 # as text: error
 
 
-def made(error, outer, scope, compiled):
+def made(error, outer, scope, code, ran):
     # The exception, what it came from, and what it holds, as a list in which each names others
     # by their place further down. Every part is bounded, and hostile methods are survived.
     room = [1 << 20]
@@ -479,12 +485,14 @@ def made(error, outer, scope, compiled):
             ])
         return frames, left_out
 
-    trace = error.__traceback__
-    ran = trace and trace.tb_next
+    # An audit hook that refuses raises before any of the script's code runs. So may these, but
+    # not from within a function of the hook.
     natural = MemoryError, RecursionError, KeyboardInterrupt
-    if not compiled:
+    if code is None:
         natural += SyntaxError, ValueError, OverflowError
-    if not ran and not isinstance(error, natural):
+    inner = slot(error, '__traceback__').tb_next
+    ran = ran or inner and inner.tb_frame.f_code is code
+    if not ran and (inner or not isinstance(error, natural)):
         return b'R', clip(kind_of(error) + ': ' + text_of(error, 'exception')).encode()
     if isinstance(error, SystemExit):
         code = attempt(lambda: error.code)

@@ -10,6 +10,8 @@
 
 mod decoder;
 mod json;
+#[cfg(test)]
+mod live;
 mod script;
 
 pub(crate) use decoder::{Decoder, Event};

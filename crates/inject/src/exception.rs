@@ -34,7 +34,7 @@ pub struct RemoteException {
     /// How many more it holds.
     pub members_left_out: u64,
     /// Where the error is, if it is a syntax error.
-    pub syntax: Option<SyntaxDetails>,
+    pub syntax: Option<Box<SyntaxDetails>>,
 }
 
 /// A frame of a traceback.
@@ -93,7 +93,7 @@ struct Record {
     members: Option<Vec<usize>>,
     #[serde(default)]
     members_left_out: u64,
-    syntax: Option<SyntaxDetails>,
+    syntax: Option<Box<SyntaxDetails>>,
 }
 
 /// A frame as the bootstrap sends it: file, name, qualified name, line, end line, column, end
@@ -186,5 +186,52 @@ impl From<FrameRecord> for RemoteFrame {
             end_column,
             times,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(links: &str) -> String {
+        format!(r#"{{"kind":"K","text":"","frames":[],"left_out":0,"suppress":false,{links}}}"#)
+    }
+
+    fn decode(records: &[String]) -> Option<RemoteException> {
+        RemoteException::from_json(format!("[{}]", records.join(",")).as_bytes())
+    }
+
+    #[test]
+    fn only_trees_are_taken() {
+        let leaf = record(r#""cause":null"#);
+        assert!(decode(std::slice::from_ref(&leaf)).is_some());
+        assert!(
+            decode(&[record(r#""cause":1"#), leaf.clone()]).is_some_and(|it| it.cause.is_some())
+        );
+        for wrong in [
+            vec![],
+            vec![record(r#""cause":0"#)],
+            vec![record(r#""cause":1"#)],
+            vec![record(r#""cause":1,"context":1"#), leaf.clone()],
+            vec![record(r#""members":[1,1]"#), leaf.clone()],
+            vec![record(r#""cause":1"#), record(r#""cause":0"#)],
+            vec![leaf.clone(), leaf.clone()],
+            vec![record(r#""cause":-1"#)],
+        ] {
+            assert_eq!(decode(&wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn depth_is_bounded_by_number() {
+        let chain = |length: usize| {
+            let mut records: Vec<_> = (1..length)
+                .map(|next| record(&format!(r#""cause":{next}"#)))
+                .collect();
+            records.push(record(r#""cause":null"#));
+            decode(&records)
+        };
+        assert!(chain(EXCEPTIONS_MAX).is_some());
+        assert!(chain(EXCEPTIONS_MAX + 1).is_none());
     }
 }

@@ -233,3 +233,168 @@ fn denied(exception: &str) -> Error {
         "ask whoever set the hook to allow it; nothing of the script ran",
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(body.len()).expect("short");
+        [&[kind], &length.to_be_bytes()[..], body].concat()
+    }
+
+    fn hello() -> Vec<u8> {
+        frame(b'H', &[7; 32])
+    }
+
+    fn value(repr: &str, json: &str) -> Vec<u8> {
+        let length = u32::try_from(repr.len()).expect("short").to_be_bytes();
+        frame(
+            b'V',
+            &[&[0], &length[..], repr.as_bytes(), json.as_bytes()].concat(),
+        )
+    }
+
+    const EXCEPTION: &str = r#"[{"kind":"K","text":"t","frames":[["f","n","q",1,null,2,3,1]],
+        "left_out":0,"cause":1,"context":null,"suppress":false,"members":[2,3],"members_left_out":1},
+        {"kind":"C","text":"","frames":[],"left_out":0,"cause":null,"context":null,"suppress":true},
+        {"kind":"M","text":"","frames":[],"left_out":0,"cause":null,"context":null,"suppress":true},
+        {"kind":"S","text":"","frames":[],"left_out":9,"cause":null,"context":null,"suppress":true,
+        "syntax":{"line":1,"message":"m"},"notes":["n"]}]"#;
+
+    /// Everything that comes out, fed in pieces of `step` bytes; it must end.
+    fn decode(bytes: &[u8], step: usize) -> Result<Vec<Event>> {
+        let mut decoder = Decoder::new();
+        let mut events = Vec::new();
+        for piece in bytes.chunks(step) {
+            decoder.push(piece);
+            while let Some(event) = decoder.next()? {
+                events.push(event);
+            }
+            assert!(decoder.buffer.len() <= bytes.len());
+        }
+        Ok(events)
+    }
+
+    fn streams() -> Vec<Vec<u8>> {
+        let output = [frame(b'O', b"out"), frame(b'E', b"err"), frame(b'O', b"")].concat();
+        let done = frame(b'D', b"");
+        [
+            Vec::new(),
+            value("1", "1"),
+            value("x", ""),
+            frame(b'X', EXCEPTION.as_bytes()),
+            frame(b'Q', b"[false,\"3\"]"),
+            frame(b'R', b"PermissionError: no"),
+        ]
+        .into_iter()
+        .map(|result| [hello(), output.clone(), result, done.clone()].concat())
+        .collect()
+    }
+
+    #[test]
+    fn whole_streams_decode_the_same_in_any_pieces() {
+        for (place, stream) in streams().iter().enumerate() {
+            let whole = decode(stream, stream.len());
+            for step in 1..stream.len().min(40) {
+                assert_eq!(decode(stream, step), whole);
+            }
+            if place == 5 {
+                let error = whole.expect_err("denied");
+                assert_eq!(error.kind, ErrorKind::Refused);
+                continue;
+            }
+            let events = whole.expect("a proper stream");
+            assert_eq!(events.len(), 5);
+            let ending = events.last();
+            match place {
+                0 => assert_eq!(ending, Some(&Event::Ended(Ending::Returned(None)))),
+                1 | 2 => {
+                    assert!(matches!(
+                        ending,
+                        Some(Event::Ended(Ending::Returned(Some(_))))
+                    ));
+                }
+                3 => assert!(matches!(ending, Some(Event::Ended(Ending::Raised(_))))),
+                _ => assert!(matches!(ending, Some(Event::Ended(Ending::Exited(_))))),
+            }
+        }
+    }
+
+    #[test]
+    fn frames_out_of_place_or_too_long_are_refused_at_once() {
+        let done = frame(b'D', b"");
+        let with_hello = |rest: &[Vec<u8>]| [&[hello()], rest].concat().concat();
+        for bytes in [
+            frame(b'O', b"x"),
+            frame(b'H', b"short"),
+            frame(b'?', b""),
+            with_hello(&[hello()]),
+            with_hello(&[frame(b'D', b"x")]),
+            with_hello(&[value("1", "1"), value("2", "2")]),
+            with_hello(&[value("1", "1"), frame(b'O', b"late")]),
+            with_hello(&[value("1", "{nonsense")]),
+            with_hello(&[done.clone(), done.clone()]),
+            with_hello(&[frame(b'V', b"\0\xff\xff\xff\xff1")]),
+            with_hello(&[frame(b'X', b"[]")]),
+            // Only the header of a frame that would be too long.
+            with_hello(&[b"O\x00\x01\x00\x01".to_vec()]),
+            with_hello(&[b"V\xff\xff\xff\xff".to_vec()]),
+        ] {
+            let error = decode(&bytes, bytes.len()).expect_err("refused");
+            assert_eq!(error.kind, ErrorKind::Corrupt, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_broken_stream_stays_broken() {
+        let mut decoder = Decoder::new();
+        decoder.push(b"?\0\0\0\0");
+        assert!(decoder.next().is_err());
+        decoder.push(&hello());
+        assert!(decoder.next().is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_survived(bytes in vec(any::<u8>(), 0..600), step in 1_usize..70) {
+            let _ = decode(&bytes, step);
+            let _ = decode(&[hello(), bytes].concat(), step);
+        }
+
+        #[test]
+        fn any_body_is_survived(
+            kind in prop::sample::select(b"HOEVXQRD".to_vec()),
+            body in vec(any::<u8>(), 0..200),
+        ) {
+            let _ = decode(&[hello(), frame(kind, &body)].concat(), 64);
+        }
+
+        #[test]
+        fn mutated_streams_are_survived(
+            place in 0_usize..6,
+            changes in vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+            cut in any::<prop::sample::Index>(),
+            step in 1_usize..200,
+        ) {
+            let mut bytes = streams().swap_remove(place);
+            for (at, byte) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            let whole = decode(&bytes, bytes.len());
+            prop_assert_eq!(&decode(&bytes, step), &whole);
+            bytes.truncate(cut.index(bytes.len()) + 1);
+            if let Ok(events) = decode(&bytes, step) {
+                for event in events {
+                    if let Event::Ended(Ending::Raised(exception)) = event {
+                        exception.render(&mut |_| Some("some\n\u{e9}text\n".to_owned()));
+                    }
+                }
+            }
+        }
+    }
+}

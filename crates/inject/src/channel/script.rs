@@ -38,7 +38,10 @@ impl Staged {
                 (heading.split(' ').next().unwrap_or(heading), text)
             })
             .collect();
-        let encode = parts.iter().find(|(name, _)| *name == ENCODE).map_or("", |(_, text)| text);
+        let encode = parts
+            .iter()
+            .find(|(name, _)| *name == ENCODE)
+            .map_or("", |(_, text)| text);
         let mut texts = String::from("{");
         for (name, text) in parts.iter().filter(|(name, _)| *name != ENCODE) {
             let before = if ENCODING.contains(name) { encode } else { "" };
@@ -47,7 +50,10 @@ impl Staged {
             let _ = write!(texts, "'{name}': {text}, ");
         }
         texts.push('}');
-        Self { main: main.to_owned(), texts }
+        Self {
+            main: main.to_owned(),
+            texts,
+        }
     }
 }
 
@@ -72,7 +78,14 @@ fn literal(bytes: &[u8]) -> String {
 
 /// The whole text of a staged script.
 pub(crate) fn script(parameters: &Parameters) -> String {
-    let Parameters { token, reply, directory, script, deadline, payload } = parameters;
+    let Parameters {
+        token,
+        reply,
+        directory,
+        script,
+        deadline,
+        payload,
+    } = parameters;
     let payload = match payload {
         Some(payload) => literal(&payload.encode()),
         None => "None".to_owned(),
@@ -98,8 +111,14 @@ mod tests {
         assert!(staged.main.trim_end().ends_with("    globals().clear()"));
         assert_eq!(staged.texts.lines().count(), 1);
         for name in ["load", "connect", "unmapped", "stream", "value", "error"] {
-            assert!(BOOTSTRAP.contains(&format!("make('{name}')")), "{name} is used");
-            assert!(staged.texts.contains(&format!("'{name}': b'")), "{name} is there");
+            assert!(
+                BOOTSTRAP.contains(&format!("make('{name}')")),
+                "{name} is used"
+            );
+            assert!(
+                staged.texts.contains(&format!("'{name}': b'")),
+                "{name} is there"
+            );
         }
         assert_eq!(staged.texts.matches("def made(").count(), 6);
         assert_eq!(staged.texts.matches("def encode(").count(), 2);

@@ -254,3 +254,90 @@ fn syntax(details: &SyntaxDetails) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rendered(frame: RemoteFrame, source: &str) -> String {
+        let exception = RemoteException {
+            kind: "E".to_owned(),
+            frames: vec![RemoteFrame {
+                file: "f".to_owned(),
+                name: "n".to_owned(),
+                ..frame
+            }],
+            ..RemoteException::default()
+        };
+        exception.render(&mut |_| Some(source.to_owned()))
+    }
+
+    fn marked(columns: (u32, u32), end_line: u32, source: &str) -> String {
+        rendered(
+            RemoteFrame {
+                line: Some(1),
+                end_line: Some(end_line),
+                column: Some(columns.0),
+                end_column: Some(columns.1),
+                times: 1,
+                ..RemoteFrame::default()
+            },
+            source,
+        )
+    }
+
+    #[test]
+    fn the_expression_is_marked() {
+        let head = "Traceback (most recent call last):\n  File \"f\", line 1, in n\n";
+        assert_eq!(
+            marked((6, 9), 1, "  x = f() "),
+            format!("{head}    x = f()\n        ^^^\nE\n")
+        );
+        // Columns count bytes, marks count characters.
+        assert_eq!(
+            marked((4, 7), 1, "\u{e9}\u{e9}+f()"),
+            format!("{head}    \u{e9}\u{e9}+f()\n      ^^^\nE\n")
+        );
+        assert_eq!(
+            marked((4, 1), 2, "x = f(\n)"),
+            format!("{head}    x = f(\n        ^^\nE\n")
+        );
+        // All of the line, columns that make no sense, no source.
+        assert_eq!(marked((0, 3), 1, "f()"), format!("{head}    f()\nE\n"));
+        assert_eq!(
+            marked((1, 2), 1, "\u{e9}f()"),
+            format!("{head}    \u{e9}f()\nE\n")
+        );
+        assert_eq!(marked((9, 2), 1, "f()"), format!("{head}    f()\nE\n"));
+        assert_eq!(marked((0, 1), 1, ""), format!("{head}E\n"));
+    }
+
+    #[test]
+    fn repeated_frames_are_folded() {
+        let frame = |times| RemoteFrame {
+            line: Some(1),
+            times,
+            ..RemoteFrame::default()
+        };
+        let text = rendered(frame(5), "f()");
+        assert_eq!(text.matches("    f()\n").count(), 3);
+        assert!(text.ends_with("  [Previous line repeated 2 more times]\nE\n"));
+        assert!(rendered(frame(4), "").contains("repeated 1 more time]"));
+        assert!(rendered(frame(u64::MAX), "").len() < 400);
+    }
+
+    #[test]
+    fn hostile_places_of_syntax_errors_stay_in_the_line() {
+        let details = |column, end_column| SyntaxDetails {
+            text: Some("  a b".to_owned()),
+            line: Some(1),
+            column: Some(column),
+            end_column: Some(end_column),
+            ..SyntaxDetails::default()
+        };
+        assert!(syntax(&details(5, 6)).ends_with("    a b\n      ^\n"));
+        assert!(syntax(&details(6, 6)).ends_with("    a b\n       ^\n"));
+        assert!(syntax(&details(1, u32::MAX)).ends_with("    a b\n    ^^^\n"));
+        assert!(syntax(&details(u32::MAX, 1)).ends_with("    a b\n"));
+    }
+}
