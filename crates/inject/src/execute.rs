@@ -305,6 +305,8 @@ impl<M: Memory + Sync> Call<'_, M> {
 
     /// Our time is up and the script has not begun: withdraws the request.
     fn give_up(&self, listener: &Listener, stage: Stage) -> Error {
+        // Asked first: a thread that has just been stopped runs for a moment.
+        let whereabouts = self.whereabouts();
         let withdrawn = match self.plan.retract(self.target, self.runtime, &stage.script()) {
             Ok(retraction) => retraction,
             // The target may still look for the script: a later run removes it.
@@ -331,7 +333,7 @@ impl<M: Memory + Sync> Call<'_, M> {
         Error::new(
             ErrorKind::TimedOut,
             format!("the script did not begin within {}", seconds(self.request.timeout)),
-            self.whereabouts(),
+            whereabouts,
             remedy,
         )
     }
@@ -343,7 +345,9 @@ impl<M: Memory + Sync> Call<'_, M> {
             .target
             .activity(tid)
             .map_or_else(|_| "unknown".to_owned(), |activity| activity.to_string());
-        let function = self.runtime.thread_top_function(&self.plan.thread).ok().flatten();
+        let thread = self.plan.now(self.target, self.runtime);
+        let function =
+            thread.and_then(|(_, thread)| self.runtime.thread_top_function(&thread)).ok().flatten();
         let function = function.map_or_else(String::new, |at| {
             format!(", in the Python function {} ({})", at.qualname.text, at.filename.text)
         });

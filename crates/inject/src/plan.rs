@@ -180,21 +180,29 @@ impl Plan {
     /// Reads again, with the threads stopped, what the plan rests on: memory that was a thread
     /// state may be anything by now.
     fn recheck<M: Memory>(&self, target: &Target, runtime: &Runtime<M>) -> Result<DebuggerSupport> {
+        let (interpreter, thread) = self.now(target, runtime)?;
+        check_opt_out(target, &interpreter)?;
+        protocol_places(target, runtime, &thread)
+    }
+
+    /// The interpreter and the thread as they are now.
+    pub(crate) fn now<M: Memory>(
+        &self,
+        target: &Target,
+        runtime: &Runtime<M>,
+    ) -> Result<(Interpreter, ThreadState)> {
         let found = runtime.interpreters()?;
         let interpreter = found
             .list
-            .iter()
+            .into_iter()
             .find(|one| one.address == self.interpreter_state && one.id == self.interpreter)
             .ok_or_else(|| self.changed(target, "its interpreter is gone"))?;
-        check_opt_out(target, interpreter)?;
-        let thread = interpreter
-            .threads
-            .iter()
-            .find(|one| {
-                one.address == self.thread.address && one.native_id == self.thread.native_id
-            })
-            .ok_or_else(|| self.changed(target, "it has ended"))?;
-        protocol_places(target, runtime, thread)
+        let of_it = |one: &&ThreadState| {
+            one.address == self.thread.address && one.native_id == self.thread.native_id
+        };
+        let thread = interpreter.threads.iter().find(of_it).cloned();
+        let thread = thread.ok_or_else(|| self.changed(target, "it has ended"))?;
+        Ok((interpreter, thread))
     }
 
     fn changed(&self, target: &Target, why: impl Into<String>) -> Error {

@@ -57,6 +57,6 @@ pub(crate) fn explained(target: &Target, error: Error) -> Error {
     }
     match error.kind {
         ErrorKind::Refused => access::explain(target.pid()),
-        _ => error,
+        _ => Error { what: format!("process {}: {}", target.pid(), error.what), ..error },
     }
 }

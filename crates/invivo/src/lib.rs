@@ -20,14 +20,21 @@
 #![forbid(unsafe_code)]
 
 mod attach;
+mod diagnosis;
+mod processes;
 mod sources;
 
 pub use attach::{Attached, attach};
+pub use diagnosis::{
+    Diagnosis, InterpreterDiagnosis, MISSPELT_OPTION, OPT_OUT_OPTION, RemoteDebugging, Switch,
+    diagnose,
+};
 pub use invivo_cpython::{Limits, Location, Runtime};
 pub use invivo_model::{
     Address, Build, Error, ErrorKind, Interpreter, Result, ThreadState, Version,
 };
-pub use invivo_process::{ProcessMemory, Target};
+pub use invivo_process::{ProcessMemory, Target, access};
+pub use processes::{FoundInterpreter, PythonProcess, python_processes};
 pub use sources::Sources;
 
 /// Running something inside a target.

@@ -214,6 +214,10 @@ impl<'t> Suspension<'t> {
                 Whose::Ours => break,
                 Whose::Tracers(tracer) => return Err(self.traced_by(process_of_thread(tracer))),
                 Whose::Untraced if attempts < ATTEMPTS => {}
+                // The rule that decided is worth more than the number.
+                Whose::Untraced if errno == Errno::PERM => {
+                    return Err(crate::access::explain(self.target.pid()));
+                }
                 Whose::Untraced => return Err(self.failed(errno)),
             }
         }
@@ -381,4 +385,76 @@ fn is_writable(mappings: &[Mapping], request: &WriteRequest<'_>) -> bool {
         }
     }
     reached >= end
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Child, Command};
+
+    use super::*;
+    use crate::Memory;
+
+    struct Killed(Child);
+
+    impl Drop for Killed {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    /// The way for where the call for writing is filtered.
+    #[test]
+    fn the_file_is_written_to_only_where_the_target_could_write() {
+        let sleeper = Killed(
+            Command::new("sleep")
+                .arg("1000")
+                .spawn()
+                .expect("it starts"),
+        );
+        let target = Target::open(sleeper.0.id()).expect("it is there");
+        let is_ready = || {
+            let doing = target.activity(target.pid()).expect("it can be seen");
+            doing.to_string() == "asleep in system call clock_nanosleep"
+        };
+        while !is_ready() {
+            thread::yield_now();
+        }
+        let mappings = target.mappings().expect("they can be read");
+        let find = |wanted: &dyn Fn(&Mapping) -> bool| {
+            mappings
+                .iter()
+                .find(|mapping| wanted(mapping))
+                .expect("there is one")
+                .range
+                .start
+        };
+        let writable = find(&|mapping| mapping.name == b"[stack]");
+        let read_only = find(&|mapping| mapping.readable && !mapping.writable);
+        let before = target.memory().read_u64(read_only);
+        let written = target.while_stopped(Duration::from_secs(20), |suspension| {
+            let good = WriteRequest {
+                address: writable,
+                bytes: b"8 bytes!",
+            };
+            suspension.write_by_file(&[good])?;
+            for address in [read_only, crate::Address(8), crate::Address(u64::MAX)] {
+                let bad = WriteRequest {
+                    address,
+                    bytes: b"elsewhere",
+                };
+                let error = suspension
+                    .write_by_file(&[good, bad])
+                    .expect_err("not writable");
+                assert_eq!(error.kind, ErrorKind::Corrupt);
+            }
+            Ok::<_, Error>(())
+        });
+        assert_eq!(written, Ok(Ok(())));
+        assert_eq!(
+            target.memory().read_u64(writable),
+            Ok(u64::from_ne_bytes(*b"8 bytes!"))
+        );
+        assert_eq!(target.memory().read_u64(read_only), before);
+    }
 }

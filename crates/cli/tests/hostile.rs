@@ -1,0 +1,140 @@
+//! Targets that are out to get something from an `invivo` that root runs.
+
+mod support;
+
+mod as_root {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::path::Path;
+    use std::process::Command;
+
+    use synth::launch::Place;
+    use synth::{Launch, samples};
+
+    use crate::support::{INVIVO, Run, staged};
+
+    fn within_a_minute(words: &[&str]) -> Run {
+        // An invivo that hangs is a failure of its own kind: 124.
+        let mut command = Command::new("timeout");
+        command.args(["60", INVIVO]).args(words);
+        let run = Run::of(command.output().expect("running invivo"));
+        assert_ne!(run.code, Some(124), "it hangs: {run:#?}");
+        run
+    }
+
+    #[test]
+    fn its_tmp_is_a_link_out_of_its_root() {
+        let outside = tempfile::tempdir().expect("a directory");
+        let all = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+        fs::set_permissions(outside.path(), all).expect("opening it");
+        for place in [Place::Chroot, Place::Container] {
+            let target = Launch::new(synth::interpreter("3.14"), samples::BUSY).place(place).start();
+            let root = target.root().expect("a root of its own").to_owned();
+            for name in ["tmp", "dev/shm", "var/tmp"] {
+                let path = root.join(name);
+                let _ = fs::remove_dir_all(&path);
+                let _ = fs::create_dir_all(path.parent().expect("a parent"));
+                let up = format!("../../../../../../../..{}", outside.path().display());
+                symlink(if name == "tmp" { outside.path() } else { Path::new(&up) }, &path)
+                    .expect("a link");
+            }
+            let run = within_a_minute(&["exec", &target.pid().to_string(), "-e", "1"]);
+            assert!(matches!(run.code, Some(0 | 5)), "{run:#?}");
+            assert_eq!(fs::read_dir(outside.path()).expect("outside").count(), 0);
+            assert!(staged(&target).is_empty());
+            target.checked();
+        }
+    }
+
+    #[test]
+    fn a_fifo_or_a_device_stands_where_its_binary_was() {
+        for kind in [&["p"][..], &["c", "1", "5"], &["b", "7", "0"]] {
+            let launch = Launch::new(synth::interpreter("3.14"), samples::BUSY).named("python3");
+            let target = launch.start();
+            target.delete_executable();
+            let made = Command::new("mknod").arg(target.executable()).args(kind).status();
+            assert!(made.expect("running mknod").success());
+            let pid = target.pid().to_string();
+            assert_eq!(within_a_minute(&["exec", &pid, "-e", "42"]).expect(0).stdout, "42\n");
+            within_a_minute(&["doctor", &pid]).expect(0);
+            within_a_minute(&["ps"]).expect(0);
+            target.checked();
+        }
+    }
+
+    #[test]
+    fn it_removes_or_swaps_what_is_staged_while_we_work() {
+        const REMOVER: &str = "
+import os, shutil, threading
+def remove():
+    while True:
+        for name in os.listdir('/tmp'):
+            if name.startswith('invivo-'):
+                path = os.path.join('/tmp', name)
+                try:
+                    if {swap}:
+                        os.rename(path, path + 'x')
+                        os.symlink('/srv', path)
+                    else:
+                        shutil.rmtree(path)
+                except OSError:
+                    pass
+threading.Thread(target=remove, daemon=True).start()
+print('ready', flush=True)
+while True:
+    sum(range(100))
+";
+        for swap in ["True", "False"] {
+            let program = REMOVER.replace("{swap}", swap);
+            let launch = Launch::new(synth::interpreter("3.14"), program).place(Place::Container);
+            let target = launch.start();
+            let pid = target.pid().to_string();
+            let before: Vec<_> = listed(&target.root().expect("a root").join("srv"));
+            for _ in 0..30 {
+                let run = within_a_minute(&["exec", &pid, "--timeout", "0.5", "-e", "1"]);
+                assert!(matches!(run.code, Some(0 | 4 | 5 | 6 | 7)), "{run:#?}");
+            }
+            assert!(target.is_running());
+            assert_eq!(listed(&target.root().expect("a root").join("srv")), before);
+        }
+    }
+
+    fn listed(directory: &Path) -> Vec<std::ffi::OsString> {
+        let entries = fs::read_dir(directory).expect("a directory");
+        let mut names: Vec<_> = entries.filter_map(|e| Some(e.ok()?.file_name())).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn it_says_anything_on_the_channel() {
+        // It finds our socket and speaks before the script does.
+        const LIAR: &str = "
+import os, socket, threading
+def lie():
+    while True:
+        for name in os.listdir('/tmp'):
+            if name.startswith('invivo-'):
+                try:
+                    s = socket.socket(socket.AF_UNIX)
+                    s.connect('/tmp/' + name + '/s')
+                    s.sendall(b'H' + os.urandom(200) + b'O\\xff\\xff\\xff\\xff')
+                    s.close()
+                except OSError:
+                    pass
+threading.Thread(target=lie, daemon=True).start()
+print('ready', flush=True)
+while True:
+    sum(range(100))
+";
+        let launch = Launch::new(synth::interpreter("3.14"), LIAR).place(Place::Container);
+        let target = launch.start();
+        let pid = target.pid().to_string();
+        for _ in 0..10 {
+            // It may keep its own script from being heard, and nothing worse.
+            let run = within_a_minute(&["exec", &pid, "--timeout", "2", "-e", "6 * 7"]);
+            assert!(matches!(run.code, Some(0 | 6)), "{run:#?}");
+            assert_eq!(run.stdout, if run.code == Some(0) { "42\n" } else { "" });
+        }
+    }
+}

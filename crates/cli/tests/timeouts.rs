@@ -1,0 +1,169 @@
+//! What becomes of a request that does not begin, or does not end, in time.
+
+mod support;
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use support::{INVIVO, busy, eventually, exec, not_held, staged, unharmed, value};
+use synth::{Launch, Target, samples};
+
+/// The `debugger_pending_call` of a target's main thread, read from its memory.
+fn pending(target: &Target) -> i32 {
+    let attached = invivo::attach(target.pid()).expect("attaching");
+    let interpreters = attached.runtime.interpreters().expect("interpreters").list;
+    let main = interpreters.iter().find(|one| one.id == 0).expect("the main interpreter");
+    let thread = main.threads.iter().find(|thread| Some(thread.address) == main.main_thread);
+    thread.expect("its main thread").debugger.as_ref().expect("the protocol").pending
+}
+
+/// A target that is asleep, and not just about to be.
+fn sleeper() -> Target {
+    let target = Launch::new(synth::interpreter("3.14"), samples::SLEEPER).start();
+    support::asleep_in(&target, "clock_nanosleep");
+    target
+}
+
+#[test]
+fn a_request_to_a_thread_that_sleeps_is_withdrawn() {
+    let asleep = [(samples::SLEEPER, "clock_nanosleep"), (samples::LOCK_WAITER, "futex")];
+    for interpreter in synth::protocol() {
+        for (sample, call) in asleep {
+            let target = Launch::new(interpreter, sample).start();
+            support::asleep_in(&target, call);
+            let tid = format!("thread {} is asleep in system call {call}", target.pid());
+            exec(&target, &["--timeout", "0.2", "-e", "1"]).refused(6, "did not begin", &tid);
+            assert_eq!(pending(&target), 0, "{}", interpreter.name);
+            assert_eq!(staged(&target), Vec::<std::path::PathBuf>::new());
+            assert_eq!(target.stderr_so_far(), "");
+            not_held(&target);
+        }
+    }
+}
+
+#[test]
+fn a_stopped_target_is_said_to_be_stopped_and_stays_so() {
+    use rustix::process::Signal;
+
+    let target = busy(synth::interpreter("3.14"));
+    target.signal(Signal::STOP);
+    eventually("it stops", || target.thread_states().iter().all(|(_, state)| *state == 'T'));
+    let run = exec(&target, &["--timeout", "0.2", "-e", "1"]);
+    run.refused(6, "did not begin", "stopped by a signal");
+    assert!(target.thread_states().iter().all(|(_, state)| *state == 'T'));
+    target.signal(Signal::CONT);
+    unharmed(&target);
+}
+
+#[test]
+fn a_script_that_runs_on_is_left_running_and_cleans_up_after_itself() {
+    let target = busy(synth::interpreter("3.14"));
+    let gate = tempfile::tempdir().expect("a directory");
+    let (open, done) = (gate.path().join("open"), gate.path().join("done"));
+    let code = format!(
+        "import os, time\nprint('begun')\nwhile not os.path.exists({open:?}): time.sleep(0.001)\n\
+         print('nobody hears this')\nopen({done:?}, 'w').close()"
+    );
+    let run = exec(&target, &["--timeout", "0.5", "-c", &code]);
+    assert_eq!(run.stdout, "begun\n");
+    run.refused(6, "the script still runs", "in the Python function <module> (<invivo>)");
+    assert_eq!(staged(&target), Vec::<std::path::PathBuf>::new());
+    fs::write(open, "").expect("the gate");
+    eventually("the script ends", || done.exists());
+    unharmed(&target);
+}
+
+#[test]
+fn a_request_that_nobody_waits_for_runs_and_leaves_nothing() {
+    for interpreter in synth::protocol() {
+        let target = busy(interpreter);
+        let place = tempfile::tempdir().expect("a directory");
+        let done = place.path().join("done");
+        let code = format!("print('unheard')\nopen({done:?}, 'w').write('x')");
+        let run = exec(&target, &["--no-wait", "-c", &code]).expect(0);
+        assert_eq!((run.stdout.as_str(), run.stderr.as_str()), ("", ""));
+        eventually("it ran", || done.exists());
+        eventually("it cleaned up", || staged(&target).is_empty());
+        unharmed(&target);
+        assert_eq!(target.stdout_so_far().matches("unheard").count(), 0);
+    }
+}
+
+#[test]
+fn a_request_that_nobody_waits_for_does_nothing_after_its_deadline() {
+    use rustix::process::Signal;
+
+    let target = busy(synth::interpreter("3.15"));
+    let place = tempfile::tempdir().expect("a directory");
+    let done = place.path().join("done");
+    target.signal(Signal::STOP);
+    eventually("it stops", || target.thread_states().iter().all(|(_, state)| *state == 'T'));
+    let code = format!("open({done:?}, 'w')");
+    exec(&target, &["--no-wait", "--timeout", "0.05", "-c", &code]).expect(0);
+    assert_eq!(staged(&target).len(), 1);
+    // The deadline is the name's fourth number.
+    let name = staged(&target)[0].file_name().expect("a name").to_string_lossy().into_owned();
+    let deadline: u128 = name.split('-').nth(4).expect("a part").parse().expect("a number");
+    eventually("the deadline passes", || {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        now.expect("after 1970").as_millis() > deadline
+    });
+    target.signal(Signal::CONT);
+    eventually("it was taken up", || pending(&target) == 0);
+    eventually("it cleaned up", || staged(&target).is_empty());
+    assert!(!done.exists());
+    unharmed(&target);
+}
+
+#[test]
+fn a_request_left_by_a_killed_run_is_withdrawn_by_the_next() {
+    let target = sleeper();
+    let mut killed = Command::new(INVIVO)
+        .args(["exec", &target.pid().to_string(), "-c", "print(1)"])
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("running invivo");
+    eventually("the request is made", || pending(&target) == 1);
+    killed.kill().expect("killing it");
+    killed.wait().expect("its end");
+    assert_eq!(staged(&target).len(), 1);
+    exec(&target, &["--timeout", "0.1", "-e", "1"]).refused(6, "did not begin", "asleep");
+    assert_eq!(pending(&target), 0);
+    assert_eq!(staged(&target), Vec::<std::path::PathBuf>::new());
+    assert_eq!(target.stderr_so_far(), "");
+}
+
+#[test]
+fn what_a_killed_run_left_for_a_process_that_is_gone_is_removed_too() {
+    let gone = sleeper();
+    let mut killed = Command::new(INVIVO)
+        .args(["exec", &gone.pid().to_string(), "-c", "print(1)"])
+        .spawn()
+        .expect("running invivo");
+    eventually("the request is made", || pending(&gone) == 1);
+    killed.kill().expect("killing it");
+    killed.wait().expect("its end");
+    let left = staged(&gone);
+    assert_eq!(left.len(), 1);
+    drop(gone);
+    let other = busy(synth::interpreter("3.14"));
+    assert_eq!(value(&other, "1"), 1);
+    assert!(!left[0].exists());
+}
+
+#[test]
+fn a_target_that_ends_while_it_is_waited_for_is_gone() {
+    let target = sleeper();
+    let waiting = Command::new(INVIVO)
+        .args(["exec", &target.pid().to_string(), "-c", "print(1)"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("running invivo");
+    eventually("the request is made", || pending(&target) == 1);
+    let left = staged(&target);
+    drop(target);
+    let run = support::Run::of(waiting.wait_with_output().expect("its end"));
+    run.refused(7, "went away", "ended");
+    assert!(left.iter().all(|directory| !directory.exists()));
+}
