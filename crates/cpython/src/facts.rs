@@ -6,17 +6,8 @@ use invivo_image::{Elf, FirstLoad};
 use invivo_model::{Build, Result, Version};
 
 use crate::layout::Preamble;
+use crate::layout::common::{DEBUG_SYMBOL, RUNTIME_SECTION, RUNTIME_SYMBOL, VERSION_SYMBOL};
 use crate::locate::Method;
-
-/// The section that holds the runtime state.
-const SECTION: &[u8] = b".PyRuntime";
-/// The runtime state, exported by every interpreter.
-pub(crate) const RUNTIME: &[u8] = b"_PyRuntime";
-/// `const unsigned long Py_Version` (Python/getversion.c, 3.11): the version as hex.
-pub(crate) const VERSION: &[u8] = b"Py_Version";
-/// A function that only builds with reference debugging have (Include/object.h, from 3.14 on
-/// Include/refcount.h; 3.8 to 3.15).
-pub(crate) const DEBUG: &[u8] = b"_Py_NegativeRefcount";
 
 /// What a mapped file says about the interpreter in it. The same for every process that maps it,
 /// so it can be kept by device and inode.
@@ -61,8 +52,8 @@ impl FileFacts {
 /// headers can't be read.
 pub fn examine<R: Read + Seek>(file: R) -> Result<FileFacts> {
     let mut elf = Elf::parse(file)?;
-    let section = elf.section_address(SECTION)?;
-    let symbols = elf.dynamic_symbols([RUNTIME, VERSION, DEBUG]);
+    let section = elf.section_address(RUNTIME_SECTION)?;
+    let symbols = elf.dynamic_symbols([RUNTIME_SYMBOL, VERSION_SYMBOL, DEBUG_SYMBOL]);
     let [runtime, version_address, debug] = symbols.unwrap_or_default();
     let found = match (section, runtime) {
         (Some(address), _) => Some((address, Method::Section)),

@@ -4,14 +4,11 @@ use invivo_model::{Address, Result, ThreadState};
 use invivo_process::Memory;
 
 use crate::fields::{fault, read_fields};
+use crate::layout::common::{SHIM_FILE, STACK_REFERENCE_TAGS};
 use crate::objects::Text;
 use crate::runtime::Runtime;
 
 const WHAT: &str = "cannot read the thread's frames";
-/// Pointers to code carry tags in these bits (`_PyStackRef`, 3.13 to 3.15 in every build).
-const TAGS: u64 = 0b11;
-/// The file of the code that CPython itself pushes for a specialized call of a class.
-const SHIM: &str = "__init__";
 
 /// A Python function.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,10 +42,10 @@ impl<M: Memory> Runtime<M> {
             }
             let [executable, previous, owner] =
                 read_fields(&self.memory, frame, fields).map_err(|met| fault(WHAT, met))?;
-            let code = Address(executable & !TAGS);
+            let code = Address(executable & !STACK_REFERENCE_TAGS);
             if owner < u64::from(layout.first_sentinel_owner) && !code.is_null() {
                 let function = self.function(code)?;
-                if function.filename.text != SHIM {
+                if function.filename.text != SHIM_FILE {
                     return Ok(Some(function));
                 }
             }

@@ -6,14 +6,13 @@ use invivo_model::{Address, Result};
 use invivo_process::{Memory, ReadRequest};
 
 use crate::fields::{corrupt, fault, read_fields};
+use crate::layout::common::{
+    DICT_FLAG, DICT_KEYS_GENERAL, DICT_KEYS_SPLIT, DICT_KEYS_UNICODE, STRING_FLAG,
+};
 use crate::runtime::Runtime;
 
 const READING_STRING: &str = "cannot read a string";
 const READING_DICT: &str = "cannot read a dictionary";
-/// `Py_TPFLAGS_UNICODE_SUBCLASS` (Include/object.h, 3.0 to 3.15).
-const IS_STRING: u64 = 1 << 28;
-/// `Py_TPFLAGS_DICT_SUBCLASS` (Include/object.h, 3.0 to 3.15).
-const IS_DICT: u64 = 1 << 29;
 /// How many bytes of characters are read with a string's header: most names are shorter.
 const WITH_HEADER: usize = 128;
 /// How many keys of a dictionary are compared at a time.
@@ -108,7 +107,7 @@ impl<M: Memory> Runtime<M> {
 
     /// Whether the object at `address` is a string (or of a class derived from it).
     pub(crate) fn is_string(&self, address: Address) -> Result<bool> {
-        Ok(self.type_flags(address, READING_STRING)? & IS_STRING != 0)
+        Ok(self.type_flags(address, READING_STRING)? & STRING_FLAG != 0)
     }
 
     /// The keys and values of the dictionary at `address`, in order.
@@ -118,7 +117,7 @@ impl<M: Memory> Runtime<M> {
     /// `Corrupt` where there is no dictionary or one that changes meanwhile, `Gone` or `Refused`
     /// where memory can't be read at all.
     pub fn dict_items(&self, address: Address) -> Result<DictItems> {
-        if self.type_flags(address, READING_DICT)? & IS_DICT == 0 {
+        if self.type_flags(address, READING_DICT)? & DICT_FLAG == 0 {
             return Err(corrupt(
                 READING_DICT,
                 format!("the object at {address} is none"),
@@ -171,11 +170,9 @@ impl<M: Memory> Runtime<M> {
         count: usize,
         split: Option<Address>,
     ) -> Result<Vec<(Address, Address)>> {
-        // DICT_KEYS_GENERAL: hash, key, value; DICT_KEYS_UNICODE and DICT_KEYS_SPLIT: key, value
-        // (Include/internal/pycore_dict.h).
         let (words, key_at) = match kind {
-            0 => (3, 1),
-            1 | 2 => (2, 0),
+            DICT_KEYS_GENERAL => (3, 1),
+            DICT_KEYS_UNICODE | DICT_KEYS_SPLIT => (2, 0),
             _ => {
                 return Err(corrupt(
                     READING_DICT,

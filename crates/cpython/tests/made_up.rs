@@ -455,6 +455,19 @@ fn dictionaries_of_every_form_are_read() {
 }
 
 #[test]
+fn more_entries_than_a_dictionary_has_room_for_are_not_believed() {
+    let (mut image, _, _) = Image::with_main(Release::V3_15);
+    let key = image.string("key");
+    let dict = image.string_dict(&[(key, key)]);
+    let keys = image.word(dict + 32);
+    image.set_word(keys + 24, 9);
+    let memory = Made::new(image);
+    let error = open(&memory).dict_items(Address(dict)).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Corrupt);
+    assert!(error.why.contains("can't be right"), "{}", error.why);
+}
+
+#[test]
 fn the_module_sys_answers_by_name() {
     let (mut image, interpreter, _) = Image::with_main(Release::V3_14);
     let (version, flags) = (image.string("3.14.8 (main)"), image.string("d"));

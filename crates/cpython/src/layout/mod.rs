@@ -6,6 +6,7 @@
 //! file here names each field and says which structure bounds it. What the table leaves unsaid
 //! stands in the same file.
 
+pub(crate) mod common;
 mod minor;
 mod table;
 mod v3_13;

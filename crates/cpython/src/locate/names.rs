@@ -19,8 +19,8 @@ pub(super) fn sounds_like_python(module: &Module) -> bool {
     find(module.file_name(), b"python").is_some()
 }
 
-/// The minor version that the interpreter's own file is called after (`libpython3.8.so.1.0`), or
-/// else the directory that extension modules come from (`/lib/python3.8/lib-dynload/`).
+/// The minor version that the interpreter's own file is called after (`libpythonX.Y.so.1.0`), or
+/// else the directory that extension modules come from (`/lib/pythonX.Y/lib-dynload/`).
 pub(super) fn version(own: &Module, all: &[Module]) -> Option<Version> {
     version_behind_python(own.file_name()).or_else(|| {
         all.iter().find_map(|module| {
@@ -35,7 +35,7 @@ pub(super) fn version(own: &Module, all: &[Module]) -> Option<Version> {
     })
 }
 
-/// `3.8` from `libpython3.8.so.1.0`.
+/// `X.Y` from `libpythonX.Y.so.1.0`.
 fn version_behind_python(name: &[u8]) -> Option<Version> {
     let start = find(name, b"python")? + b"python".len();
     let text = str::from_utf8(name.get(start..)?).ok()?;

@@ -5,9 +5,10 @@ use invivo_model::{Address, Build, Error, ErrorKind, Result, Version};
 use invivo_process::{Fault, Mapping, Memory, Module, ReadRequest};
 
 use super::{Location, Method, names};
-use crate::facts::{DEBUG, FileFacts, RUNTIME, VERSION, is_debug};
+use crate::facts::{FileFacts, is_debug};
 use crate::fields::{corrupt, fault};
 use crate::interpreters;
+use crate::layout::common::{DEBUG_SYMBOL, RUNTIME_SYMBOL, VERSION_SYMBOL};
 use crate::layout::{self, Layout, Preamble};
 use crate::limits::Limits;
 
@@ -145,7 +146,9 @@ impl<'a, M: Memory> Search<'a, M> {
             };
             let symbols = MappedElf::parse(start.range.start.0, read)
                 .ok()
-                .and_then(|mut elf| elf.dynamic_symbols([RUNTIME, VERSION, DEBUG]));
+                .and_then(|mut elf| {
+                    elf.dynamic_symbols([RUNTIME_SYMBOL, VERSION_SYMBOL, DEBUG_SYMBOL])
+                });
             if let Some(met) = met {
                 self.note(met)?;
             }
