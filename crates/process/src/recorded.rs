@@ -187,3 +187,154 @@ impl<M: Memory> Memory for Recorder<M> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn ranges_grow_together() {
+        let mut image = Image::new();
+        image.insert(Address(10), b"abcd");
+        image.insert(Address(20), b"xy");
+        image.insert(Address(12), b"CDEF");
+        image.insert(Address(16), b"....");
+        let ranges: Vec<_> = image.ranges().collect();
+        assert_eq!(ranges, [(Address(10), &b"abCDEF....xy"[..])]);
+    }
+
+    #[test]
+    fn what_is_not_held_is_not_invented() {
+        let mut image = Image::new();
+        image.insert(Address(0x1000), &[7; 16]);
+        assert_eq!(image.read_u64(Address(0x1008)), Ok(0x0707_0707_0707_0707));
+        assert_eq!(
+            image.read_u64(Address(0x100c)),
+            Err(Fault::Unmapped(Address(0x1010)))
+        );
+        assert_eq!(
+            image.read_u64(Address(0xfff)),
+            Err(Fault::Unmapped(Address(0xfff)))
+        );
+        assert_eq!(
+            image.read_u64(Address(u64::MAX)),
+            Err(Fault::Unmapped(Address(u64::MAX)))
+        );
+    }
+
+    #[test]
+    fn a_recording_answers_as_its_memory_did() {
+        let mut memory = Image::new();
+        memory.insert(Address(0x1000), b"0123456789");
+        let recorder = Recorder::new(&memory);
+        let mut buffer = [0; 8];
+        let live = [
+            recorder.read(Address(0x1000), &mut buffer),
+            recorder.read(Address(0x1004), &mut buffer),
+            recorder.read(Address(0x5000), &mut buffer),
+        ];
+        let image = recorder.into_image();
+        let again = [
+            image.read(Address(0x1000), &mut buffer),
+            image.read(Address(0x1004), &mut buffer),
+            image.read(Address(0x5000), &mut buffer),
+        ];
+        assert_eq!(live, again);
+        assert_eq!(image, memory);
+    }
+
+    #[test]
+    fn what_is_no_image_is_refused() {
+        let mut image = Image::new();
+        image.insert(Address(1), b"a");
+        let saved = image.save();
+        let with = |address: u64, bytes: &[u8]| {
+            let mut more = saved.clone();
+            more.extend_from_slice(&address.to_le_bytes());
+            more.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+            more.extend_from_slice(bytes);
+            more
+        };
+        assert!(Image::load(&saved).is_ok());
+        assert!(Image::load(&with(9, b"b")).is_ok());
+        for bad in [
+            Vec::new(),
+            b"invivo\x02\n".to_vec(),
+            saved[..saved.len() - 1].to_vec(),
+            with(0, b"before"),
+            with(1, b"over"),
+            with(2, b"touching"),
+            with(9, b""),
+            with(u64::MAX, b"beyond"),
+        ] {
+            assert_eq!(
+                Image::load(&bad).map_err(|error| error.kind),
+                Err(ErrorKind::Corrupt)
+            );
+        }
+        // A length that no file has.
+        let mut huge = with(9, b"b");
+        let length = saved.len() + 8;
+        huge[length..length + 8].copy_from_slice(&u64::MAX.to_le_bytes());
+        assert!(Image::load(&huge).is_err());
+    }
+
+    proptest! {
+        /// Held against the plainest memory there could be.
+        #[test]
+        fn it_holds_what_was_inserted_last(
+            base in prop_oneof![Just(0), Just(u64::MAX - 60), any::<u64>()],
+            inserts in vec((0_u64..60, vec(any::<u8>(), 0..20)), 0..20),
+        ) {
+            let mut image = Image::new();
+            let mut plain = HashMap::new();
+            for (offset, bytes) in inserts {
+                let Some(start) = base.checked_add(offset) else { continue };
+                image.insert(Address(start), &bytes);
+                for (index, byte) in bytes.into_iter().enumerate() {
+                    // The very last address can't be held: a range ends behind its last byte.
+                    if let Some(at) = start.checked_add(index as u64).filter(|at| *at < u64::MAX) {
+                        plain.insert(at, byte);
+                    }
+                }
+            }
+            let held: usize = image.ranges().map(|(_, bytes)| bytes.len()).sum();
+            prop_assert_eq!(held, plain.len());
+            for (at, byte) in &plain {
+                let mut found = [0];
+                prop_assert_eq!(image.read(Address(*at), &mut found), Ok(()));
+                prop_assert_eq!(found, [*byte]);
+            }
+            let ranges: Vec<_> = image.ranges().collect();
+            for pair in ranges.windows(2) {
+                prop_assert!(pair[0].0.0 + (pair[0].1.len() as u64) < pair[1].0.0);
+            }
+            prop_assert_eq!(Image::load(&image.save()), Ok(image));
+        }
+
+        #[test]
+        fn any_bytes_are_taken(bytes in vec(any::<u8>(), 0..200), with_magic in any::<bool>()) {
+            let mut saved = if with_magic { MAGIC.to_vec() } else { Vec::new() };
+            saved.extend(bytes);
+            if let Ok(image) = Image::load(&saved) {
+                prop_assert_eq!(image.save(), saved);
+            }
+        }
+
+        #[test]
+        fn any_lengths_are_taken(start in any::<u64>(), length in any::<u64>(), rest in vec(any::<u8>(), 0..60)) {
+            let mut saved = MAGIC.to_vec();
+            saved.extend_from_slice(&start.to_le_bytes());
+            saved.extend_from_slice(&length.to_le_bytes());
+            saved.extend(rest);
+            if let Ok(image) = Image::load(&saved) {
+                prop_assert_eq!(image.save(), saved);
+            }
+        }
+    }
+}

@@ -131,3 +131,40 @@ fn read_through(file: &File, address: u64, buffer: &mut [u8]) -> usize {
     }
     filled
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{Address, Fault, Memory, ReadRequest, Target};
+
+    /// Both ways of reading find the same.
+    #[test]
+    fn the_file_serves_as_well_as_the_call() {
+        let memory = Target::open(std::process::id())
+            .expect("we are there")
+            .memory();
+        let here = *b"something to be read";
+        let address = Address(&raw const here as u64);
+        let mut from_call = [0; 20];
+        let mut from_file = [0; 20];
+        let mut nothing = [0; 8];
+        memory.read(address, &mut from_call).expect("it is ours");
+        let mut requests = [
+            ReadRequest::new(Address(8), &mut nothing),
+            ReadRequest::new(address, &mut from_file),
+        ];
+        memory.read_by_file(&mut requests).expect("it is ours");
+        assert_eq!([requests[0].filled, requests[1].filled], [0, 20]);
+        assert_eq!([from_call, from_file], [here; 2]);
+
+        // From now on all goes by the file, and says the same of what is not there.
+        assert_eq!(memory.read_u32(address), Ok(u32::from_ne_bytes(*b"some")));
+        assert_eq!(
+            memory.read_u64(Address(16)),
+            Err(Fault::Unmapped(Address(16)))
+        );
+        assert_eq!(
+            memory.read_u64(Address(u64::MAX)),
+            Err(Fault::Unmapped(Address(u64::MAX)))
+        );
+    }
+}

@@ -172,3 +172,93 @@ fn four(value: &[u8]) -> Option<[u32; 4]> {
 fn mask(value: &[u8]) -> Option<u64> {
     u64::from_str_radix(str::from_utf8(value.trim_ascii()).ok()?, 16).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// As `/proc/PID/stat` of a process named `name`.
+    fn stat_of(name: &[u8]) -> Vec<u8> {
+        let numbers = b" S 1 77 77 0 -1 4194560 100 0 0 0 1 2 0 0 20 0 7 0 123456 1000000 250 \
+            18446744073709551615 1 2 3 0 0 0 0 0 0 1 0 0 17 1 0 0 0 0 0 0 0 0 0 0 0 0 0\n";
+        [b"77 (", name, b")", &numbers[..]].concat()
+    }
+
+    #[test]
+    fn a_status_is_read() {
+        let text =
+            b"Name:\t a\\nb\\\\ \nUmask:\t0022\nState:\tt (tracing stop)\nTgid:\t40\nPid:\t41\n\
+            PPid:\t7\nTracerPid:\t9\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\nGroups:\t20 30 \n\
+            NSpid:\t41\t5\t2\nThreads:\t3\nCapPrm:\t000001ffffffffff\nCapEff:\t0000000000000400\n\
+            NoNewPrivs:\t1\nSeccomp:\t2\nSeccomp_filters:\t1\n";
+        let status = parse_status(text);
+        let expected = Status {
+            name: b" a\nb\\ ".to_vec(),
+            state: Some('t'),
+            process: Some(40),
+            parent: Some(7),
+            tracer: Some(9),
+            uid: Some([1, 2, 3, 4]),
+            gid: Some([5, 6, 7, 8]),
+            groups: vec![20, 30],
+            namespace_pids: vec![41, 5, 2],
+            threads: Some(3),
+            permitted_capabilities: Some(0x1ff_ffff_ffff),
+            effective_capabilities: Some(0x400),
+            no_new_privileges: Some(true),
+            seccomp: Some(2),
+        };
+        assert_eq!(status, expected);
+        assert_eq!(status.innermost_pid(), Some(2));
+        assert_eq!(parse_status(b""), Status::default());
+    }
+
+    #[test]
+    fn a_system_call_is_read() {
+        let inside = parse_syscall(b"230 0x0 0x0 0x7ffd 0x0 0x0 0x0 0x7ffe 0x7f00\n");
+        assert_eq!(inside, Some(CallState::Inside(230)));
+        assert_eq!(parse_syscall(b"running\n"), Some(CallState::Running));
+        assert_eq!(
+            parse_syscall(b"-1 0x7ffe 0x7f00\n"),
+            Some(CallState::Outside)
+        );
+        assert_eq!(parse_syscall(b""), None);
+    }
+
+    #[test]
+    fn strings_end_with_a_nul_each() {
+        assert_eq!(parse_strings(b"a\0\0b c\0"), ["a", "", "b c"]);
+        // As a process that has overwritten its arguments shows them.
+        assert_eq!(parse_strings(b"worker: idle"), ["worker: idle"]);
+        assert_eq!(parse_strings(b""), [""; 0]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_name_confuses_a_stat(name in proptest::collection::vec(any::<u8>(), 0..16)) {
+            let expected = Stat { state: 'S', threads: 7, start_time: 123_456 };
+            prop_assert_eq!(parse_stat(&stat_of(&name)), Some(expected));
+        }
+
+        #[test]
+        fn any_bytes_are_taken(text in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let stat = parse_stat(&text);
+            prop_assert!(stat.is_none() || text.contains(&b')'));
+            parse_status(&text);
+            parse_syscall(&text);
+            let nuls = text.iter().filter(|byte| **byte == 0).count();
+            prop_assert!(parse_strings(&text).len() <= nuls + 1);
+        }
+
+        #[test]
+        fn any_values_are_taken(
+            key in "Name|State|Tgid|PPid|TracerPid|Uid|Gid|Groups|NSpid|Threads|CapPrm|CapEff|NoNewPrivs|Seccomp",
+            value in proptest::collection::vec(any::<u8>(), 0..60),
+        ) {
+            let status = parse_status(&[key.as_bytes(), b":\t", &value].concat());
+            prop_assert!(status.groups.len() <= value.len());
+        }
+    }
+}

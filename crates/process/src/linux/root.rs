@@ -1,5 +1,7 @@
 //! Files as the target sees them, opened so that it can't lead us astray.
 
+use std::ffi::OsStr;
+use std::fmt;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -95,21 +97,9 @@ impl ModuleFiles for Target {
     /// in `maps` and another to `fstat`), that may be chance: it is taken where nothing better is
     /// found, and the reader has to hold it against what the target has in memory.
     fn open_module(&self, module: &Module) -> Result<File> {
-        let failed = |why: String| {
-            Error::new(
-                ErrorKind::Refused,
-                format!(
-                    "the file {} that process {} has mapped can't be read",
-                    String::from_utf8_lossy(&module.name),
-                    self.pid()
-                ),
-                why,
-                "what it holds may still be found in memory",
-            )
-        };
         let root = self.root()?;
         let mut likely = None;
-        let mut why = None;
+        let mut why = NotOpened::Nameless;
         for (directory, path) in candidates(&root, module) {
             // The kernel's names hold no symbolic link: one that is there now was put there since.
             let flags = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
@@ -118,15 +108,25 @@ impl ModuleFiles for Target {
                 None => open_regular(CWD, &path, flags),
             };
             match opened {
-                Ok((_, stat)) if stat.st_ino != module.inode => {
-                    why = Some("another file has its name now".to_owned());
-                }
+                Ok((_, stat)) if stat.st_ino != module.inode => why = NotOpened::Replaced,
                 Ok((file, stat)) if device(&stat) == module.device => return Ok(file),
                 Ok((file, _)) => likely = likely.or(Some(file)),
-                Err(found) => why = why.or_else(|| Some(found.to_string())),
+                Err(found) if why.is_empty() => why = found,
+                Err(_) => {}
             }
         }
-        likely.ok_or_else(|| failed(why.unwrap_or_else(|| "it is no file with a name".to_owned())))
+        likely.ok_or_else(|| {
+            Error::new(
+                ErrorKind::Refused,
+                format!(
+                    "the file {} that process {} has mapped can't be read",
+                    String::from_utf8_lossy(&module.name),
+                    self.pid()
+                ),
+                why.to_string(),
+                "what it holds may still be found in memory",
+            )
+        })
     }
 }
 
@@ -144,7 +144,7 @@ fn candidates<'a>(root: &'a TargetRoot, module: &Module) -> Vec<(Option<Borrowed
     }
     let mut found = Vec::new();
     for name in &names {
-        let path = Path::new(std::ffi::OsStr::from_bytes(name));
+        let path = Path::new(OsStr::from_bytes(name));
         if !path.is_absolute() {
             continue;
         }
@@ -159,29 +159,41 @@ fn candidates<'a>(root: &'a TargetRoot, module: &Module) -> Vec<(Option<Borrowed
     found
 }
 
-/// Why a path gave no regular file.
+/// Why a path gave no file.
 #[derive(Debug)]
 enum NotOpened {
+    /// There is no path.
+    Nameless,
+    /// The kernel says this of the way to it.
     Walk(Errno),
+    /// It is no regular file.
     Kind(FileType),
+    /// It is another file.
+    Replaced,
 }
 
-impl std::fmt::Display for NotOpened {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl NotOpened {
+    /// Whether nothing was there: then what another path gives tells more.
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::Nameless | Self::Walk(Errno::NOENT))
+    }
+}
+
+impl fmt::Display for NotOpened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self {
-            Self::Walk(Errno::NOENT) => return f.write_str("there is no such file any more"),
+            Self::Nameless => return f.write_str("it is no file with a name"),
+            Self::Replaced => return f.write_str("another file has its name now"),
+            Self::Walk(Errno::NOENT) => return f.write_str("there is no such file"),
             Self::Walk(Errno::LOOP) => {
                 return f.write_str("a link on the way to it may not be followed");
             }
             Self::Walk(errno) => return write!(f, "the kernel says: {errno}"),
-            Self::Kind(kind) => kind,
-        };
-        let kind = match kind {
-            FileType::Directory => "a directory",
-            FileType::Fifo => "a FIFO",
-            FileType::Socket => "a socket",
-            FileType::CharacterDevice | FileType::BlockDevice => "a device",
-            _ => "something else",
+            Self::Kind(FileType::Directory) => "a directory",
+            Self::Kind(FileType::Fifo) => "a FIFO",
+            Self::Kind(FileType::Socket) => "a socket",
+            Self::Kind(FileType::CharacterDevice | FileType::BlockDevice) => "a device",
+            Self::Kind(_) => "something else",
         };
         write!(f, "there is {kind} where a regular file should be")
     }

@@ -95,3 +95,20 @@ table! {
 fn particular(_: libc::c_long) -> Option<&'static str> {
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::name;
+
+    #[test]
+    fn calls_are_named() {
+        let named = |number: libc::c_long| name(number.try_into().expect("a small number"));
+        assert_eq!(named(libc::SYS_read), Some("read"));
+        assert_eq!(named(libc::SYS_clock_nanosleep), Some("clock_nanosleep"));
+        assert_eq!(named(libc::SYS_futex), Some("futex"));
+        assert_eq!(named(libc::SYS_epoll_pwait), Some("epoll_pwait"));
+        #[cfg(target_arch = "x86_64")]
+        assert_eq!(named(libc::SYS_select), Some("select"));
+        assert_eq!(name(u32::MAX), None);
+    }
+}

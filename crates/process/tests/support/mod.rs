@@ -151,25 +151,34 @@ pub(crate) fn assert_left_alone(pid: u32) {
     });
 }
 
-/// The program of `subject.c`, built once for each test program.
+/// The program of `subject.c`.
 pub(crate) fn program() -> &'static PathBuf {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/subject.c");
-        let program = directory.join(format!("subject-{}", std::process::id()));
-        let built = Command::new("cc")
-            .args(["-O1", "-Wall", "-pthread", "-o"])
-            .arg(&program)
-            .arg(source)
-            .status()
-            .expect("a C compiler is there: install one as `cc`");
-        assert!(built.success(), "subject.c compiles");
-        // Under one name for all, so that nothing piles up; whoever comes last has it.
-        let shared = directory.join("subject");
-        std::fs::rename(&program, &shared).expect("the program can be renamed");
-        shared
-    })
+    PROGRAM.get_or_init(|| build("subject", &[]))
+}
+
+/// The same, in need of no library: it runs in an otherwise empty root.
+pub(crate) fn static_program() -> &'static PathBuf {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| build("subject-static", &["-static"]))
+}
+
+fn build(name: &str, flags: &[&str]) -> PathBuf {
+    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/subject.c");
+    let program = directory.join(format!("{name}-{}", std::process::id()));
+    let built = Command::new("cc")
+        .args(["-O1", "-Wall", "-pthread", "-o"])
+        .arg(&program)
+        .arg(source)
+        .args(flags)
+        .status()
+        .expect("a C compiler is there: install one as `cc`");
+    assert!(built.success(), "subject.c compiles");
+    // Under one name for all test programs, so that nothing piles up.
+    let shared = directory.join(name);
+    std::fs::rename(&program, &shared).expect("the program can be renamed");
+    shared
 }
 
 /// The program of an example of this crate.
