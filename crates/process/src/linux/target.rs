@@ -123,10 +123,7 @@ impl Target {
     /// `Refused`, `Gone`, or `Corrupt` where it is longer than 8 MiB.
     pub fn command_line(&self) -> Result<Vec<OsString>> {
         let what = || format!("the command line of process {} can't be read", self.pid());
-        let text = self
-            .process
-            .read("cmdline", MAX_STRINGS)
-            .map_err(|e| self.process.failed(what(), e))?;
+        let text = self.process.read_of_memory("cmdline", MAX_STRINGS, what)?;
         Ok(proc::parse_strings(&text))
     }
 
@@ -279,12 +276,15 @@ impl Process {
         access: impl Fn(BorrowedFd<'_>, &str) -> Result<T, Errno>,
     ) -> Result<T, Errno> {
         let outcome = access(self.dir.as_fd(), name);
-        let Err(Errno::SRCH | Errno::NOENT) = outcome else {
+        let Err(Errno::SRCH | Errno::NOENT | Errno::ACCESS) = outcome else {
             return outcome;
         };
+        if self.has_ended(self.pid) != Ok(true) {
+            return outcome;
+        }
         match self.living_thread() {
-            Some(tid) if tid != self.pid => access(self.dir.as_fd(), &format!("task/{tid}/{name}")),
-            _ => outcome,
+            Some(tid) => access(self.dir.as_fd(), &format!("task/{tid}/{name}")),
+            None => outcome,
         }
     }
 
@@ -370,7 +370,8 @@ pub(super) fn raw(pid: u32) -> Option<Pid> {
 /// Reads a file under `dir`; `TOOBIG` where it is longer than `limit`.
 fn read_at(dir: impl AsFd, name: &str, limit: u64) -> Result<Vec<u8>, Errno> {
     let file = openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-    let mut text = Vec::new();
+    // Most of these files fit, and the kernel gives a page of `maps` at a time.
+    let mut text = Vec::with_capacity(4096);
     let past_limit = limit.saturating_add(1);
     File::from(file)
         .take(past_limit)
