@@ -125,4 +125,6 @@ fn memory_outlives_the_first_thread() {
     assert!(target.executable().expect("known").ends_with("subject"));
     assert!(target.root().is_ok());
     assert_eq!(target.environment_variable("INVIVO_NOT_SET"), Ok(None));
+    let words = target.command_line().expect("they are still there");
+    assert_eq!(words.last(), Some(&"leaderless".into()));
 }
