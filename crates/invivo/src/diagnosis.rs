@@ -5,7 +5,7 @@ use invivo_cpython::{Limits, Location, Runtime, locate};
 use invivo_inject::{OPT_OUT_VARIABLE, Plan, Selection};
 use invivo_model::{Error, Interpreter, Result};
 use invivo_process::access::{self, Check, Users, Verdict};
-use invivo_process::{ProcessMemory, Target};
+use invivo_process::{Activity, ProcessMemory, Target};
 
 use crate::attach::explained;
 
@@ -24,7 +24,7 @@ pub struct Diagnosis {
     pub uid: Option<u32>,
     /// That user's name, where the system's user list has one.
     pub user: Option<String>,
-    /// Its command and arguments, as it shows them.
+    /// Its command and arguments, as it shows them; its name alone where it shows none.
     pub command: Vec<OsString>,
     /// Every rule of the operating system, in the order in which they are applied.
     pub checks: Vec<Check>,
@@ -32,9 +32,22 @@ pub struct Diagnosis {
     pub access: Verdict,
     /// The interpreter in it, or why none could be found.
     pub interpreter: Result<InterpreterDiagnosis>,
-    /// What would come of running something in its main thread: where the script would be placed,
-    /// as the target sees it, or the error that would be met.
-    pub execution: Result<PathBuf>,
+    /// What would come of running something in its main thread, or the error that would be met.
+    pub execution: Result<Prospect>,
+}
+
+/// What would happen if something were run.
+#[derive(Clone, Debug)]
+pub struct Prospect {
+    /// The thread that would run it, as the caller's `ps -T` shows it.
+    pub tid: u32,
+    /// Why this thread.
+    pub reason: &'static str,
+    /// What it is doing now; `None` where that could not be read. A script begins when the thread
+    /// next runs Python, so not while it sleeps.
+    pub doing: Option<Activity>,
+    /// Where the script would be placed, as the target sees it.
+    pub directory: PathBuf,
 }
 
 /// What an interpreter offers.
@@ -88,7 +101,6 @@ pub fn diagnose(pid: u32) -> Result<Diagnosis> {
     let target = Target::open(pid)?;
     let facts = access::examine(&target)?;
     let verdict = access::verdict(&facts);
-    let uid = target.status().ok().and_then(|status| status.uid).map(|[real, ..]| real);
     let (interpreter, execution) = match find(&target) {
         Err(error) => {
             let error = explained(&target, error);
@@ -96,20 +108,27 @@ pub fn diagnose(pid: u32) -> Result<Diagnosis> {
         }
         Ok(location) => {
             let runtime = Runtime::open(target.memory(), &location, Limits::default());
+            let runtime = runtime.map_err(|error| explained(&target, error));
             let execution = execution(&target, &runtime, &facts, verdict);
             (Ok(examine(&target, location, runtime.ok().as_ref())), execution)
         }
     };
+    let status = target.status()?;
+    let uid = status.uid.map(|[real, ..]| real);
+    let mut command = target.command_line()?;
+    if command.is_empty() {
+        command.push(OsString::from(String::from_utf8_lossy(&status.name).into_owned()));
+    }
     target.ensure_alive()?;
     Ok(Diagnosis {
         pid,
         uid,
         user: uid.and_then(|uid| Users::load().name(uid).map(str::to_owned)),
-        command: target.command_line().unwrap_or_default(),
+        command,
         checks: access::judge(&facts),
         access: verdict,
         interpreter,
-        execution: execution.map_err(|error| explained(&target, error)),
+        execution,
     })
 }
 
@@ -123,11 +142,15 @@ fn execution(
     runtime: &Result<Runtime<ProcessMemory>>,
     facts: &access::Facts,
     verdict: Verdict,
-) -> Result<PathBuf> {
+) -> Result<Prospect> {
     let runtime = runtime.as_ref().map_err(Clone::clone)?;
     let plan = Plan::new(target, runtime, Selection::default())?;
     let directory = plan.first_directory(target)?;
-    if verdict == Verdict::Allowed { Ok(directory) } else { Err(access::refusal(facts)) }
+    if verdict != Verdict::Allowed {
+        return Err(access::refusal(facts));
+    }
+    let doing = target.activity(plan.tid).ok();
+    Ok(Prospect { tid: plan.tid, reason: plan.reason, doing, directory })
 }
 
 fn examine(

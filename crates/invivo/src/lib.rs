@@ -26,8 +26,8 @@ mod sources;
 
 pub use attach::{Attached, attach};
 pub use diagnosis::{
-    Diagnosis, InterpreterDiagnosis, MISSPELT_OPTION, OPT_OUT_OPTION, RemoteDebugging, Switch,
-    diagnose,
+    Diagnosis, InterpreterDiagnosis, MISSPELT_OPTION, OPT_OUT_OPTION, Prospect, RemoteDebugging,
+    Switch, diagnose,
 };
 pub use invivo_cpython::{Limits, Location, Runtime};
 pub use invivo_model::{

@@ -6,6 +6,7 @@
 //! Where rules and probes disagree, a check of its own says so.
 
 mod answers;
+mod machine;
 mod rules;
 
 use invivo_model::{Error, ErrorKind, Result};
@@ -13,6 +14,7 @@ use invivo_model::{Error, ErrorKind, Result};
 use crate::Target;
 use crate::linux::access as system;
 pub use crate::linux::access::Users;
+pub use machine::{Machine, examine_machine, judge_machine};
 pub use rules::judge;
 
 /// What the rules look at, as plain data.
@@ -333,6 +335,12 @@ pub enum Rule {
     StopThreads,
     /// Probe: reach the target's root directory.
     ReachRoot,
+    /// `/proc` shows other users' processes.
+    HiddenProcesses,
+    /// Probe: hold a process by a descriptor, so that another can't take its place.
+    HoldProcess,
+    /// Probe: keep paths inside a target's root.
+    ConfinePaths,
     /// The probes say something else than the rules would.
     Unexplained,
 }
@@ -357,11 +365,14 @@ impl Rule {
             Self::ReadMemory => "read_memory",
             Self::StopThreads => "stop_threads",
             Self::ReachRoot => "reach_root",
+            Self::HiddenProcesses => "hidden_processes",
+            Self::HoldProcess => "hold_process",
+            Self::ConfinePaths => "confine_paths",
             Self::Unexplained => "unexplained",
         }
     }
 
-    /// Its name for a person.
+    /// What it refuses by, for a person.
     pub fn label(self) -> &'static str {
         match self {
             Self::OtherProcess => "other process",
@@ -380,6 +391,9 @@ impl Rule {
             Self::ReadMemory => "read memory",
             Self::StopThreads => "stop threads",
             Self::ReachRoot => "reach its root",
+            Self::HiddenProcesses => "hidden processes",
+            Self::HoldProcess => "hold a process",
+            Self::ConfinePaths => "confine paths",
             Self::Unexplained => "unknown rule",
         }
     }
@@ -526,46 +540,4 @@ pub fn refusal(facts: &Facts) -> Error {
         check.fact.clone(),
         remedy.unwrap_or_else(|| format!("see every rule in turn: invivo doctor {pid}")),
     )
-}
-
-/// What decides about attaching on this machine, whatever the target.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Machine {
-    /// The caller's privileges.
-    pub caller: Credentials,
-    /// The caller is in the machine's first user namespace, not in a container's own.
-    pub initial_user_namespace: Option<bool>,
-    /// The Yama security module's scope.
-    pub yama: Yama,
-    /// A seccomp filter is on the caller; `None` where that could not be read.
-    pub filtered: Option<bool>,
-    /// The active security modules that decide by labels; `None` where the list can't be read.
-    pub active_security_modules: Option<Vec<String>>,
-    /// The caller's security label, where a module gave it one.
-    pub label: Option<String>,
-    /// How `/proc` hides other users' processes (`hidepid`), where it does.
-    pub hidden_processes: Option<String>,
-    /// Whether reading memory in one call (`process_vm_readv`) reaches the kernel.
-    pub read_call: Outcome,
-    /// Whether stopping (`ptrace`) does.
-    pub stop_call: Outcome,
-    /// Whether processes can be held by a descriptor (`pidfd_open`, Linux 5.3).
-    pub identity_call: Outcome,
-    /// Whether paths can be kept inside a root (`openat2`, Linux 5.6).
-    pub path_call: Outcome,
-}
-
-/// What decides about attaching on this machine, whatever the target.
-///
-/// # Errors
-/// `Refused` where the caller's own `/proc` can't be read.
-pub fn examine_machine() -> Result<Machine> {
-    system::machine().map_err(|error| {
-        Error::new(
-            ErrorKind::Refused,
-            "could not examine this machine",
-            format!("/proc/self can't be read: {error}"),
-            "check that /proc is mounted: ls /proc/self/status",
-        )
-    })
 }

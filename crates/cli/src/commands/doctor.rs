@@ -1,4 +1,363 @@
-use clap::Args; use invivo::Result; use crate::exit::Status; use crate::show::Output;
-/// stub
-#[derive(Debug, Args)] pub(crate) struct Arguments {}
-pub(crate) fn run(_: &Arguments, _: &mut Output) -> Result<Status> { Ok(Status::Done) }
+use clap::Args;
+use invivo::access::{Check, CheckVerdict, Verdict, examine_machine, judge_machine};
+use invivo::exec::OPT_OUT_VARIABLE;
+use invivo::{
+    Diagnosis, Error, InterpreterDiagnosis, MISSPELT_OPTION, OPT_OUT_OPTION, RemoteDebugging,
+    Result, Switch, diagnose, python_processes,
+};
+use serde_json::{Value, json};
+use unicode_width::UnicodeWidthStr;
+
+use super::ps;
+use crate::exit::Status;
+use crate::show::{Output, Style, shown, shown_bytes};
+
+/// Say why attaching to a process is allowed or refused, rule by rule, and what to do about it.
+///
+/// The rules are the operating system's, each with the fact that was read; what decides in the end
+/// is that the kernel itself was asked. Nothing is changed and nothing is stopped. Without a PID:
+/// what holds for you on this machine, whatever the process.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The exit code is 0 where `invivo exec PID …` would work, and otherwise the one it would end with.
+
+Examples:
+  invivo doctor
+  invivo doctor 4711
+  invivo doctor 4711 --json | jq -r '.checks[] | select(.verdict == \"refuses\") | .remedy'")]
+pub(crate) struct Arguments {
+    /// The process.
+    #[arg(value_name = "PID")]
+    pid: Option<u32>,
+
+    /// Print one JSON object instead (docs/json-doctor.md).
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<Status> {
+    match arguments.pid {
+        Some(pid) => process(pid, arguments.json, output),
+        None => machine(arguments.json, output),
+    }
+}
+
+fn process(pid: u32, json: bool, output: &mut Output) -> Result<Status> {
+    let diagnosis = match diagnose(pid) {
+        Ok(diagnosis) => diagnosis,
+        Err(error) if json => {
+            let report = json!({ "schema": 1, "pid": pid, "error": error_json(&error) });
+            output.line(&report.to_string());
+            return Err(error);
+        }
+        Err(error) => return Err(error),
+    };
+    if json {
+        output.line(&diagnosis_json(&diagnosis).to_string());
+    } else {
+        show(&diagnosis, output);
+    }
+    Ok(diagnosis.obstacle().map_or(Status::Done, |error| error.kind.into()))
+}
+
+fn show(diagnosis: &Diagnosis, output: &mut Output) {
+    let command: Vec<String> =
+        diagnosis.command.iter().map(|word| shown_bytes(word.as_encoded_bytes())).collect();
+    let user = match (&diagnosis.user, diagnosis.uid) {
+        (Some(name), Some(uid)) => format!("{} (uid {uid})", shown(name)),
+        (None, Some(uid)) => format!("uid {uid}"),
+        (_, None) => "an unknown user".to_owned(),
+    };
+    heading(output, &format!("process {}, of {user}", diagnosis.pid));
+    paragraph(output, 2, &command.join(" "));
+    heading(output, "\nWhat the operating system says");
+    for check in &diagnosis.checks {
+        show_check(check, output);
+    }
+    heading(output, "\nThis interpreter");
+    match &diagnosis.interpreter {
+        Ok(interpreter) => show_interpreter(interpreter, output),
+        Err(error) => paragraph(output, 2, &shown(&format!("{}: {}", error.what, error.why))),
+    }
+    output.line("");
+    match &diagnosis.execution {
+        Ok(prospect) => {
+            let text = format!(
+                "invivo exec {} would work: in thread {} ({}), with the script in {}",
+                diagnosis.pid,
+                prospect.tid,
+                prospect.reason,
+                shown(&prospect.directory.display().to_string())
+            );
+            verdict(output, Style::Good, &text);
+            if let Some(doing) = prospect.doing.as_ref().filter(|doing| !doing.running) {
+                let text = format!(
+                    "That thread is {doing} now: a script begins when it next runs Python."
+                );
+                paragraph(output, 2, &text);
+            }
+        }
+        Err(error) => {
+            let text = format!("invivo exec {} would not work: {}", diagnosis.pid, error.what);
+            verdict(output, Style::Bad, &shown(&text));
+            paragraph(output, 2, &format!("why: {}", shown(&error.why)));
+            paragraph(output, 2, &format!("try: {}", shown(&error.remedy)));
+        }
+    }
+}
+
+fn heading(output: &mut Output, text: &str) {
+    let text = output.styled(Style::Strong, text);
+    output.line(&text);
+}
+
+fn verdict(output: &mut Output, style: Style, text: &str) {
+    for line in wrapped(text, width(output)) {
+        let line = output.styled(style, &line);
+        output.line(&line);
+    }
+}
+
+/// `text`, escaped already, in lines that begin with `indent` blanks.
+fn paragraph(output: &mut Output, indent: usize, text: &str) {
+    for line in wrapped(text, width(output).saturating_sub(indent)) {
+        output.line(&format!("{:indent$}{line}", ""));
+    }
+}
+
+/// What is comfortable to read, and no more than there is.
+fn width(output: &Output) -> usize {
+    output.columns().unwrap_or(80).clamp(40, 100)
+}
+
+/// `text` in lines of at most `columns`, broken at blanks; a word that is longer stays whole.
+fn wrapped(text: &str, columns: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if line.width() + 1 + word.width() <= columns => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+/// Where facts begin: behind the mark and the rule's name.
+const FACT_COLUMN: usize = 28;
+
+fn show_check(check: &Check, output: &mut Output) {
+    let (mark, style) = match check.verdict {
+        CheckVerdict::Allows => ("ok", Style::Good),
+        CheckVerdict::Refuses => ("refused", Style::Bad),
+        CheckVerdict::Unknown => ("unknown", Style::Doubtful),
+        CheckVerdict::NotDeciding => ("info", Style::Dim),
+    };
+    let mark = output.styled(style, &format!("{mark:<8}"));
+    let rule = check.rule.name().replace('_', " ");
+    let room = width(output).saturating_sub(FACT_COLUMN);
+    let mut start = format!("  {mark}{rule:<18}");
+    for line in wrapped(&shown(&check.fact), room) {
+        output.line(&format!("{start}{line}"));
+        start = " ".repeat(FACT_COLUMN);
+    }
+    let asks = matches!(check.verdict, CheckVerdict::Refuses | CheckVerdict::NotDeciding);
+    if let Some(remedy) = check.remedy.as_ref().filter(|_| asks) {
+        for line in wrapped(&format!("try: {}", shown(remedy)), room) {
+            output.line(&format!("{}{line}", " ".repeat(FACT_COLUMN)));
+        }
+    }
+}
+
+fn show_interpreter(interpreter: &InterpreterDiagnosis, output: &mut Output) {
+    let location = &interpreter.location;
+    let version = match location.version {
+        Some(version) => format!("CPython {version}"),
+        None => "CPython of an unknown version".to_owned(),
+    };
+    paragraph(output, 2, &format!("{version}, {} build", ps::build(location.build)));
+    let place = format!(
+        "PyRuntime at {} in {}, found by {}",
+        location.address,
+        shown_bytes(&location.module),
+        location.method
+    );
+    paragraph(output, 2, &place);
+    paragraph(output, 2, &shown(&remote_debugging(&interpreter.remote_debugging)));
+    if interpreter.misspelt == Some(true) {
+        let text = format!(
+            "It was started with -X {MISSPELT_OPTION}, which CPython's documentation shows and \
+             CPython ignores: that does not switch remote debugging off. What does is -X \
+             {OPT_OUT_OPTION}, with hyphens."
+        );
+        for line in wrapped(&text, width(output).saturating_sub(2)) {
+            let line = output.styled(Style::Doubtful, &line);
+            output.line(&format!("  {line}"));
+        }
+    }
+    if !interpreter.pending.is_empty() {
+        let threads: Vec<String> = interpreter.pending.iter().map(u64::to_string).collect();
+        let text = format!("a request that has not begun waits for: {}", threads.join(", "));
+        paragraph(output, 2, &text);
+    }
+}
+
+fn remote_debugging(state: &RemoteDebugging) -> String {
+    match state {
+        RemoteDebugging::On => "remote debugging is on: it can be made to run a script".to_owned(),
+        RemoteDebugging::Absent => {
+            "this version has no remote debugging protocol: it can only be looked into".to_owned()
+        }
+        RemoteDebugging::Unknown(why) => format!("remote debugging: not known, since {why}"),
+        RemoteDebugging::Off(switches) => {
+            let reasons: Vec<String> = switches.iter().map(|one| switch(*one)).collect();
+            format!("remote debugging is off: {}", reasons.join("; "))
+        }
+    }
+}
+
+fn switch(switch: Switch) -> String {
+    match switch {
+        Switch::Environment => {
+            format!("{OPT_OUT_VARIABLE} is in its environment (any value counts)")
+        }
+        Switch::EnvironmentIgnored => format!(
+            "{OPT_OUT_VARIABLE} is in its environment; the interpreter ignores that (-E or -I), \
+             Invivo obeys it"
+        ),
+        Switch::Option => format!("it was started with -X {OPT_OUT_OPTION}"),
+        Switch::Build => "no switch shows; it was built without, or what embeds it switched it off"
+            .to_owned(),
+    }
+}
+
+fn diagnosis_json(diagnosis: &Diagnosis) -> Value {
+    let command: Vec<String> = diagnosis
+        .command
+        .iter()
+        .map(|word| String::from_utf8_lossy(word.as_encoded_bytes()).into_owned())
+        .collect();
+    let interpreter = diagnosis.interpreter.as_ref();
+    json!({
+        "schema": 1,
+        "pid": diagnosis.pid,
+        "uid": diagnosis.uid,
+        "user": diagnosis.user,
+        "command": command,
+        "access": diagnosis.access.name(),
+        "checks": diagnosis.checks.iter().map(check_json).collect::<Vec<_>>(),
+        "interpreter": interpreter.ok().map(interpreter_json),
+        "execution": match &diagnosis.execution {
+            Ok(prospect) => json!({
+                "works": true,
+                "thread": prospect.tid,
+                "reason": prospect.reason,
+                "running": prospect.doing.as_ref().map(|doing| doing.running),
+                "doing": prospect.doing.as_ref().map(ToString::to_string),
+                "directory": prospect.directory.to_string_lossy(),
+            }),
+            Err(error) => json!({ "works": false, "error": error_json(error) }),
+        },
+    })
+}
+
+fn interpreter_json(interpreter: &InterpreterDiagnosis) -> Value {
+    let location = &interpreter.location;
+    let (state, why) = match &interpreter.remote_debugging {
+        RemoteDebugging::On => ("on", None),
+        RemoteDebugging::Off(_) => ("off", None),
+        RemoteDebugging::Absent => ("absent", None),
+        RemoteDebugging::Unknown(why) => ("unknown", Some(why)),
+    };
+    let switches: Vec<&str> = match &interpreter.remote_debugging {
+        RemoteDebugging::Off(switches) => switches.iter().map(|one| switch_name(*one)).collect(),
+        _ => Vec::new(),
+    };
+    json!({
+        "version": location.version.map(|version| version.to_string()),
+        "debug": location.build.debug,
+        "free_threaded": location.build.free_threaded,
+        "where": String::from_utf8_lossy(&location.module),
+        "runtime": location.address.to_string(),
+        "found_by": location.method.to_string(),
+        "remote_debugging": state,
+        "why": why,
+        "switches": switches,
+        "misspelt_option": interpreter.misspelt,
+        "pending": interpreter.pending,
+    })
+}
+
+fn switch_name(switch: Switch) -> &'static str {
+    match switch {
+        Switch::Environment => "environment",
+        Switch::EnvironmentIgnored => "environment_ignored",
+        Switch::Option => "option",
+        Switch::Build => "build",
+    }
+}
+
+/// One rule's answer.
+pub(crate) fn check_json(check: &Check) -> Value {
+    json!({
+        "rule": check.rule.name(),
+        "verdict": check.verdict.name(),
+        "fact": check.fact,
+        "remedy": check.remedy,
+    })
+}
+
+fn error_json(error: &Error) -> Value {
+    json!({
+        "kind": format!("{:?}", error.kind),
+        "what": error.what,
+        "why": error.why,
+        "try": error.remedy,
+    })
+}
+
+fn machine(json: bool, output: &mut Output) -> Result<Status> {
+    let machine = examine_machine()?;
+    let checks = judge_machine(&machine);
+    let processes = python_processes()?;
+    let reached = processes.iter().filter(|one| one.access == Verdict::Allowed).count();
+    let capabilities = machine.caller.effective.names();
+    if json {
+        let report = json!({
+            "schema": 1,
+            "uid": machine.caller.user.real,
+            "user": machine.caller.user_name,
+            "capabilities": capabilities,
+            "checks": checks.iter().map(check_json).collect::<Vec<_>>(),
+            "processes": { "python": processes.len(), "allowed": reached },
+        });
+        output.line(&report.to_string());
+        return Ok(Status::Done);
+    }
+    heading(output, "What holds here, whatever the process");
+    for check in &checks {
+        show_check(check, output);
+    }
+    heading(output, "\nPython processes");
+    let text = format!(
+        "{} can be seen, {reached} of them attached to. For one of them: invivo doctor PID",
+        processes.len()
+    );
+    paragraph(output, 2, &text);
+    Ok(Status::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_break_at_blanks_and_long_words_stay_whole() {
+        assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrapped("a /very/long/path b", 6), ["a", "/very/long/path", "b"]);
+        assert_eq!(wrapped("", 10), [""]);
+    }
+}

@@ -1,4 +1,133 @@
-use clap::Args; use invivo::Result; use crate::exit::Status; use crate::show::Output;
-/// stub
-#[derive(Debug, Args)] pub(crate) struct Arguments {}
-pub(crate) fn run(_: &Arguments, _: &mut Output) -> Result<Status> { Ok(Status::Done) }
+use clap::Args;
+use invivo::access::Verdict;
+use invivo::{Build, FoundInterpreter, PythonProcess, Result, python_processes};
+use serde_json::{Value, json};
+
+use super::doctor::check_json;
+use crate::exit::Status;
+use crate::show::{Output, Table, shown_bytes};
+
+/// List the Python processes here: version, build, and whether one could attach.
+///
+/// Every process is looked at, whatever its name, since any program may hold a Python. One that
+/// may not be looked into is listed if its name begins like Python's.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Columns:
+  VERSION  of CPython, as precisely as it can be told
+  BUILD    release, debug, free-threaded
+  REMOTE   whether the process takes requests to run something (3.14 and later)
+  ATTACH   whether the operating system lets you; `invivo doctor PID` has the details
+  WHERE    the file that holds the interpreter
+
+Examples:
+  invivo ps
+  invivo ps --json | jq '.processes[] | select(.access == \"allowed\") | .pid'")]
+pub(crate) struct Arguments {
+    /// Print one JSON object instead (docs/json-ps.md).
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<Status> {
+    let processes = python_processes()?;
+    if arguments.json {
+        let processes: Vec<Value> = processes.iter().map(process_json).collect();
+        output.line(&json!({ "schema": 1, "processes": processes }).to_string());
+        return Ok(Status::Done);
+    }
+    let columns = output.columns();
+    let mut table = Table::new(&[
+        "PID", "USER", "VERSION", "BUILD", "REMOTE", "ATTACH", "WHERE", "COMMAND",
+    ]);
+    for process in &processes {
+        table.row(row(process, columns));
+    }
+    output.line(&table.lines(columns).join("\n"));
+    if processes.is_empty() {
+        output.diagnostic("No Python process is to be seen here.\n");
+    }
+    Ok(Status::Done)
+}
+
+fn row(process: &PythonProcess, columns: Option<usize>) -> Vec<String> {
+    let interpreter = process.interpreter.as_ref();
+    let version = interpreter.and_then(|found| found.version);
+    let remote = interpreter.and_then(|found| found.remote_debugging);
+    let place = interpreter.map(|found| shown_bytes(&found.module));
+    let command: Vec<String> =
+        process.command.iter().map(|word| shown_bytes(word.as_encoded_bytes())).collect();
+    vec![
+        process.pid.to_string(),
+        user(process),
+        version.map_or_else(|| "unknown".to_owned(), |version| version.to_string()),
+        interpreter.map_or("?", |found| build(found.build)).to_owned(),
+        remote.map_or("-", |on| if on { "on" } else { "off" }).to_owned(),
+        attach(process),
+        place.map_or_else(|| "?".to_owned(), |place| shortened(place, columns)),
+        command.join(" "),
+    ]
+}
+
+fn user(process: &PythonProcess) -> String {
+    match (&process.user, process.uid) {
+        (Some(name), _) => shown_bytes(name.as_bytes()),
+        (None, Some(uid)) => uid.to_string(),
+        (None, None) => "?".to_owned(),
+    }
+}
+
+/// What a build is, in a word or two.
+pub(crate) fn build(build: Build) -> &'static str {
+    match (build.debug, build.free_threaded) {
+        (Some(true), Some(true)) => "debug, free-threaded",
+        (Some(true), _) => "debug",
+        (_, Some(true)) => "free-threaded",
+        (Some(false), _) => "release",
+        (None, _) => "?",
+    }
+}
+
+fn attach(process: &PythonProcess) -> String {
+    let rule = process.refused_by.as_ref().map_or("?", |check| check.rule.label());
+    match process.access {
+        Verdict::Allowed => "yes".to_owned(),
+        Verdict::LookOnly => format!("look only: {rule}"),
+        Verdict::Refused => format!("refused: {rule}"),
+    }
+}
+
+/// A path for a terminal: its end tells more than its beginning, and the command wants room too.
+fn shortened(path: String, columns: Option<usize>) -> String {
+    let Some(room) = columns.map(|columns| (columns / 4).max(16)) else { return path };
+    let length = path.chars().count();
+    if length <= room {
+        return path;
+    }
+    let end: String = path.chars().skip(length + 1 - room).collect();
+    format!("…{end}")
+}
+
+fn process_json(process: &PythonProcess) -> Value {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let interpreter = process.interpreter.as_ref().map(|found: &FoundInterpreter| {
+        json!({
+            "version": found.version.map(|version| version.to_string()),
+            "debug": found.build.debug,
+            "free_threaded": found.build.free_threaded,
+            "where": text(&found.module),
+            "remote_debugging": found.remote_debugging,
+        })
+    });
+    let command: Vec<String> =
+        process.command.iter().map(|word| text(word.as_encoded_bytes())).collect();
+    json!({
+        "pid": process.pid,
+        "uid": process.uid,
+        "user": process.user,
+        "command": command,
+        "interpreter": interpreter,
+        "access": process.access.name(),
+        "refused_by": process.refused_by.as_ref().map(check_json),
+    })
+}

@@ -202,7 +202,7 @@ fn other_user_remedy(facts: &Facts, target: &Credentials) -> String {
     let capability = if caller.user.effective == 0 || user.real == caller.user.real {
         become_capable(facts)
     } else {
-        "run it as root, which has CAP_SYS_PTRACE: sudo invivo …"
+        "run invivo as root, which has CAP_SYS_PTRACE: sudo invivo …"
     };
     if user.real == 0 || !user.are_all(user.real) || !group.are_all(group.real) {
         return capability.to_owned();

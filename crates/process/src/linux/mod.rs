@@ -2,6 +2,7 @@
 
 pub(crate) mod access;
 mod channel;
+mod list;
 mod lock;
 mod maps;
 mod memory;
@@ -16,6 +17,7 @@ mod target;
 mod threads;
 
 pub use channel::{Connection, Listener, Transfer};
+pub use list::pids;
 pub use lock::TargetLock;
 pub use memory::ProcessMemory;
 pub use own::{own_pid_namespace, random};
