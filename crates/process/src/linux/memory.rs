@@ -16,7 +16,8 @@ use crate::{Fault, Memory, ReadRequest};
 ///
 /// Reads by `process_vm_readv`, and by `/proc/PID/mem` once the kernel has said that it won't
 /// have that call (a container's filter, or a kernel without it). A piece of more than 2 GiB
-/// comes short.
+/// comes short. Where the process has begun to run a new program, open it anew: the file goes with
+/// the old one.
 #[derive(Clone, Debug)]
 pub struct ProcessMemory(Arc<Shared>);
 
