@@ -145,6 +145,7 @@ pub fn execute<M: Memory + Sync>(
     mut sink: impl FnMut(Event<'_>),
 ) -> Result<Outcome> {
     let until = Instant::now() + request.timeout;
+    check_size(request)?;
     let _lock = target.lock(until)?;
     stage::sweep(target, runtime, &stage::candidates(target)?)?;
     let plan = Plan::new(target, runtime, request.selection)?;
@@ -184,6 +185,23 @@ pub fn execute<M: Memory + Sync>(
     sink(Event::Began);
     let ending = call.follow(connection, decoder, &mut sink)?;
     Ok(Outcome::Finished { plan, ending })
+}
+
+/// The longest script that is sent, with its arguments, in bytes.
+const PAYLOAD_MAX: usize = 32 << 20;
+
+fn check_size(request: &Request) -> Result<()> {
+    let (Code::Execute { source, .. } | Code::Evaluate { source, .. }) = &request.code;
+    let size = source.len() + request.arguments.iter().map(String::len).sum::<usize>();
+    if size <= PAYLOAD_MAX {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Usage,
+        "the script is too long to be sent",
+        format!("with its arguments it has {size} bytes; the limit is {PAYLOAD_MAX}"),
+        "put most of it into a module that the target can import",
+    ))
 }
 
 /// A request that stands in the target.

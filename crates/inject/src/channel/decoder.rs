@@ -115,7 +115,7 @@ impl Decoder {
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] if the bytes are not what the bootstrap sends, now and from then on.
-    /// [`ErrorKind::Refused`] in place of the end if the target did not let the script run.
+    /// [`ErrorKind::Unsupported`] in place of the end if the target did not let the script run.
     pub(crate) fn next(&mut self) -> Result<Option<Event>> {
         let rest = self.buffer.get(self.taken..).unwrap_or_default();
         let Some((&[kind, ref length @ ..], rest)) = rest.split_first_chunk::<HEADER>() else {
@@ -227,7 +227,7 @@ fn parse_value(body: &[u8]) -> Option<Value> {
 
 fn denied(exception: &str) -> Error {
     Error::new(
-        ErrorKind::Refused,
+        ErrorKind::Unsupported,
         "the target did not let the script run",
         format!("an audit hook in it raised {exception}"),
         "ask whoever set the hook to allow it; nothing of the script ran",
@@ -304,7 +304,7 @@ mod tests {
             }
             if place == 5 {
                 let error = whole.expect_err("denied");
-                assert_eq!(error.kind, ErrorKind::Refused);
+                assert_eq!(error.kind, ErrorKind::Unsupported);
                 continue;
             }
             let events = whole.expect("a proper stream");

@@ -226,7 +226,7 @@ fn an_audit_hook_may_refuse() {
             let error = execute(target, "print('ran')")
                 .ending
                 .expect_err("it is refused");
-            assert_eq!(error.kind, ErrorKind::Refused);
+            assert_eq!(error.kind, ErrorKind::Unsupported);
             assert!(
                 error.why.ends_with("PermissionError: not here"),
                 "{}",
