@@ -28,7 +28,8 @@ const PYTHON_VARIABLE: &str = "INVIVO_DEMO_PYTHON";
 
 pub(crate) fn run(_arguments: &Arguments, output: &mut Output) -> Result<Status> {
     let python = find_python()?;
-    let place = tempfile::tempdir().map_err(|error| failed("make a directory for it", &error))?;
+    let place = tempfile::Builder::new().prefix("shop-").tempdir();
+    let place = place.map_err(|error| failed("make a directory for it", &error))?;
     let program = place.path().join("shop.py");
     fs::write(&program, PROGRAM).map_err(|error| failed("write the sample program", &error))?;
     let sample = Sample::start(&python, &program)?;
@@ -150,7 +151,13 @@ impl Tour<'_> {
 /// As a shell takes it.
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=".contains(c);
-    if word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
+    if word.chars().all(plain) {
+        word.to_owned()
+    } else if word.contains('\'') && !word.contains(['"', '$', '`', '\\', '!']) {
+        format!("\"{word}\"")
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
 }
 
 /// The interpreter to show things on: the one that is named, or the newest `python3.N` in PATH.
