@@ -102,7 +102,13 @@ impl Unpacked {
 
     /// Whether everything is unpacked, for this place and by this recipe.
     pub(super) fn complete(&self) -> bool {
-        self.stamp() == self.expected()
+        let there = |name| self.program(name).exists();
+        self.stamp() == self.expected() && super::REQUIRED.into_iter().all(there)
+    }
+
+    /// The program that starts without `chroot`.
+    fn program(&self, name: &str) -> PathBuf {
+        self.root.join(PATCHED).join(format!("python{name}"))
     }
 
     /// The interpreters that are unpacked; none if not everything is.
@@ -111,13 +117,7 @@ impl Unpacked {
             return Ok(Vec::new());
         }
         let layout = Layout::of(&self.root)?;
-        let there = |name: &str| {
-            self.root
-                .join(PATCHED)
-                .join(format!("python{name}"))
-                .exists()
-        };
-        let names = NAMES.into_iter().filter(|name| there(name));
+        let names = NAMES.into_iter().filter(|name| self.program(name).exists());
         names
             .map(|name| layout.interpreter(&self.root, name))
             .collect()
@@ -160,7 +160,7 @@ impl Unpacked {
 
     fn prove(&self) -> Outcome {
         for name in NAMES {
-            let program = self.root.join(PATCHED).join(format!("python{name}"));
+            let program = self.program(name);
             if program.exists() {
                 capture(Command::new(program).args(["-I", "-c", WARM_UP]))?;
             }
