@@ -110,14 +110,19 @@ pub fn diagnose(pid: u32) -> Result<Diagnosis> {
             let runtime = Runtime::open(target.memory(), &location, Limits::default());
             let runtime = runtime.map_err(|error| explained(&target, error));
             let execution = execution(&target, &runtime, &facts, verdict);
-            (Ok(examine(&target, location, runtime.ok().as_ref())), execution)
+            (
+                Ok(examine(&target, location, runtime.ok().as_ref())),
+                execution,
+            )
         }
     };
     let status = target.status()?;
     let uid = status.uid.map(|[real, ..]| real);
     let mut command = target.command_line()?;
     if command.is_empty() {
-        command.push(OsString::from(String::from_utf8_lossy(&status.name).into_owned()));
+        command.push(OsString::from(
+            String::from_utf8_lossy(&status.name).into_owned(),
+        ));
     }
     target.ensure_alive()?;
     Ok(Diagnosis {
@@ -133,7 +138,12 @@ pub fn diagnose(pid: u32) -> Result<Diagnosis> {
 }
 
 fn find(target: &Target) -> Result<Location> {
-    locate(&target.memory(), &target.modules()?, target, &Limits::default())
+    locate(
+        &target.memory(),
+        &target.modules()?,
+        target,
+        &Limits::default(),
+    )
 }
 
 /// The same questions in the same order as when something is really run.
@@ -150,7 +160,12 @@ fn execution(
         return Err(access::refusal(facts));
     }
     let doing = target.activity(plan.tid).ok();
-    Ok(Prospect { tid: plan.tid, reason: plan.reason, doing, directory })
+    Ok(Prospect {
+        tid: plan.tid,
+        reason: plan.reason,
+        doing,
+        directory,
+    })
 }
 
 fn examine(
@@ -165,10 +180,20 @@ fn examine(
     };
     let main = list.iter().find(|interpreter| interpreter.id == 0);
     let options = options(target, runtime, main);
-    let given = |name: &str| options.as_ref().map(|options| options.iter().any(|it| it == name));
-    let pending = list.iter().flat_map(|interpreter| &interpreter.threads).filter(|thread| {
-        thread.debugger.as_ref().is_some_and(|debugger| debugger.pending != 0)
-    });
+    let given = |name: &str| {
+        options
+            .as_ref()
+            .map(|options| options.iter().any(|it| it == name))
+    };
+    let pending = list
+        .iter()
+        .flat_map(|interpreter| &interpreter.threads)
+        .filter(|thread| {
+            thread
+                .debugger
+                .as_ref()
+                .is_some_and(|debugger| debugger.pending != 0)
+        });
     InterpreterDiagnosis {
         remote_debugging: match (runtime, &interpreters) {
             (None, _) => without_layout(&location),
@@ -188,15 +213,13 @@ fn without_layout(location: &Location) -> RemoteDebugging {
     }
 }
 
-fn remote_debugging(
-    target: &Target,
-    main: Option<&Interpreter>,
-    option: bool,
-) -> RemoteDebugging {
+fn remote_debugging(target: &Target, main: Option<&Interpreter>, option: bool) -> RemoteDebugging {
     let Some(main) = main else {
         return RemoteDebugging::Unknown("its main interpreter could not be read".to_owned());
     };
-    let Some(enabled) = main.remote_debugging else { return RemoteDebugging::Absent };
+    let Some(enabled) = main.remote_debugging else {
+        return RemoteDebugging::Absent;
+    };
     let variable = match target.environment_variable(OPT_OUT_VARIABLE) {
         Ok(value) => value.is_some(),
         Err(error) => return RemoteDebugging::Unknown(error.why),
@@ -213,7 +236,11 @@ fn remote_debugging(
     if !enabled && switches.is_empty() {
         switches.push(Switch::Build);
     }
-    if switches.is_empty() { RemoteDebugging::On } else { RemoteDebugging::Off(switches) }
+    if switches.is_empty() {
+        RemoteDebugging::On
+    } else {
+        RemoteDebugging::Off(switches)
+    }
 }
 
 /// The names of the `-X` options: as the interpreter took them, or, where it can't be asked, as
@@ -228,7 +255,10 @@ fn options(
     {
         return Some(options.into_iter().map(|option| option.name).collect());
     }
-    target.command_line().ok().map(|command| x_options(&command))
+    target
+        .command_line()
+        .ok()
+        .map(|command| x_options(&command))
 }
 
 /// The names of the `-X` options in a command line, read as CPython reads it (`Python/getopt.c`):
@@ -238,13 +268,19 @@ fn x_options(command: &[OsString]) -> Vec<String> {
     /// The letters that take a value (`SHORT_OPTS`), but for those that end the options.
     const WITH_VALUE: &[char] = &['W', 'X'];
     let mut found = Vec::new();
-    let mut words = command.iter().skip(1).map(OsString::as_os_str).map(OsStr::to_string_lossy);
+    let mut words = command
+        .iter()
+        .skip(1)
+        .map(OsString::as_os_str)
+        .map(OsStr::to_string_lossy);
     while let Some(word) = words.next() {
         if word == "--check-hash-based-pycs" {
             words.next();
             continue;
         }
-        let Some(letters) = word.strip_prefix('-').filter(|rest| !rest.is_empty()) else { break };
+        let Some(letters) = word.strip_prefix('-').filter(|rest| !rest.is_empty()) else {
+            break;
+        };
         if letters == "-" {
             break;
         }
@@ -292,11 +328,23 @@ mod tests {
     #[test]
     fn every_form_of_an_option_is_found() {
         assert_eq!(options_of(&["python", "-X", "dev"]), ["dev"]);
-        assert_eq!(options_of(&["python", "-Xdev", "-X", "utf8=0", "x.py"]), ["dev", "utf8"]);
-        assert_eq!(options_of(&["python", "-SuX", "a", "-IXb"]), ["a", "b"]);
-        assert_eq!(options_of(&["python", "-W", "-Xno", "-Wignore", "-X", "yes"]), ["yes"]);
         assert_eq!(
-            options_of(&["python", "--check-hash-based-pycs", "always", "-Xa", "--help"]),
+            options_of(&["python", "-Xdev", "-X", "utf8=0", "x.py"]),
+            ["dev", "utf8"]
+        );
+        assert_eq!(options_of(&["python", "-SuX", "a", "-IXb"]), ["a", "b"]);
+        assert_eq!(
+            options_of(&["python", "-W", "-Xno", "-Wignore", "-X", "yes"]),
+            ["yes"]
+        );
+        assert_eq!(
+            options_of(&[
+                "python",
+                "--check-hash-based-pycs",
+                "always",
+                "-Xa",
+                "--help"
+            ]),
             ["a"]
         );
     }

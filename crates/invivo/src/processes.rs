@@ -51,7 +51,11 @@ pub struct FoundInterpreter {
 /// `Refused` where the processes can't be listed at all.
 pub fn python_processes() -> Result<Vec<PythonProcess>> {
     let pids = pids()?;
-    let survey = Survey { users: Users::load(), files: Mutex::default(), limits: Limits::default() };
+    let survey = Survey {
+        users: Users::load(),
+        files: Mutex::default(),
+        limits: Limits::default(),
+    };
     let next = AtomicUsize::new(0);
     let work = || {
         let mut found = Vec::new();
@@ -61,7 +65,9 @@ pub fn python_processes() -> Result<Vec<PythonProcess>> {
         found
     };
     // Nearly all of the time is spent in the kernel, on each process's own data.
-    let workers = thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);
+    let workers = thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(WORKERS_MAX);
     let mut found = thread::scope(|scope| {
         let others: Vec<_> = (1..workers).map(|_| scope.spawn(work)).collect();
         let mut found = work();
@@ -105,7 +111,9 @@ impl Survey {
         let uid = status.uid.map(|[real, ..]| real);
         let mut command = target.command_line().ok()?;
         if command.is_empty() {
-            command.push(OsString::from(String::from_utf8_lossy(&status.name).into_owned()));
+            command.push(OsString::from(
+                String::from_utf8_lossy(&status.name).into_owned(),
+            ));
         }
         let (access, refused_by) = match access::ask(&target) {
             Verdict::Allowed => (Verdict::Allowed, None),
@@ -149,7 +157,13 @@ impl Survey {
         // Not under the lock: two workers may examine the same file, once.
         let facts = target.open_module(module).and_then(examine);
         // A file that this target withholds another one may show.
-        if !matches!(&facts, Err(Error { kind: ErrorKind::Refused | ErrorKind::Gone, .. })) {
+        if !matches!(
+            &facts,
+            Err(Error {
+                kind: ErrorKind::Refused | ErrorKind::Gone,
+                ..
+            })
+        ) {
             files().insert(key, facts.clone());
         }
         facts
@@ -165,21 +179,38 @@ fn remote_debugging<M: Memory>(
 ) -> Option<bool> {
     let runtime = Runtime::open(memory, location, limits).ok()?;
     let interpreters = runtime.interpreters().ok()?.list;
-    let main = interpreters.iter().find(|interpreter| interpreter.id == 0)?;
+    let main = interpreters
+        .iter()
+        .find(|interpreter| interpreter.id == 0)?;
     let enabled = main.remote_debugging?;
-    Some(enabled && target.environment_variable(OPT_OUT_VARIABLE).ok()?.is_none())
+    Some(
+        enabled
+            && target
+                .environment_variable(OPT_OUT_VARIABLE)
+                .ok()?
+                .is_none(),
+    )
 }
 
 /// By what anybody may read: the process's name, and the name it was started by.
 fn looks_like_python(target: &Target) -> bool {
     let begins = |name: &[u8]| {
-        name.get(..PYTHON.len()).is_some_and(|start| start.eq_ignore_ascii_case(PYTHON))
+        name.get(..PYTHON.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(PYTHON))
     };
     let named = target.status().is_ok_and(|status| begins(&status.name));
     named
         || target.command_line().is_ok_and(|command| {
-            let first = command.first().map(|first| first.as_encoded_bytes()).unwrap_or_default();
-            begins(first.rsplit(|byte| *byte == b'/').next().unwrap_or_default())
+            let first = command
+                .first()
+                .map(|first| first.as_encoded_bytes())
+                .unwrap_or_default();
+            begins(
+                first
+                    .rsplit(|byte| *byte == b'/')
+                    .next()
+                    .unwrap_or_default(),
+            )
         })
 }
 

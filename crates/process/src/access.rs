@@ -242,7 +242,7 @@ pub enum Yama {
 pub struct Tracer {
     /// The traced thread.
     pub thread: u32,
-    /// The tracing process; 0 where the caller's pid namespace has no number for it.
+    /// The tracing process.
     pub pid: u32,
     /// The tracing process's name, where it can be read.
     pub name: Option<String>,

@@ -57,12 +57,17 @@ fn process(pid: u32, json: bool, output: &mut Output) -> Result<Status> {
     } else {
         show(&diagnosis, output);
     }
-    Ok(diagnosis.obstacle().map_or(Status::Done, |error| error.kind.into()))
+    Ok(diagnosis
+        .obstacle()
+        .map_or(Status::Done, |error| error.kind.into()))
 }
 
 fn show(diagnosis: &Diagnosis, output: &mut Output) {
-    let command: Vec<String> =
-        diagnosis.command.iter().map(|word| shown_bytes(word.as_encoded_bytes())).collect();
+    let command: Vec<String> = diagnosis
+        .command
+        .iter()
+        .map(|word| shown_bytes(word.as_encoded_bytes()))
+        .collect();
     let user = match (&diagnosis.user, diagnosis.uid) {
         (Some(name), Some(uid)) => format!("{} (uid {uid})", shown(name)),
         (None, Some(uid)) => format!("uid {uid}"),
@@ -98,7 +103,10 @@ fn show(diagnosis: &Diagnosis, output: &mut Output) {
             }
         }
         Err(error) => {
-            let text = format!("invivo exec {} would not work: {}", diagnosis.pid, error.what);
+            let text = format!(
+                "invivo exec {} would not work: {}",
+                diagnosis.pid, error.what
+            );
             verdict(output, Style::Bad, &shown(&text));
             paragraph(output, 2, &format!("why: {}", shown(&error.why)));
             paragraph(output, 2, &format!("try: {}", shown(&error.remedy)));
@@ -164,7 +172,10 @@ fn show_check(check: &Check, output: &mut Output) {
         output.line(&format!("{start}{line}"));
         start = " ".repeat(FACT_COLUMN);
     }
-    let asks = matches!(check.verdict, CheckVerdict::Refuses | CheckVerdict::NotDeciding);
+    let asks = matches!(
+        check.verdict,
+        CheckVerdict::Refuses | CheckVerdict::NotDeciding
+    );
     if let Some(remedy) = check.remedy.as_ref().filter(|_| asks) {
         for line in wrapped(&format!("try: {}", shown(remedy)), room) {
             output.line(&format!("{}{line}", " ".repeat(FACT_COLUMN)));
@@ -178,7 +189,11 @@ fn show_interpreter(interpreter: &InterpreterDiagnosis, output: &mut Output) {
         Some(version) => format!("CPython {version}"),
         None => "CPython of an unknown version".to_owned(),
     };
-    paragraph(output, 2, &format!("{version}, {} build", ps::build(location.build)));
+    paragraph(
+        output,
+        2,
+        &format!("{version}, {} build", ps::build(location.build)),
+    );
     let place = format!(
         "PyRuntime at {} in {}, found by {}",
         location.address,
@@ -186,7 +201,11 @@ fn show_interpreter(interpreter: &InterpreterDiagnosis, output: &mut Output) {
         location.method
     );
     paragraph(output, 2, &place);
-    paragraph(output, 2, &shown(&remote_debugging(&interpreter.remote_debugging)));
+    paragraph(
+        output,
+        2,
+        &shown(&remote_debugging(&interpreter.remote_debugging)),
+    );
     if interpreter.misspelt == Some(true) {
         let text = format!(
             "It was started with -X {MISSPELT_OPTION}, which CPython's documentation shows and \
@@ -200,7 +219,10 @@ fn show_interpreter(interpreter: &InterpreterDiagnosis, output: &mut Output) {
     }
     if !interpreter.pending.is_empty() {
         let threads: Vec<String> = interpreter.pending.iter().map(u64::to_string).collect();
-        let text = format!("a request that has not begun waits for: {}", threads.join(", "));
+        let text = format!(
+            "a request that has not begun waits for: {}",
+            threads.join(", ")
+        );
         paragraph(output, 2, &text);
     }
 }
@@ -229,8 +251,9 @@ fn switch(switch: Switch) -> String {
              Invivo obeys it"
         ),
         Switch::Option => format!("it was started with -X {OPT_OUT_OPTION}"),
-        Switch::Build => "no switch shows; it was built without, or what embeds it switched it off"
-            .to_owned(),
+        Switch::Build => {
+            "no switch shows; it was built without, or what embeds it switched it off".to_owned()
+        }
     }
 }
 
@@ -323,7 +346,10 @@ fn machine(json: bool, output: &mut Output) -> Result<Status> {
     let machine = examine_machine()?;
     let checks = judge_machine(&machine);
     let processes = python_processes()?;
-    let reached = processes.iter().filter(|one| one.access == Verdict::Allowed).count();
+    let reached = processes
+        .iter()
+        .filter(|one| one.access == Verdict::Allowed)
+        .count();
     let capabilities = machine.caller.effective.names();
     if json {
         let report = json!({
@@ -357,7 +383,10 @@ mod tests {
     #[test]
     fn lines_break_at_blanks_and_long_words_stay_whole() {
         assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
-        assert_eq!(wrapped("a /very/long/path b", 6), ["a", "/very/long/path", "b"]);
+        assert_eq!(
+            wrapped("a /very/long/path b", 6),
+            ["a", "/very/long/path", "b"]
+        );
         assert_eq!(wrapped("", 10), [""]);
     }
 }

@@ -55,14 +55,21 @@ fn row(process: &PythonProcess, columns: Option<usize>) -> Vec<String> {
     let version = interpreter.and_then(|found| found.version);
     let remote = interpreter.and_then(|found| found.remote_debugging);
     let place = interpreter.map(|found| shown_bytes(&found.module));
-    let command: Vec<String> =
-        process.command.iter().map(|word| shown_bytes(word.as_encoded_bytes())).collect();
+    let command: Vec<String> = process
+        .command
+        .iter()
+        .map(|word| shown_bytes(word.as_encoded_bytes()))
+        .collect();
     vec![
         process.pid.to_string(),
         user(process),
         version.map_or_else(|| "unknown".to_owned(), |version| version.to_string()),
-        interpreter.map_or("?", |found| build(found.build)).to_owned(),
-        remote.map_or("-", |on| if on { "on" } else { "off" }).to_owned(),
+        interpreter
+            .map_or("?", |found| build(found.build))
+            .to_owned(),
+        remote
+            .map_or("-", |on| if on { "on" } else { "off" })
+            .to_owned(),
         attach(process),
         place.map_or_else(|| "?".to_owned(), |place| shortened(place, columns)),
         command.join(" "),
@@ -89,7 +96,10 @@ pub(crate) fn build(build: Build) -> &'static str {
 }
 
 fn attach(process: &PythonProcess) -> String {
-    let rule = process.refused_by.as_ref().map_or("?", |check| check.rule.label());
+    let rule = process
+        .refused_by
+        .as_ref()
+        .map_or("?", |check| check.rule.label());
     match process.access {
         Verdict::Allowed => "yes".to_owned(),
         Verdict::LookOnly => format!("look only: {rule}"),
@@ -99,7 +109,9 @@ fn attach(process: &PythonProcess) -> String {
 
 /// A path for a terminal: its end tells more than its beginning, and the command wants room too.
 fn shortened(path: String, columns: Option<usize>) -> String {
-    let Some(room) = columns.map(|columns| (columns / 4).max(16)) else { return path };
+    let Some(room) = columns.map(|columns| (columns / 4).max(16)) else {
+        return path;
+    };
     let length = path.chars().count();
     if length <= room {
         return path;
@@ -110,17 +122,23 @@ fn shortened(path: String, columns: Option<usize>) -> String {
 
 fn process_json(process: &PythonProcess) -> Value {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let interpreter = process.interpreter.as_ref().map(|found: &FoundInterpreter| {
-        json!({
-            "version": found.version.map(|version| version.to_string()),
-            "debug": found.build.debug,
-            "free_threaded": found.build.free_threaded,
-            "where": text(&found.module),
-            "remote_debugging": found.remote_debugging,
-        })
-    });
-    let command: Vec<String> =
-        process.command.iter().map(|word| text(word.as_encoded_bytes())).collect();
+    let interpreter = process
+        .interpreter
+        .as_ref()
+        .map(|found: &FoundInterpreter| {
+            json!({
+                "version": found.version.map(|version| version.to_string()),
+                "debug": found.build.debug,
+                "free_threaded": found.build.free_threaded,
+                "where": text(&found.module),
+                "remote_debugging": found.remote_debugging,
+            })
+        });
+    let command: Vec<String> = process
+        .command
+        .iter()
+        .map(|word| text(word.as_encoded_bytes()))
+        .collect();
     json!({
         "pid": process.pid,
         "uid": process.uid,

@@ -458,10 +458,9 @@ fn tracer(facts: &Facts) -> Check {
     let Some(tracer) = &facts.tracer else {
         return check(rule, Allows, "nothing traces it");
     };
-    let who = match (&tracer.name, tracer.pid) {
-        (_, 0) => "a process outside this pid namespace".to_owned(),
-        (Some(name), pid) => format!("process {pid} ({name})"),
-        (None, pid) => format!("process {pid}"),
+    let who = match &tracer.name {
+        Some(name) => format!("process {} ({name})", tracer.pid),
+        None => format!("process {}", tracer.pid),
     };
     refuse(
         rule,

@@ -327,7 +327,13 @@ fn descends_from(parent: Option<u32>, ancestor: u32) -> Option<bool> {
 fn tracer(process: &Process) -> Option<Tracer> {
     process.thread_ids().ok()?.into_iter().find_map(|thread| {
         let status = proc::parse_status(&process.read_of_thread(thread, "status").ok()?);
-        let pid = status.tracer.filter(|pid| *pid != 0)?;
+        // A thread's number: what a person knows is its process.
+        let tracer = status.tracer.filter(|tracer| *tracer != 0)?;
+        let tracer_status = fs::read(format!("/proc/{tracer}/status"));
+        let pid = tracer_status
+            .ok()
+            .and_then(|text| proc::parse_status(&text).process)
+            .unwrap_or(tracer);
         let name = fs::read(format!("/proc/{pid}/comm")).ok();
         let name = name.map(|name| String::from_utf8_lossy(name.trim_ascii_end()).into_owned());
         Some(Tracer { thread, pid, name })
