@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use synth::target::PATIENCE;
 use synth::{Interpreter, Launch, interpreter, samples};
 
-use crate::pythons;
-use crate::run::{Doing, Outcome, capture, cargo, show};
+use crate::run::{Doing, Outcome, capture};
+use crate::{pythons, release};
 
 const ROUNDS: usize = 50;
 
@@ -30,71 +30,54 @@ pub(crate) fn exec(arguments: &[&str]) -> Outcome {
         return Err("at least one round".to_owned());
     }
     pythons::ensure()?.complete()?;
-    let invivo = release_binary()?;
+    let invivo = release::binary()?;
     println!("milliseconds, {rounds} rounds, a busy single-threaded target");
-    println!("{:42} {:>8} {:>8} {:>8}", "", "median", "min", "p90");
+    println!("{:50} {:>8} {:>8} {:>8}", "", "median", "min", "p90");
     for name in ["3.14", "3.15"] {
         compare(&invivo, interpreter(name), rounds)?;
     }
     Ok(())
 }
 
-/// Builds the command as it is released, and says where it lies.
-fn release_binary() -> Outcome<PathBuf> {
-    show(cargo().args([
-        "build",
-        "--quiet",
-        "--release",
-        "--locked",
-        "--package",
-        "invivo-cli",
-    ]))?;
-    let text = capture(cargo().args(["metadata", "--no-deps", "--format-version", "1"]))?;
-    let metadata: serde_json::Value =
-        serde_json::from_str(&text).doing(|| "reading cargo's metadata".to_owned())?;
-    let target = metadata["target_directory"]
-        .as_str()
-        .ok_or("cargo names no target directory")?;
-    Ok(Path::new(target).join("release/invivo"))
-}
-
 fn compare(invivo: &Path, python: &Interpreter, rounds: usize) -> Outcome {
     let target = Launch::new(python, samples::BUSY).start();
     let pid = target.pid().to_string();
-    let remote = RemoteExec::new(python, &pid)?;
-    let (mut ours, mut exits, mut runs) = (Vec::new(), Vec::new(), Vec::new());
+    let clients = [
+        ("sys.remote_exec", RemoteExec::new(python, &[], &pid)?),
+        (
+            "sys.remote_exec, python -S",
+            RemoteExec::new(python, &["-S"], &pid)?,
+        ),
+    ];
+    let mut ours = Vec::new();
+    let mut theirs = [(Vec::new(), Vec::new()), (Vec::new(), Vec::new())];
     // The first round warms the caches and does not count.
     for round in 0..=rounds {
         let own = invivo_exec(invivo, &pid)?;
-        let (exit, run) = remote.round()?;
+        let mut others = Vec::new();
+        for (_, client) in &clients {
+            others.push(client.round()?);
+        }
         if round > 0 {
             ours.push(own);
-            exits.push(exit);
-            runs.push(run);
+            for ((exits, runs), (exit, run)) in theirs.iter_mut().zip(others) {
+                exits.push(exit);
+                runs.push(run);
+            }
         }
     }
     // A target that found its own results wrong does not answer.
     target.checked();
 
-    let own = line(
-        &format!("{}: invivo exec PID -e 1, to its exit", python.name),
-        ours,
-    );
-    let exit = line(
-        &format!("{}: sys.remote_exec, to its exit", python.name),
-        exits,
-    );
-    let run = line(
-        &format!("{}: sys.remote_exec, to the script's run", python.name),
-        runs,
-    );
-    let ratio = |other: Duration| own.as_secs_f64() / other.as_secs_f64();
-    println!(
-        "{}: ratio of medians {:.3} and {:.3}",
-        python.name,
-        ratio(exit),
-        ratio(run)
-    );
+    let name = &python.name;
+    let own = line(&format!("{name}: invivo exec PID -e 1, to its exit"), ours);
+    for ((client, _), (exits, runs)) in clients.iter().zip(theirs) {
+        for (times, to) in [(exits, "its exit"), (runs, "the script's run")] {
+            let other = line(&format!("{name}: {client}, to {to}"), times);
+            let ratio = own.as_secs_f64() / other.as_secs_f64();
+            println!("{:50} invivo takes {ratio:.2} of it", "");
+        }
+    }
     Ok(())
 }
 
@@ -119,7 +102,7 @@ struct RemoteExec {
 }
 
 impl RemoteExec {
-    fn new(python: &Interpreter, pid: &str) -> Outcome<RemoteExec> {
+    fn new(python: &Interpreter, options: &[&str], pid: &str) -> Outcome<RemoteExec> {
         let directory = tempfile::tempdir().doing(|| "making a directory".to_owned())?;
         let (fifo, script) = (
             directory.path().join("fifo"),
@@ -141,12 +124,10 @@ impl RemoteExec {
             while reader.read_exact(&mut [0]).is_ok() && send.send(Instant::now()).is_ok() {}
         });
         let client = "import sys; sys.remote_exec(int(sys.argv[1]), sys.argv[2])";
-        let words = ["-S", "-c", client, pid].map(PathBuf::from);
-        let command = [python.program.clone()]
-            .into_iter()
-            .chain(words)
-            .chain([script])
-            .collect();
+        let mut command = vec![python.program.clone()];
+        command.extend(options.iter().map(PathBuf::from));
+        command.extend(["-c", client, pid].map(PathBuf::from));
+        command.push(script);
         Ok(RemoteExec {
             command,
             ran,
@@ -180,7 +161,7 @@ fn line(what: &str, mut times: Vec<Duration>) -> Duration {
     let at = |share: f64| times[((times.len() - 1) as f64 * share).round() as usize];
     let shown = |time: Duration| format!("{:8.2}", time.as_secs_f64() * 1e3);
     println!(
-        "{what:42} {} {} {}",
+        "{what:50} {} {} {}",
         shown(at(0.5)),
         shown(times[0]),
         shown(at(0.9))

@@ -1,33 +1,23 @@
 //! `cargo xtask demo`: the newest interpreter, the release binary, and `invivo demo` with both.
 
+use std::process::Command;
+
 use synth::Interpreter;
 
-use crate::pythons;
-use crate::run::{Outcome, cargo, show};
+use crate::run::{Outcome, show};
+use crate::{pythons, release};
 
 /// Where `invivo demo` looks first for its interpreter.
 const VARIABLE: &str = "INVIVO_DEMO_PYTHON";
 
 pub(crate) fn run(arguments: &[&str]) -> Outcome {
     let pythons = pythons::ensure()?;
-    let mut command = cargo();
-    command.args([
-        "run",
-        "--quiet",
-        "--release",
-        "--locked",
-        "--package",
-        "invivo-cli",
-        "--",
-        "demo",
-    ]);
-    command.args(arguments);
-    match best(&pythons.interpreters) {
-        Some(python) => command.env(VARIABLE, &python.program),
+    let python = match best(&pythons.interpreters) {
+        Some(python) => &python.program,
         None => return pythons.complete(),
     };
-    eprintln!("xtask: building the release binary");
-    show(&mut command)
+    let mut command = Command::new(release::binary()?);
+    show(command.arg("demo").args(arguments).env(VARIABLE, python))
 }
 
 /// The newest ordinary build; they are listed oldest first.

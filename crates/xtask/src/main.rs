@@ -5,6 +5,7 @@ mod bench;
 mod ci;
 mod demo;
 mod pythons;
+mod release;
 mod run;
 mod test;
 mod tidy;
@@ -15,6 +16,7 @@ const USAGE: &str = "\
 usage: cargo xtask CHORE
 
   demo [ARGUMENT…]              see Invivo at work: builds it and runs `invivo demo`
+  build                         the command as it is released: one static file
   test [--no-root] [ARGUMENT…]  run every test; the arguments go to `cargo test`
   ci                            fmt, clippy, doc, tidy, deny and test, as CI does
   tidy                          check the invariants of ARCHITECTURE.md
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
         ["demo", rest @ ..] => demo::run(rest),
+        ["build"] => release::run(),
         ["test", rest @ ..] => test::run(rest),
         ["ci"] => ci::run(),
         ["tidy"] => tidy::run(),
