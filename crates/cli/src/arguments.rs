@@ -13,11 +13,18 @@ use crate::exit;
 #[command(name = "invivo", version, after_help = exit::HELP, max_term_width = 100)]
 pub(crate) struct Arguments {
     /// When to use colour. `NO_COLOR` in the environment turns it off too.
-    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "WHEN",
+        help_heading = "Common options"
+    )]
     pub(crate) color: Color,
 
     /// Say on stderr what is done along the way.
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, help_heading = "Common options")]
     pub(crate) verbose: bool,
 
     #[command(subcommand)]

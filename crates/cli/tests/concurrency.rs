@@ -15,7 +15,14 @@ fn runs_at_the_same_time_come_one_after_the_other_and_none_is_lost() {
         let runs: Vec<_> = (0..8)
             .map(|number| {
                 Command::new(INVIVO)
-                    .args(["exec", &pid, "--timeout", "60", "-e", &format!("{number} * {number}")])
+                    .args([
+                        "exec",
+                        &pid,
+                        "--timeout",
+                        "60",
+                        "-e",
+                        &format!("{number} * {number}"),
+                    ])
                     .stdout(Stdio::piped())
                     .stderr(Stdio::piped())
                     .spawn()
@@ -35,7 +42,14 @@ fn a_second_run_that_can_not_wait_long_enough_is_refused() {
     let target = Launch::new(synth::interpreter("3.14"), samples::SLEEPER).start();
     support::asleep_in(&target, "clock_nanosleep");
     let first = Command::new(INVIVO)
-        .args(["exec", &target.pid().to_string(), "--timeout", "60", "-e", "1"])
+        .args([
+            "exec",
+            &target.pid().to_string(),
+            "--timeout",
+            "60",
+            "-e",
+            "1",
+        ])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn();
@@ -56,7 +70,10 @@ fn a_request_of_another_tool_is_not_overwritten() {
     support::asleep_in(&target, "clock_nanosleep");
     let script = tempfile::NamedTempFile::new().expect("a file");
     let other = Command::new(&synth::interpreter("3.14").program)
-        .args(["-c", "import sys; sys.remote_exec(int(sys.argv[1]), sys.argv[2])"])
+        .args([
+            "-c",
+            "import sys; sys.remote_exec(int(sys.argv[1]), sys.argv[2])",
+        ])
         .arg(target.pid().to_string())
         .arg(script.path())
         .status();
@@ -72,7 +89,12 @@ fn where_only_workers_are_left_the_default_says_so_and_a_worker_can_be_chosen() 
         let run = exec(&target, &["-e", "1"]).refused(5, "has finished", "waits for the other");
         for tid in target.ready_ids() {
             assert!(run.stderr.contains(&tid.to_string()), "{run:#?}");
-            let words = ["--thread", &tid.to_string(), "-e", "__import__('threading').get_native_id()"];
+            let words = [
+                "--thread",
+                &tid.to_string(),
+                "-e",
+                "__import__('threading').get_native_id()",
+            ];
             assert_eq!(exec(&target, &words).expect(0).stdout, format!("{tid}\n"));
         }
         assert_eq!(target.stderr_so_far(), "");
@@ -114,7 +136,18 @@ fn runs_in_two_threads_that_overlap_give_the_streams_back() {
         let code = format!(
             "import os, time\nwhile not os.path.exists({file:?}): time.sleep(0.001)\nprint({name:?})"
         );
-        exec(&target, &["--thread", &tid.to_string(), "--timeout", "0.3", "-c", &code]).expect(6);
+        exec(
+            &target,
+            &[
+                "--thread",
+                &tid.to_string(),
+                "--timeout",
+                "0.3",
+                "-c",
+                &code,
+            ],
+        )
+        .expect(6);
     }
     assert!(!own());
     // The one that began first ends first: what it replaced must not come back for good later.

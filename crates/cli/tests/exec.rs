@@ -32,8 +32,9 @@ fn two_hundred_runs_bring_back_what_is_right_and_leave_nothing() {
                          print('to stderr', {number}, file=sys.stderr)"
                     );
                     let run = exec(&target, &["-c", &code]).expect(0);
-                    let lines: Vec<String> =
-                        (0..3).map(|line| format!("line {number} {line}\n")).collect();
+                    let lines: Vec<String> = (0..3)
+                        .map(|line| format!("line {number} {line}\n"))
+                        .collect();
                     assert_eq!(run.stdout, lines.concat());
                     assert_eq!(run.stderr, format!("to stderr {number}\n"));
                 }
@@ -41,9 +42,15 @@ fn two_hundred_runs_bring_back_what_is_right_and_leave_nothing() {
                     let code = format!("def f():\n    raise KeyError({number})\nf()");
                     let run = exec(&target, &["-c", &code]).expect(1);
                     assert_eq!(run.stdout, "");
-                    assert!(run.stderr.starts_with("Traceback (most recent call last):\n"));
+                    assert!(
+                        run.stderr
+                            .starts_with("Traceback (most recent call last):\n")
+                    );
                     assert!(run.stderr.contains("File \"<invivo>\", line 2, in f\n"));
-                    assert!(run.stderr.ends_with(&format!("KeyError: {number}\n")), "{run:#?}");
+                    assert!(
+                        run.stderr.ends_with(&format!("KeyError: {number}\n")),
+                        "{run:#?}"
+                    );
                 }
             }
         }
@@ -51,7 +58,11 @@ fn two_hundred_runs_bring_back_what_is_right_and_leave_nothing() {
         unharmed(&target);
         target.close_input();
         let status = target.wait_exit(synth::target::PATIENCE);
-        assert!(status.success(), "{}: its own result: {status}", interpreter.name);
+        assert!(
+            status.success(),
+            "{}: its own result: {status}",
+            interpreter.name
+        );
     }
 }
 
@@ -73,12 +84,21 @@ fn a_script_has_its_arguments_and_a_namespace_of_its_own() {
 #[test]
 fn a_script_comes_from_a_file_or_from_stdin() {
     let target = busy(synth::interpreter("3.15"));
-    let file = tempfile::Builder::new().suffix(".py").tempfile().expect("a file");
-    std::fs::write(file.path(), "import sys\nprint(__file__, sys.argv)\n1 / 0\n").expect("script");
+    let file = tempfile::Builder::new()
+        .suffix(".py")
+        .tempfile()
+        .expect("a file");
+    std::fs::write(
+        file.path(),
+        "import sys\nprint(__file__, sys.argv)\n1 / 0\n",
+    )
+    .expect("script");
     let path = file.path().to_str().expect("a path in UTF-8");
     let run = exec(&target, &[path, "--", "x"]).expect(1);
     assert_eq!(run.stdout, format!("{path} ['{path}', 'x']\n"));
-    assert!(run.stderr.contains(&format!("File \"{path}\", line 3, in <module>\n    1 / 0\n")));
+    assert!(run.stderr.contains(&format!(
+        "File \"{path}\", line 3, in <module>\n    1 / 0\n"
+    )));
 
     let mut command = std::process::Command::new(support::INVIVO);
     command.args(["exec", &target.pid().to_string(), "-"]);
@@ -114,7 +134,14 @@ fn output_comes_while_the_script_runs() {
          time.sleep(0.001)\nprint('second')"
     );
     let mut child = std::process::Command::new(support::INVIVO)
-        .args(["exec", &target.pid().to_string(), "--timeout", "60", "-c", &code])
+        .args([
+            "exec",
+            &target.pid().to_string(),
+            "--timeout",
+            "60",
+            "-c",
+            &code,
+        ])
         .stdout(std::process::Stdio::piped())
         .spawn()
         .expect("running invivo");
@@ -143,7 +170,12 @@ fn any_thread_can_be_chosen() {
         for tid in target.ready_ids() {
             let run = exec(
                 &target,
-                &["--thread", &tid.to_string(), "-e", "__import__('threading').get_native_id()"],
+                &[
+                    "--thread",
+                    &tid.to_string(),
+                    "-e",
+                    "__import__('threading').get_native_id()",
+                ],
             );
             assert_eq!(run.expect(0).stdout, format!("{tid}\n"));
         }
@@ -155,10 +187,17 @@ fn any_thread_can_be_chosen() {
 fn what_would_be_written_is_shown_and_nothing_is() {
     let target = busy(synth::interpreter("3.14"));
     let run = exec(&target, &["--dry-run", "-e", "1"]).expect(0);
-    for field in ["debugger_script_path", "debugger_pending_call", "eval_breaker", "Nothing was"] {
+    for field in [
+        "debugger_script_path",
+        "debugger_pending_call",
+        "eval_breaker",
+        "Nothing was",
+    ] {
         assert!(run.stdout.contains(field), "{run:#?}");
     }
-    let report = exec(&target, &["--dry-run", "--json", "-e", "1"]).expect(0).json();
+    let report = exec(&target, &["--dry-run", "--json", "-e", "1"])
+        .expect(0)
+        .json();
     assert_eq!(report["outcome"], "dry-run");
     assert_eq!(report["thread"], target.pid());
     assert_eq!(report["writes"].as_array().expect("a list").len(), 3);

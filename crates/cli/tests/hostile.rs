@@ -28,15 +28,24 @@ mod as_root {
         let all = std::os::unix::fs::PermissionsExt::from_mode(0o777);
         fs::set_permissions(outside.path(), all).expect("opening it");
         for place in [Place::Chroot, Place::Container] {
-            let target = Launch::new(synth::interpreter("3.14"), samples::BUSY).place(place).start();
+            let target = Launch::new(synth::interpreter("3.14"), samples::BUSY)
+                .place(place)
+                .start();
             let root = target.root().expect("a root of its own").to_owned();
             for name in ["tmp", "dev/shm", "var/tmp"] {
                 let path = root.join(name);
                 let _ = fs::remove_dir_all(&path);
                 let _ = fs::create_dir_all(path.parent().expect("a parent"));
                 let up = format!("../../../../../../../..{}", outside.path().display());
-                symlink(if name == "tmp" { outside.path() } else { Path::new(&up) }, &path)
-                    .expect("a link");
+                symlink(
+                    if name == "tmp" {
+                        outside.path()
+                    } else {
+                        Path::new(&up)
+                    },
+                    &path,
+                )
+                .expect("a link");
             }
             let run = within_a_minute(&["exec", &target.pid().to_string(), "-e", "1"]);
             assert!(matches!(run.code, Some(0 | 5)), "{run:#?}");
@@ -52,10 +61,18 @@ mod as_root {
             let launch = Launch::new(synth::interpreter("3.14"), samples::BUSY).named("python3");
             let target = launch.start();
             target.delete_executable();
-            let made = Command::new("mknod").arg(target.executable()).args(kind).status();
+            let made = Command::new("mknod")
+                .arg(target.executable())
+                .args(kind)
+                .status();
             assert!(made.expect("running mknod").success());
             let pid = target.pid().to_string();
-            assert_eq!(within_a_minute(&["exec", &pid, "-e", "42"]).expect(0).stdout, "42\n");
+            assert_eq!(
+                within_a_minute(&["exec", &pid, "-e", "42"])
+                    .expect(0)
+                    .stdout,
+                "42\n"
+            );
             within_a_minute(&["doctor", &pid]).expect(0);
             within_a_minute(&["ps"]).expect(0);
             target.checked();

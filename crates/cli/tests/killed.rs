@@ -46,7 +46,11 @@ fn killed_at_every_system_call_it_leaves_the_target_unharmed() {
         unharmed(&target);
         target.close_input();
         let status = target.wait_exit(synth::target::PATIENCE);
-        assert!(status.success(), "{}: its own result: {status}", interpreter.name);
+        assert!(
+            status.success(),
+            "{}: its own result: {status}",
+            interpreter.name
+        );
     }
     println!("{points} kill points");
     assert!(points >= 300, "{points} kill points");
@@ -59,8 +63,16 @@ fn after_each_kill_the_next_run_works_and_cleans_up() {
     let target = busy(synth::interpreter("3.14"));
     let mut number = 1;
     while killed_at(number, &target, &report, &["-e", "1"]) {
-        assert_eq!(exec(&target, &["-e", "6 * 7"]).expect(0).stdout, "42\n", "after {number}");
-        assert_eq!(staged(&target), Vec::<std::path::PathBuf>::new(), "after {number}");
+        assert_eq!(
+            exec(&target, &["-e", "6 * 7"]).expect(0).stdout,
+            "42\n",
+            "after {number}"
+        );
+        assert_eq!(
+            staged(&target),
+            Vec::<std::path::PathBuf>::new(),
+            "after {number}"
+        );
         number += 1;
     }
     unharmed(&target);
@@ -74,7 +86,12 @@ fn killed_while_it_waits_for_a_sleeping_target_it_leaves_nothing_that_runs() {
     support::asleep_in(&target, "clock_nanosleep");
     let mut number = 1;
     // The path of withdrawal is part of it.
-    while killed_at(number, &target, &report, &["--timeout", "0.01", "-c", "print(1)"]) {
+    while killed_at(
+        number,
+        &target,
+        &report,
+        &["--timeout", "0.01", "-c", "print(1)"],
+    ) {
         not_held(&target);
         number += 1;
     }

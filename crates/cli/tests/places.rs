@@ -11,9 +11,17 @@ use synth::{Interpreter, Launch, Target, samples};
 fn works(target: &Target) {
     let before = state(target);
     let run = exec(target, &["-c", "import os; print('inside', os.getpid())"]).expect(0);
-    let pid = run.stdout.strip_prefix("inside ").expect("its output").trim().to_owned();
+    let pid = run
+        .stdout
+        .strip_prefix("inside ")
+        .expect("its output")
+        .trim()
+        .to_owned();
     let status = std::fs::read_to_string(format!("/proc/{}/status", target.pid())).expect("status");
-    let own = status.lines().find_map(|line| line.strip_prefix("NSpid:")).expect("NSpid");
+    let own = status
+        .lines()
+        .find_map(|line| line.strip_prefix("NSpid:"))
+        .expect("NSpid");
     assert_eq!(own.split_whitespace().last(), Some(pid.as_str()));
     exec(target, &["-c", "1 / 0"]).expect(1);
     assert_eq!(state(target), before);
@@ -73,7 +81,10 @@ fn two_copies_of_the_library() {
 fn sub_interpreters_never_get_what_is_meant_for_main() {
     let id = "__import__('concurrent.interpreters').interpreters.get_current().id";
     for interpreter in synth::protocol() {
-        for sample in [samples::SUBINTERPRETERS_IDLE, samples::SUBINTERPRETERS_RUNNING] {
+        for sample in [
+            samples::SUBINTERPRETERS_IDLE,
+            samples::SUBINTERPRETERS_RUNNING,
+        ] {
             let target = Launch::new(interpreter, sample).start();
             for _ in 0..20 {
                 assert_eq!(exec(&target, &["-e", id]).expect(0).stdout, "0\n");
@@ -97,16 +108,33 @@ fn a_directory_for_temporary_files_of_its_own() {
     let target = launch.start();
     let run = exec(&target, &["-v", "-e", "1"]).expect(0);
     let path = place.path().to_str().expect("a path in UTF-8");
-    assert!(run.stderr.contains(&format!("script at {path}/invivo-")), "{run:#?}");
+    assert!(
+        run.stderr.contains(&format!("script at {path}/invivo-")),
+        "{run:#?}"
+    );
     works(&target);
-    assert_eq!(std::fs::read_dir(place.path()).expect("the directory").count(), 0);
+    assert_eq!(
+        std::fs::read_dir(place.path())
+            .expect("the directory")
+            .count(),
+        0
+    );
 }
 
 #[test]
 fn directories_that_do_not_work_are_passed_over() {
     let long = format!("/tmp/{}", "long/".repeat(30));
-    for useless in ["relative", "/no/such/directory", "/proc", "/dev/null", long.as_str(), ""] {
-        let target = of(synth::interpreter("3.14")).variable("TMPDIR", useless).start();
+    for useless in [
+        "relative",
+        "/no/such/directory",
+        "/proc",
+        "/dev/null",
+        long.as_str(),
+        "",
+    ] {
+        let target = of(synth::interpreter("3.14"))
+            .variable("TMPDIR", useless)
+            .start();
         assert_eq!(value(&target, "42"), 42, "{useless}");
         unharmed(&target);
     }
@@ -140,7 +168,12 @@ mod as_root {
     fn another_user() {
         for interpreter in synth::protocol() {
             works(&of(interpreter).user(65534, 65534).start());
-            works(&of(interpreter).place(Place::Container).user(12345, 54321).start());
+            works(
+                &of(interpreter)
+                    .place(Place::Container)
+                    .user(12345, 54321)
+                    .start(),
+            );
         }
     }
 
@@ -151,11 +184,19 @@ mod as_root {
         let launch = Launch::new(synth::interpreter("3.14"), samples::SLEEPER);
         let target = launch.user(65534, 65534).start();
         exec(&target, &["--no-wait", "--timeout", "60", "-e", "1"]).expect(0);
-        let [directory] = &staged(&target)[..] else { panic!("nothing is staged") };
+        let [directory] = &staged(&target)[..] else {
+            panic!("nothing is staged")
+        };
         let seen = std::fs::metadata(directory).expect("the directory");
-        assert_eq!((seen.uid(), seen.gid(), seen.mode() & 0o7777), (65534, 65534, 0o700));
+        assert_eq!(
+            (seen.uid(), seen.gid(), seen.mode() & 0o7777),
+            (65534, 65534, 0o700)
+        );
         let script = std::fs::metadata(directory.join("script.py")).expect("the script");
-        assert_eq!((script.uid(), script.gid(), script.mode() & 0o7777), (65534, 65534, 0o600));
+        assert_eq!(
+            (script.uid(), script.gid(), script.mode() & 0o7777),
+            (65534, 65534, 0o600)
+        );
         std::fs::remove_dir_all(directory).expect("cleaning up");
     }
 
@@ -172,7 +213,9 @@ mod as_root {
 
     #[test]
     fn no_place_at_all() {
-        let launch = of(synth::interpreter("3.14")).place(Place::Container).user(12345, 12345);
+        let launch = of(synth::interpreter("3.14"))
+            .place(Place::Container)
+            .user(12345, 12345);
         let target = launch.read_only("/").start();
         let run = exec(&target, &["-e", "1"]);
         run.refused(5, "no place for a script", "/tmp: ");

@@ -27,7 +27,10 @@ fn a_thread_is_no_process() {
 
 #[test]
 fn a_process_without_python() {
-    let mut child = Command::new("sleep").arg("1000").spawn().expect("running sleep");
+    let mut child = Command::new("sleep")
+        .arg("1000")
+        .spawn()
+        .expect("running sleep");
     let run = invivo(["exec", &child.id().to_string(), "-e", "1"]);
     child.kill().expect("ending it");
     child.wait().expect("its end");
@@ -37,11 +40,18 @@ fn a_process_without_python() {
 #[test]
 fn versions_without_the_protocol() {
     for interpreter in synth::interpreters() {
-        if synth::protocol().iter().any(|able| able.name == interpreter.name) {
+        if synth::protocol()
+            .iter()
+            .any(|able| able.name == interpreter.name)
+        {
             continue;
         }
         let target = Launch::new(interpreter, samples::SLEEPER).start();
-        let minor = interpreter.version.rsplit_once('.').expect("a micro version").0;
+        let minor = interpreter
+            .version
+            .rsplit_once('.')
+            .expect("a micro version")
+            .0;
         let run = exec(&target, &["-e", "1"]).refused(5, &format!("process {}", target.pid()), "");
         assert!(run.stderr.contains(&format!("CPython {minor}")), "{run:#?}");
         assert_eq!(target.stderr_so_far(), "");
@@ -57,13 +67,22 @@ fn an_operator_that_opted_out() {
             exec(&target, &["-e", "1"]).refused(5, "switched off", why);
             unharmed(&target);
         };
-        off(plain().options(["-X", "disable-remote-debug"]).start(), "-X disable-remote-debug");
-        off(plain().options(["-Xdisable-remote-debug=no"]).start(), "-X disable-remote-debug");
+        off(
+            plain().options(["-X", "disable-remote-debug"]).start(),
+            "-X disable-remote-debug",
+        );
+        off(
+            plain().options(["-Xdisable-remote-debug=no"]).start(),
+            "-X disable-remote-debug",
+        );
         for value in ["1", "0", ""] {
             off(plain().variable(variable, value).start(), variable);
         }
         // The interpreter ignores its environment, but the operator has spoken.
-        off(plain().options(["-E"]).variable(variable, "1").start(), variable);
+        off(
+            plain().options(["-E"]).variable(variable, "1").start(),
+            variable,
+        );
         // The spelling that CPython documents does nothing, so nobody opted out.
         let on = plain().options(["-X", "disable_remote_debug"]).start();
         assert_eq!(exec(&on, &["-e", "1"]).expect(0).stdout, "1\n");
@@ -79,7 +98,10 @@ fn a_policy_inside_the_target() {
     );
     let target = Launch::new(synth::interpreter("3.14"), program).start();
     exec(&target, &["-c", "'forbidden'"]).refused(5, "did not let the script run", "not here");
-    assert_eq!(exec(&target, &["-e", "'allowed'"]).expect(0).stdout, "'allowed'\n");
+    assert_eq!(
+        exec(&target, &["-e", "'allowed'"]).expect(0).stdout,
+        "'allowed'\n"
+    );
     unharmed(&target);
 }
 
@@ -88,8 +110,14 @@ fn a_target_that_another_traces() {
     let target = busy(synth::interpreter("3.14"));
     let traced = invivo::Target::open(target.pid()).expect("opening it");
     let within = std::time::Duration::from_secs(60);
-    let run = traced.while_stopped(within, |_| exec(&target, &["-e", "1"])).expect("stopping it");
-    run.refused(4, "stopped", &format!("process {} traces it", std::process::id()));
+    let run = traced
+        .while_stopped(within, |_| exec(&target, &["-e", "1"]))
+        .expect("stopping it");
+    run.refused(
+        4,
+        "stopped",
+        &format!("process {} traces it", std::process::id()),
+    );
     unharmed(&target);
 }
 
@@ -109,7 +137,10 @@ mod as_root {
         let program = place.path().join("invivo");
         std::fs::copy(support::INVIVO, &program).expect("copying invivo");
         let mut command = Command::new(program);
-        command.args(["exec", &target.pid().to_string(), "-e", "1"]).uid(NOBODY).gid(NOBODY);
+        command
+            .args(["exec", &target.pid().to_string(), "-e", "1"])
+            .uid(NOBODY)
+            .gid(NOBODY);
         support::Run::of(command.output().expect("running invivo"))
     }
 
@@ -135,10 +166,16 @@ mod as_root {
         let target = busy(synth::interpreter("3.14"));
         for forbidden in [&["ptrace"][..], &["ptrace", "vm"]] {
             let mut command = Command::new(synth::helpers::noptrace());
-            command.args(forbidden).args(["--", support::INVIVO, "exec"]);
+            command
+                .args(forbidden)
+                .args(["--", support::INVIVO, "exec"]);
             command.args([&target.pid().to_string(), "-e", "1"]);
             let run = support::Run::of(command.output().expect("running invivo"));
-            run.refused(4, &target.pid().to_string(), "a filter on Invivo refuses ptrace");
+            run.refused(
+                4,
+                &target.pid().to_string(),
+                "a filter on Invivo refuses ptrace",
+            );
         }
         unharmed(&target);
     }
@@ -147,7 +184,15 @@ mod as_root {
     fn where_a_seccomp_filter_forbids_only_the_fast_way_to_memory() {
         let target = busy(synth::interpreter("3.14"));
         let mut command = Command::new(synth::helpers::noptrace());
-        command.args(["vm", "--", support::INVIVO, "exec", &target.pid().to_string(), "-e", "1"]);
+        command.args([
+            "vm",
+            "--",
+            support::INVIVO,
+            "exec",
+            &target.pid().to_string(),
+            "-e",
+            "1",
+        ]);
         let run = support::Run::of(command.output().expect("running invivo")).expect(0);
         assert_eq!(run.stdout, "1\n");
         unharmed(&target);

@@ -12,9 +12,20 @@ use synth::{Launch, Target, samples};
 fn pending(target: &Target) -> i32 {
     let attached = invivo::attach(target.pid()).expect("attaching");
     let interpreters = attached.runtime.interpreters().expect("interpreters").list;
-    let main = interpreters.iter().find(|one| one.id == 0).expect("the main interpreter");
-    let thread = main.threads.iter().find(|thread| Some(thread.address) == main.main_thread);
-    thread.expect("its main thread").debugger.as_ref().expect("the protocol").pending
+    let main = interpreters
+        .iter()
+        .find(|one| one.id == 0)
+        .expect("the main interpreter");
+    let thread = main
+        .threads
+        .iter()
+        .find(|thread| Some(thread.address) == main.main_thread);
+    thread
+        .expect("its main thread")
+        .debugger
+        .as_ref()
+        .expect("the protocol")
+        .pending
 }
 
 /// A target that is asleep, and not just about to be.
@@ -26,7 +37,10 @@ fn sleeper() -> Target {
 
 #[test]
 fn a_request_to_a_thread_that_sleeps_is_withdrawn() {
-    let asleep = [(samples::SLEEPER, "clock_nanosleep"), (samples::LOCK_WAITER, "futex")];
+    let asleep = [
+        (samples::SLEEPER, "clock_nanosleep"),
+        (samples::LOCK_WAITER, "futex"),
+    ];
     for interpreter in synth::protocol() {
         for (sample, call) in asleep {
             let target = Launch::new(interpreter, sample).start();
@@ -47,10 +61,20 @@ fn a_stopped_target_is_said_to_be_stopped_and_stays_so() {
 
     let target = busy(synth::interpreter("3.14"));
     target.signal(Signal::STOP);
-    eventually("it stops", || target.thread_states().iter().all(|(_, state)| *state == 'T'));
+    eventually("it stops", || {
+        target
+            .thread_states()
+            .iter()
+            .all(|(_, state)| *state == 'T')
+    });
     let run = exec(&target, &["--timeout", "0.2", "-e", "1"]);
     run.refused(6, "did not begin", "stopped by a signal");
-    assert!(target.thread_states().iter().all(|(_, state)| *state == 'T'));
+    assert!(
+        target
+            .thread_states()
+            .iter()
+            .all(|(_, state)| *state == 'T')
+    );
     target.signal(Signal::CONT);
     unharmed(&target);
 }
@@ -66,7 +90,11 @@ fn a_script_that_runs_on_is_left_running_and_cleans_up_after_itself() {
     );
     let run = exec(&target, &["--timeout", "0.5", "-c", &code]);
     assert_eq!(run.stdout, "begun\n");
-    run.refused(6, "the script still runs", "in the Python function <module> (<invivo>)");
+    run.refused(
+        6,
+        "the script still runs",
+        "in the Python function <module> (<invivo>)",
+    );
     assert_eq!(staged(&target), Vec::<std::path::PathBuf>::new());
     fs::write(open, "").expect("the gate");
     eventually("the script ends", || done.exists());
@@ -97,13 +125,27 @@ fn a_request_that_nobody_waits_for_does_nothing_after_its_deadline() {
     let place = tempfile::tempdir().expect("a directory");
     let done = place.path().join("done");
     target.signal(Signal::STOP);
-    eventually("it stops", || target.thread_states().iter().all(|(_, state)| *state == 'T'));
+    eventually("it stops", || {
+        target
+            .thread_states()
+            .iter()
+            .all(|(_, state)| *state == 'T')
+    });
     let code = format!("open({done:?}, 'w')");
     exec(&target, &["--no-wait", "--timeout", "0.05", "-c", &code]).expect(0);
     assert_eq!(staged(&target).len(), 1);
     // The deadline is the name's fourth number.
-    let name = staged(&target)[0].file_name().expect("a name").to_string_lossy().into_owned();
-    let deadline: u128 = name.split('-').nth(4).expect("a part").parse().expect("a number");
+    let name = staged(&target)[0]
+        .file_name()
+        .expect("a name")
+        .to_string_lossy()
+        .into_owned();
+    let deadline: u128 = name
+        .split('-')
+        .nth(4)
+        .expect("a part")
+        .parse()
+        .expect("a number");
     eventually("the deadline passes", || {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         now.expect("after 1970").as_millis() > deadline

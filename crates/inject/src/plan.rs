@@ -73,7 +73,12 @@ impl Plan {
         runtime: &Runtime<M>,
         selection: Selection,
     ) -> Result<Self> {
-        let Chosen { interpreter, thread, tid, reason } = choose(target, runtime, selection)?;
+        let Chosen {
+            interpreter,
+            thread,
+            tid,
+            reason,
+        } = choose(target, runtime, selection)?;
         let places = protocol_places(target, runtime, &thread)?;
         check_opt_out(target, &interpreter)?;
         if places.pending != 0 {
@@ -147,16 +152,26 @@ impl Plan {
                 return Err(already_pending(target, self.tid));
             }
             let mut breaker = [0];
-            target.memory().read(places.eval_breaker, &mut breaker).map_err(|fault| {
-                self.changed(target, fault.to_string())
-            })?;
+            target
+                .memory()
+                .read(places.eval_breaker, &mut breaker)
+                .map_err(|fault| self.changed(target, fault.to_string()))?;
             let [breaker] = breaker;
             // One call and this order: whatever cuts it short, the flag never stands before its
             // path, and without the bit it is only looked at later.
             stopped.write_many(&[
-                WriteRequest { address: places.script_path, bytes: &path_bytes },
-                WriteRequest { address: places.pending_call, bytes: &1_i32.to_ne_bytes() },
-                WriteRequest { address: places.eval_breaker, bytes: &[breaker | PLEASE_STOP] },
+                WriteRequest {
+                    address: places.script_path,
+                    bytes: &path_bytes,
+                },
+                WriteRequest {
+                    address: places.pending_call,
+                    bytes: &1_i32.to_ne_bytes(),
+                },
+                WriteRequest {
+                    address: places.eval_breaker,
+                    bytes: &[breaker | PLEASE_STOP],
+                },
             ])
         })?
     }
@@ -208,7 +223,11 @@ impl Plan {
     fn changed(&self, target: &Target, why: impl Into<String>) -> Error {
         Error::new(
             ErrorKind::Gone,
-            format!("thread {} of process {} is not there any more", self.tid, target.pid()),
+            format!(
+                "thread {} of process {} is not there any more",
+                self.tid,
+                target.pid()
+            ),
             why,
             "nothing was run; look again with: invivo ps",
         )
@@ -240,7 +259,10 @@ pub(crate) fn pending_path(target: &Target, places: &DebuggerSupport) -> Vec<u8>
     if target.memory().read(places.script_path, &mut path).is_err() {
         path.clear();
     }
-    let end = path.iter().position(|byte| *byte == 0).unwrap_or(path.len());
+    let end = path
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(path.len());
     path.truncate(end);
     path
 }
@@ -254,7 +276,10 @@ fn protocol_places<M: Memory>(
         Error::new(
             ErrorKind::Unsupported,
             format!("process {} can't be made to run a script", target.pid()),
-            format!("CPython {} has no remote debugging protocol", runtime.version()),
+            format!(
+                "CPython {} has no remote debugging protocol",
+                runtime.version()
+            ),
             "this release of Invivo runs scripts in CPython versions that have it: invivo ps",
         )
     })
@@ -274,7 +299,10 @@ fn check_opt_out(target: &Target, interpreter: &Interpreter) -> Result<()> {
     };
     Err(Error::new(
         ErrorKind::Unsupported,
-        format!("remote debugging is switched off in process {}", target.pid()),
+        format!(
+            "remote debugging is switched off in process {}",
+            target.pid()
+        ),
         why,
         "Invivo obeys the operator: restart the program without the switch to allow it",
     ))
@@ -283,7 +311,10 @@ fn check_opt_out(target: &Target, interpreter: &Interpreter) -> Result<()> {
 fn already_pending(target: &Target, tid: u32) -> Error {
     Error::new(
         ErrorKind::Unsupported,
-        format!("another request waits for thread {tid} of process {}", target.pid()),
+        format!(
+            "another request waits for thread {tid} of process {}",
+            target.pid()
+        ),
         "its debugger_pending_call is set: some tool asked for a script that has not begun",
         "wait until it has run, or choose another thread with --thread",
     )

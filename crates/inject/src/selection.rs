@@ -40,12 +40,18 @@ pub(crate) fn choose<M: Memory>(
     let os_threads = target.threads()?;
     let found = runtime.interpreters()?;
     let ids: Vec<String> = found.list.iter().map(|one| one.id.to_string()).collect();
-    let Some(interpreter) =
-        found.list.into_iter().find(|interpreter| interpreter.id == selection.interpreter)
+    let Some(interpreter) = found
+        .list
+        .into_iter()
+        .find(|interpreter| interpreter.id == selection.interpreter)
     else {
         return Err(Error::new(
             ErrorKind::Usage,
-            format!("process {} has no interpreter {}", target.pid(), selection.interpreter),
+            format!(
+                "process {} has no interpreter {}",
+                target.pid(),
+                selection.interpreter
+            ),
             format!("its interpreters are: {}", ids.join(", ")),
             "name one of them with --interpreter; 0 is the main one",
         ));
@@ -57,16 +63,27 @@ pub(crate) fn choose<M: Memory>(
     let Some(tid) = tid_of(&os_threads, &thread) else {
         return Err(Error::new(
             ErrorKind::Corrupt,
-            format!("the chosen thread state of process {} has no OS thread", target.pid()),
+            format!(
+                "the chosen thread state of process {} has no OS thread",
+                target.pid()
+            ),
             format!("no thread of it has the native id {}", thread.native_id),
             "try again: the thread may just have ended",
         ));
     };
-    Ok(Chosen { interpreter, thread, tid, reason })
+    Ok(Chosen {
+        interpreter,
+        thread,
+        tid,
+        reason,
+    })
 }
 
 fn tid_of(os_threads: &[Thread], thread: &ThreadState) -> Option<u32> {
-    os_threads.iter().find(|one| one.native_id == thread.native_id).map(|one| one.tid)
+    os_threads
+        .iter()
+        .find(|one| one.native_id == thread.native_id)
+        .map(|one| one.tid)
 }
 
 fn by_tid(
@@ -84,7 +101,10 @@ fn by_tid(
                 interpreter.id
             ),
             why,
-            format!("name one of its threads with --thread: {}", listed(interpreter, os_threads)),
+            format!(
+                "name one of its threads with --thread: {}",
+                listed(interpreter, os_threads)
+            ),
         )
     };
     let Some(os_thread) = os_threads.iter().find(|thread| thread.tid == tid) else {
@@ -112,7 +132,10 @@ fn main_thread<M: Memory>(
             Some(thread) => Ok((thread.clone(), "it runs __main__")),
             None => Err(Error::new(
                 ErrorKind::Corrupt,
-                format!("the main thread of process {} could not be found", target.pid()),
+                format!(
+                    "the main thread of process {} could not be found",
+                    target.pid()
+                ),
                 format!("its thread state {address} is not in the interpreter's list"),
                 "try again, or name a thread with --thread",
             )),
@@ -121,7 +144,11 @@ fn main_thread<M: Memory>(
     if interpreter.threads.is_empty() {
         return Err(Error::new(
             ErrorKind::Unsupported,
-            format!("interpreter {} of process {} is idle", interpreter.id, target.pid()),
+            format!(
+                "interpreter {} of process {} is idle",
+                interpreter.id,
+                target.pid()
+            ),
             "no thread runs in it, so nothing could run a script",
             "choose another with --interpreter, or wait until a thread enters it",
         ));
@@ -129,11 +156,17 @@ fn main_thread<M: Memory>(
     // Embedded Python has no thread that "runs __main__"; there the thread that initialized
     // Python is the main one.
     let initial = runtime.main_thread_id()?;
-    let first = interpreter.threads.iter().find(|thread| thread.thread_id == initial);
+    let first = interpreter
+        .threads
+        .iter()
+        .find(|thread| thread.thread_id == initial);
     if let (0, Some(thread)) = (interpreter.id, first)
         && !has_finished(runtime, thread)
     {
-        return Ok((thread.clone(), "Python is embedded, and this thread initialized it"));
+        return Ok((
+            thread.clone(),
+            "Python is embedded, and this thread initialized it",
+        ));
     }
     let (what, why) = if interpreter.id == 0 {
         (
@@ -142,7 +175,11 @@ fn main_thread<M: Memory>(
         )
     } else {
         (
-            format!("interpreter {} of process {} has no main thread", interpreter.id, target.pid()),
+            format!(
+                "interpreter {} of process {} has no main thread",
+                interpreter.id,
+                target.pid()
+            ),
             "none of its threads runs a __main__ of its own",
         )
     };
@@ -150,7 +187,10 @@ fn main_thread<M: Memory>(
         ErrorKind::Unsupported,
         what,
         why,
-        format!("choose a thread with --thread: {}", listed(interpreter, os_threads)),
+        format!(
+            "choose a thread with --thread: {}",
+            listed(interpreter, os_threads)
+        ),
     ))
 }
 
@@ -176,5 +216,9 @@ fn listed(interpreter: &Interpreter, os_threads: &[Thread]) -> String {
     if interpreter.threads.len() > LISTED {
         tids.push("…".into());
     }
-    if tids.is_empty() { "it has none".into() } else { tids.join(", ") }
+    if tids.is_empty() {
+        "it has none".into()
+    } else {
+        tids.join(", ")
+    }
 }

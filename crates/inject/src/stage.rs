@@ -59,7 +59,14 @@ pub(crate) struct Label {
 
 impl Label {
     fn name(&self) -> String {
-        let Self { namespace, pid, start_time, deadline, attended, nonce } = self;
+        let Self {
+            namespace,
+            pid,
+            start_time,
+            deadline,
+            attended,
+            nonce,
+        } = self;
         let kind = if *attended { 'w' } else { 'n' };
         format!("{PREFIX}{namespace}-{pid}-{start_time}-{deadline}-{kind}-{nonce:08x}")
     }
@@ -85,7 +92,9 @@ impl Label {
 
 /// Milliseconds since 1970, the clock that a target shares whatever its namespaces are.
 pub(crate) fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -135,7 +144,10 @@ impl Stage {
             )));
         }
         let directory = root.create_private_directory(parent, name, owner)?;
-        let stage = Self { directory, left: false };
+        let stage = Self {
+            directory,
+            left: false,
+        };
         stage.directory.try_lock()?;
         let listener = stage.directory.listen(SOCKET)?;
         Ok((stage, listener))
@@ -159,7 +171,10 @@ impl Stage {
         self.directory.write_file(SCRIPT, text).map_err(|error| {
             Error::new(
                 ErrorKind::Unsupported,
-                format!("the script could not be placed in {}", self.path().display()),
+                format!(
+                    "the script could not be placed in {}",
+                    self.path().display()
+                ),
                 error.to_string(),
                 "make room there, or give the target another TMPDIR",
             )
@@ -196,8 +211,12 @@ pub(crate) fn sweep<M: Memory + Sync>(
     for parent in candidates {
         let names = root.names_with_prefix(parent, PREFIX, owner, ENTRIES_MAX);
         for name in names.unwrap_or_default() {
-            let Some(label) = Label::parse(&name) else { continue };
-            let Some(abandoned) = abandonment(target, &label)? else { continue };
+            let Some(label) = Label::parse(&name) else {
+                continue;
+            };
+            let Some(abandoned) = abandonment(target, &label)? else {
+                continue;
+            };
             let Ok(directory) = root.open_private_directory(parent, &name, owner) else {
                 continue;
             };
@@ -224,9 +243,7 @@ enum Abandoned {
 }
 
 fn abandonment(target: &Target, label: &Label) -> Result<Option<Abandoned>> {
-    let past = |grace: Duration| {
-        u128::from(now()) > u128::from(label.deadline) + grace.as_millis()
-    };
+    let past = |grace: Duration| u128::from(now()) > u128::from(label.deadline) + grace.as_millis();
     if label.namespace != own_pid_namespace()? {
         return Ok(past(FOREIGN_FOR).then_some(Abandoned::Elsewhere));
     }
@@ -245,7 +262,10 @@ fn withdraw<M: Memory + Sync>(target: &Target, runtime: &Runtime<M>, script: &Pa
     let threads = || -> Result<Vec<_>> {
         let interpreters = runtime.interpreters()?.list;
         let threads = interpreters.into_iter().flat_map(|one| one.threads);
-        Ok(threads.filter_map(|thread| thread.debugger).filter(is_for_it).collect())
+        Ok(threads
+            .filter_map(|thread| thread.debugger)
+            .filter(is_for_it)
+            .collect())
     };
     if threads()?.is_empty() {
         return Ok(());
@@ -279,7 +299,10 @@ pub(crate) fn first_usable(target: &Target, candidates: &[PathBuf]) -> Result<Pa
 fn no_place(target: &Target, tried: &[String]) -> Error {
     Error::new(
         ErrorKind::Unsupported,
-        format!("no place for a script that process {} could read", target.pid()),
+        format!(
+            "no place for a script that process {} could read",
+            target.pid()
+        ),
         tried.join("; "),
         "give the target a directory it can write to: TMPDIR, /tmp or /dev/shm",
     )
@@ -301,7 +324,10 @@ mod tests {
     #[test]
     fn a_label_survives_its_name() {
         assert_eq!(Label::parse(&LABEL.name()), Some(LABEL));
-        let unattended = Label { attended: false, ..LABEL };
+        let unattended = Label {
+            attended: false,
+            ..LABEL
+        };
         assert_eq!(Label::parse(&unattended.name()), Some(unattended));
     }
 

@@ -38,7 +38,11 @@ pub fn attach(pid: u32) -> Result<Attached> {
     }
     let target = Target::open(pid)?;
     let (location, runtime) = open(&target).map_err(|error| explained(&target, error))?;
-    Ok(Attached { target, location, runtime })
+    Ok(Attached {
+        target,
+        location,
+        runtime,
+    })
 }
 
 fn open(target: &Target) -> Result<(Location, Runtime<ProcessMemory>)> {
@@ -57,6 +61,9 @@ pub(crate) fn explained(target: &Target, error: Error) -> Error {
     }
     match error.kind {
         ErrorKind::Refused => access::explain(target.pid()),
-        _ => Error { what: format!("process {}: {}", target.pid(), error.what), ..error },
+        _ => Error {
+            what: format!("process {}: {}", target.pid(), error.what),
+            ..error
+        },
     }
 }

@@ -20,7 +20,11 @@ pub struct Sources<'a> {
 
 impl<'a> Sources<'a> {
     pub(crate) fn new(target: &'a Target) -> Self {
-        Self { target, root: None, texts: HashMap::new() }
+        Self {
+            target,
+            root: None,
+            texts: HashMap::new(),
+        }
     }
 
     /// The text of `file`: a regular file under the target's root, in UTF-8 or nearly so.

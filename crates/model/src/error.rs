@@ -50,7 +50,12 @@ impl Error {
         why: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Self {
-        Self { kind, what: what.into(), why: why.into(), remedy: remedy.into() }
+        Self {
+            kind,
+            what: what.into(),
+            why: why.into(),
+            remedy: remedy.into(),
+        }
     }
 
     /// The target `pid` ended while we worked on it.

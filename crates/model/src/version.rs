@@ -33,7 +33,9 @@ impl Version {
     /// four bits of level (`0xA` alpha, `0xB` beta, `0xC` candidate, `0xF` final) and four of
     /// serial. `None` where the level is none of these or a higher byte is set.
     pub fn from_hex(hex: u64) -> Option<Self> {
-        let [0, 0, 0, 0, major, minor, micro, last] = hex.to_be_bytes() else { return None };
+        let [0, 0, 0, 0, major, minor, micro, last] = hex.to_be_bytes() else {
+            return None;
+        };
         let level = match last >> 4 {
             0xA => ReleaseLevel::Alpha,
             0xB => ReleaseLevel::Beta,
@@ -41,12 +43,24 @@ impl Version {
             0xF => ReleaseLevel::Final,
             _ => return None,
         };
-        Some(Self { major, minor, micro: Some(micro), level, serial: last & 0xF })
+        Some(Self {
+            major,
+            minor,
+            micro: Some(micro),
+            level,
+            serial: last & 0xF,
+        })
     }
 
     /// A version of which only the minor is known, as a file's name tells it.
     pub fn from_minor(major: u8, minor: u8) -> Self {
-        Self { major, minor, micro: None, level: ReleaseLevel::Final, serial: 0 }
+        Self {
+            major,
+            minor,
+            micro: None,
+            level: ReleaseLevel::Final,
+            serial: 0,
+        }
     }
 
     /// Whether this is an alpha, beta or candidate: their layouts are compatible only with

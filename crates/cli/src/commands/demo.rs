@@ -1,5 +1,4 @@
 use std::env;
-use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -35,12 +34,18 @@ pub(crate) fn run(_arguments: &Arguments, output: &mut Output) -> Result<Status>
     let sample = Sample::start(&python, &program)?;
     let pid = sample.child.id();
 
-    output.line(&output.styled(Style::Strong, "A shop is open: a program that knows nothing of Invivo."));
+    output.line(&output.styled(
+        Style::Strong,
+        "A shop is open: a program that knows nothing of Invivo.",
+    ));
     output.line(&format!("  {} {}", python.display(), program.display()));
     let me = env::current_exe().map_err(|error| failed("find the invivo program", &error))?;
     let mut tour = Tour { me, pid, output };
     tour.step("Which Python processes are here?", &["ps"])?;
-    tour.step("May I attach to this one, and what would work?", &["doctor", "PID"])?;
+    tour.step(
+        "May I attach to this one, and what would work?",
+        &["doctor", "PID"],
+    )?;
     let able = invivo::attach(pid).and_then(|attached| {
         invivo::exec::Plan::new(&attached.target, &attached.runtime, Default::default())
     });
@@ -58,7 +63,14 @@ pub(crate) fn run(_arguments: &Arguments, output: &mut Output) -> Result<Status>
     )?;
     tour.step(
         "Read a global of the running program:",
-        &["exec", "PID", "--namespace", "main", "-e", "len(orders), total"],
+        &[
+            "exec",
+            "PID",
+            "--namespace",
+            "main",
+            "-e",
+            "len(orders), total",
+        ],
     )?;
     tour.step(
         "Run a script inside, with its output brought back here:",
@@ -71,11 +83,25 @@ pub(crate) fn run(_arguments: &Arguments, output: &mut Output) -> Result<Status>
     )?;
     tour.step(
         "An error in it is an error here, and not there:",
-        &["exec", "PID", "--namespace", "main", "-c", "price('coffee', 2)"],
+        &[
+            "exec",
+            "PID",
+            "--namespace",
+            "main",
+            "-c",
+            "price('coffee', 2)",
+        ],
     )?;
     tour.step(
         "The shop never noticed:",
-        &["exec", "PID", "--namespace", "main", "-e", "f'{total} earned and still open'"],
+        &[
+            "exec",
+            "PID",
+            "--namespace",
+            "main",
+            "-e",
+            "f'{total} earned and still open'",
+        ],
     )?;
     tour.output.line("");
     tour.output.line("More: invivo --help, invivo exec --help");
@@ -131,13 +157,16 @@ impl Tour<'_> {
     /// Prints a command as it could be typed, and runs it.
     fn step(&mut self, title: &str, words: &[&str]) -> Result<()> {
         let pid = self.pid.to_string();
-        let words: Vec<&str> =
-            words.iter().map(|word| if *word == "PID" { pid.as_str() } else { word }).collect();
+        let words: Vec<&str> = words
+            .iter()
+            .map(|word| if *word == "PID" { pid.as_str() } else { word })
+            .collect();
         let typed: Vec<String> = words.iter().map(|word| quoted(word)).collect();
         self.output.line("");
         self.output.line(&self.output.styled(Style::Strong, title));
         let command = format!("$ invivo {}", typed.join(" "));
-        self.output.line(&self.output.styled(Style::Command, &command));
+        self.output
+            .line(&self.output.styled(Style::Command, &command));
         // A step that fails has said why; the tour goes on.
         Command::new(&self.me)
             .args(&words)
@@ -165,13 +194,18 @@ fn find_python() -> Result<PathBuf> {
     if let Some(named) = env::var_os(PYTHON_VARIABLE).filter(|named| !named.is_empty()) {
         return Ok(named.into());
     }
-    let path = env::var_os("PATH").unwrap_or_else(OsString::new);
+    let path = env::var_os("PATH").unwrap_or_default();
     let newest = env::split_paths(&path)
         .filter_map(|directory| fs::read_dir(directory).ok())
         .flatten()
         .filter_map(|entry| {
             let path = entry.ok()?.path();
-            let minor: u32 = path.file_name()?.to_str()?.strip_prefix("python3.")?.parse().ok()?;
+            let minor: u32 = path
+                .file_name()?
+                .to_str()?
+                .strip_prefix("python3.")?
+                .parse()
+                .ok()?;
             Some((minor, path))
         })
         .max_by_key(|(minor, _)| *minor);

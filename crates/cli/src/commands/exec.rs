@@ -21,10 +21,10 @@ use crate::show::{Output, shown};
 /// namespace of its own. The program goes on afterwards as if nothing had been.
 #[derive(Debug, Args)]
 #[command(
+    override_usage = "invivo exec [OPTIONS] PID (FILE | -c CODE | -e EXPR | -) [-- ARGS...]",
     group(ArgGroup::new("source").required(true).args(["file", "code", "expression"])),
     after_help = "\
 Examples:
-  invivo exec 4711 -e 'len(gc.get_objects())' -c …    one of FILE, -c, -e or -
   invivo exec 4711 -e '__import__(\"threading\").active_count()'
   invivo exec 4711 -c 'import sys; print(sys.path)'
   invivo exec 4711 report.py -- --full /tmp/out
@@ -109,7 +109,9 @@ fn thread_choice(text: &str) -> Result<ThreadChoice, String> {
 const TIMEOUT_MAX: f64 = 86_400.0;
 
 fn seconds(text: &str) -> Result<Duration, String> {
-    let number: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    let number: f64 = text
+        .parse()
+        .map_err(|_| "not a number of seconds".to_owned())?;
     if !(0.001..=TIMEOUT_MAX).contains(&number) {
         return Err(format!("not between 0.001 and {TIMEOUT_MAX} seconds"));
     }
@@ -149,7 +151,10 @@ pub(crate) fn run(arguments: Arguments, output: &mut Output) -> Result<Status> {
             NamespaceChoice::Fresh => Namespace::Fresh,
             NamespaceChoice::Main => Namespace::Main,
         },
-        selection: Selection { interpreter: arguments.interpreter, thread: arguments.thread },
+        selection: Selection {
+            interpreter: arguments.interpreter,
+            thread: arguments.thread,
+        },
         timeout: arguments.timeout,
         attended: !arguments.no_wait,
     };
@@ -157,25 +162,34 @@ pub(crate) fn run(arguments: Arguments, output: &mut Output) -> Result<Status> {
         return dry_run(&attached, &request, arguments.json, output);
     }
     let mut collected = Collected::default();
-    let result = invivo::exec::execute(&attached.target, &attached.runtime, &request, |event| {
-        match event {
-            Event::Plan(plan) => output.detail(&format!(
-                "thread {} of interpreter {}: {}",
-                plan.tid, plan.interpreter, plan.reason
-            )),
-            Event::Staged(path) => output.detail(&format!("script at {}", path.display())),
-            Event::Written => output.detail("request written; waiting for a safe point"),
-            Event::Began => output.detail("the script has begun"),
-            Event::Stdout(bytes) if arguments.json => collected.stdout(&bytes),
-            Event::Stderr(bytes) if arguments.json => collected.stderr(&bytes),
-            Event::Stdout(bytes) => output.script_stdout(&bytes),
-            Event::Stderr(bytes) => output.script_stderr(&bytes),
-        }
-    });
+    let result =
+        invivo::exec::execute(
+            &attached.target,
+            &attached.runtime,
+            &request,
+            |event| match event {
+                Event::Plan(plan) => output.detail(&format!(
+                    "thread {} of interpreter {}: {}",
+                    plan.tid, plan.interpreter, plan.reason
+                )),
+                Event::Staged(path) => output.detail(&format!("script at {}", path.display())),
+                Event::Written => output.detail("request written; waiting for a safe point"),
+                Event::Began => output.detail("the script has begun"),
+                Event::Stdout(bytes) if arguments.json => collected.stdout(&bytes),
+                Event::Stderr(bytes) if arguments.json => collected.stderr(&bytes),
+                Event::Stdout(bytes) => output.script_stdout(&bytes),
+                Event::Stderr(bytes) => output.script_stderr(&bytes),
+            },
+        );
     let elapsed = started.elapsed();
     match result {
         Ok(outcome) => {
-            let report = Report { arguments: &arguments, source: &source, elapsed, collected };
+            let report = Report {
+                arguments: &arguments,
+                source: &source,
+                elapsed,
+                collected,
+            };
             report.show(&attached, outcome, output)
         }
         Err(error) if arguments.json => {
@@ -209,7 +223,9 @@ fn source(arguments: &Arguments) -> Result<Source> {
         return Ok(typed(true, text));
     }
     let Some(path) = arguments.file.as_deref() else {
-        return Err(Error::internal("no source was given, and the command line let it pass"));
+        return Err(Error::internal(
+            "no source was given, and the command line let it pass",
+        ));
     };
     let (text, file) = if path == "-" {
         let mut text = Vec::new();
@@ -222,7 +238,12 @@ fn source(arguments: &Arguments) -> Result<Source> {
     };
     let text = text.map_err(|error| unreadable(path, &error.to_string()))?;
     let text = String::from_utf8(text).map_err(|error| unreadable(path, &error.to_string()))?;
-    Ok(Source { evaluate: false, text, file, name: path.to_owned() })
+    Ok(Source {
+        evaluate: false,
+        text,
+        file,
+        name: path.to_owned(),
+    })
 }
 
 fn unreadable(path: &str, why: &str) -> Error {
@@ -312,7 +333,8 @@ impl Kept {
     fn push(&mut self, bytes: &[u8]) {
         let room = Self::MAX - self.bytes.len();
         self.truncated |= bytes.len() > room;
-        self.bytes.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        self.bytes
+            .extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
 
     fn text(&self) -> String {
@@ -380,7 +402,14 @@ impl Report<'_> {
             Ending::Returned(None) => {}
             Ending::Returned(Some(value)) => {
                 output.script_stdout(value.repr.as_bytes());
-                output.script_stdout(if value.truncated { "… (truncated)\n" } else { "\n" }.as_bytes());
+                output.script_stdout(
+                    if value.truncated {
+                        "… (truncated)\n"
+                    } else {
+                        "\n"
+                    }
+                    .as_bytes(),
+                );
             }
             Ending::Exited(exit) => {
                 let code = exit.code.as_deref().unwrap_or_default();
@@ -394,7 +423,10 @@ impl Report<'_> {
                 output.script_stderr(text.as_bytes());
             }
         }
-        output.detail(&format!("{:.1} ms in all", self.elapsed.as_secs_f64() * 1000.0));
+        output.detail(&format!(
+            "{:.1} ms in all",
+            self.elapsed.as_secs_f64() * 1000.0
+        ));
     }
 
     /// As Python prints it, with the lines of the script itself and of files that the target sees.

@@ -27,7 +27,9 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<Status> 
     match &arguments.directory {
         None => {
             let mut page = Vec::new();
-            Man::new(command).render(&mut page).map_err(|error| failed(Path::new("-"), &error))?;
+            Man::new(command)
+                .render(&mut page)
+                .map_err(|error| failed(Path::new("-"), &error))?;
             output.raw(&page);
         }
         Some(directory) => {
@@ -43,7 +45,10 @@ fn write_pages(command: &clap::Command, name: &str, directory: &Path) -> io::Res
     let mut page = Vec::new();
     Man::new(command.clone()).title(name).render(&mut page)?;
     fs::write(directory.join(format!("{name}.1")), page)?;
-    for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+    for sub in command
+        .get_subcommands()
+        .filter(|sub| sub.get_name() != "help")
+    {
         write_pages(sub, &format!("{name}-{}", sub.get_name()), directory)?;
     }
     Ok(())

@@ -16,7 +16,7 @@ use crate::show::{Output, Table, shown_bytes};
 Columns:
   VERSION  of CPython, as precisely as it can be told
   BUILD    release, debug, free-threaded
-  REMOTE   whether the process takes requests to run something (3.14 and later)
+  REMOTE   whether it takes requests to run something; - where it can't be told or asked
   ATTACH   whether the operating system lets you; `invivo doctor PID` has the details
   WHERE    the file that holds the interpreter
 

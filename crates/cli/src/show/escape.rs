@@ -10,7 +10,8 @@ pub(crate) fn shown(text: &str) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     let mut safe = String::with_capacity(text.len() + 16);
-    text.chars().for_each(|character| push(&mut safe, character));
+    text.chars()
+        .for_each(|character| push(&mut safe, character));
     Cow::Owned(safe)
 }
 
@@ -18,7 +19,10 @@ pub(crate) fn shown(text: &str) -> Cow<'_, str> {
 pub(crate) fn shown_bytes(bytes: &[u8]) -> String {
     let mut safe = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
-        chunk.valid().chars().for_each(|character| push(&mut safe, character));
+        chunk
+            .valid()
+            .chars()
+            .for_each(|character| push(&mut safe, character));
         push_invalid(&mut safe, chunk.invalid());
     }
     safe
@@ -104,8 +108,14 @@ mod tests {
     #[test]
     fn controls_and_bidirectional_marks_become_escapes() {
         assert_eq!(shown("a\x1b]0;x\x07b"), "a\\x1b]0;x\\x07b");
-        assert_eq!(shown("one\ntwo\ttab\r\u{9b}31m"), "one\\ntwo\\ttab\\r\\x9b31m");
-        assert_eq!(shown("x\u{202e}y\u{200b}z\u{e0041}"), "x\\u202ey\\u200bz\\U000e0041");
+        assert_eq!(
+            shown("one\ntwo\ttab\r\u{9b}31m"),
+            "one\\ntwo\\ttab\\r\\x9b31m"
+        );
+        assert_eq!(
+            shown("x\u{202e}y\u{200b}z\u{e0041}"),
+            "x\\u202ey\\u200bz\\U000e0041"
+        );
     }
 
     #[test]

@@ -71,7 +71,10 @@ impl Output {
 
     /// How many columns the terminal on stdout has; `None` where stdout is no terminal.
     pub(crate) fn columns(&self) -> Option<usize> {
-        io::stdout().is_terminal().then(terminal_size::terminal_size)?.map(|(width, _)| width.0.into())
+        io::stdout()
+            .is_terminal()
+            .then(terminal_size::terminal_size)?
+            .map(|(width, _)| width.0.into())
     }
 
     /// `text` in `style` for stdout, or as it is where stdout has no colour.
@@ -139,5 +142,9 @@ impl Output {
 }
 
 fn styled(color: bool, style: Style, text: &str) -> String {
-    if color { format!("\x1b[{}m{text}\x1b[0m", style.code()) } else { text.to_owned() }
+    if color {
+        format!("\x1b[{}m{text}\x1b[0m", style.code())
+    } else {
+        text.to_owned()
+    }
 }

@@ -12,7 +12,14 @@ pub(crate) struct Table {
 impl Table {
     /// A table with these headings.
     pub(crate) fn new(headings: &[&str]) -> Self {
-        Self { rows: vec![headings.iter().map(|heading| (*heading).to_owned()).collect()] }
+        Self {
+            rows: vec![
+                headings
+                    .iter()
+                    .map(|heading| (*heading).to_owned())
+                    .collect(),
+            ],
+        }
     }
 
     /// Adds a row. The cells must be escaped already.
@@ -29,7 +36,10 @@ impl Table {
                 self.rows.iter().map(width).max().unwrap_or(0)
             })
             .collect();
-        self.rows.iter().map(|row| line(row, &widths, columns)).collect()
+        self.rows
+            .iter()
+            .map(|row| line(row, &widths, columns))
+            .collect()
     }
 }
 

@@ -14,18 +14,18 @@ use synth::target::PATIENCE;
 use synth::{Interpreter, Launch, Target};
 
 /// The binary under test.
-pub const INVIVO: &str = env!("CARGO_BIN_EXE_invivo");
+pub(crate) const INVIVO: &str = env!("CARGO_BIN_EXE_invivo");
 
 /// How a run of `invivo` ended.
 #[derive(Debug)]
-pub struct Run {
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Run {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Run {
-    pub fn of(output: Output) -> Self {
+    pub(crate) fn of(output: Output) -> Self {
         Self {
             code: output.status.code(),
             stdout: String::from_utf8(output.stdout).expect("stdout in UTF-8"),
@@ -35,50 +35,64 @@ impl Run {
 
     /// Asserts the exit code, showing everything where it is another.
     #[track_caller]
-    pub fn expect(self, code: i32) -> Self {
+    pub(crate) fn expect(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "{self:#?}");
         self
     }
 
     /// Asserts an error of three lines with this code, and these words in the first two.
     #[track_caller]
-    pub fn refused(self, code: i32, what: &str, why: &str) -> Self {
+    pub(crate) fn refused(self, code: i32, what: &str, why: &str) -> Self {
         let run = self.expect(code);
         let lines: Vec<&str> = run.stderr.lines().collect();
-        let [first, second, third] = lines[..] else { panic!("not three lines: {run:#?}") };
-        assert!(first.starts_with("error: ") && first.contains(what), "{run:#?}");
-        assert!(second.starts_with("  why: ") && second.contains(why), "{run:#?}");
+        let [first, second, third] = lines[..] else {
+            panic!("not three lines: {run:#?}")
+        };
+        assert!(
+            first.starts_with("error: ") && first.contains(what),
+            "{run:#?}"
+        );
+        assert!(
+            second.starts_with("  why: ") && second.contains(why),
+            "{run:#?}"
+        );
         assert!(third.starts_with("  try: ") && third.len() > 10, "{run:#?}");
         run
     }
 
     /// Its standard output as JSON.
     #[track_caller]
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
     }
 }
 
 /// Runs `invivo` with these words.
-pub fn invivo<S: AsRef<OsStr>>(words: impl IntoIterator<Item = S>) -> Run {
+pub(crate) fn invivo<S: AsRef<OsStr>>(words: impl IntoIterator<Item = S>) -> Run {
     let mut command = Command::new(INVIVO);
-    Run::of(command.args(words).stdin(Stdio::null()).output().expect("running invivo"))
+    Run::of(
+        command
+            .args(words)
+            .stdin(Stdio::null())
+            .output()
+            .expect("running invivo"),
+    )
 }
 
 /// Runs `invivo exec` on a target.
-pub fn exec(target: &Target, words: &[&str]) -> Run {
+pub(crate) fn exec(target: &Target, words: &[&str]) -> Run {
     let pid = target.pid().to_string();
     invivo(["exec", &pid].into_iter().chain(words.iter().copied()))
 }
 
 /// The value of an expression in a target, as JSON.
 #[track_caller]
-pub fn value(target: &Target, expression: &str) -> Value {
+pub(crate) fn value(target: &Target, expression: &str) -> Value {
     exec(target, &["--json", "-e", expression]).expect(0).json()["value"]["json"].take()
 }
 
 /// A target that computes and checks itself.
-pub fn busy(interpreter: &Interpreter) -> Target {
+pub(crate) fn busy(interpreter: &Interpreter) -> Target {
     Launch::new(interpreter, synth::samples::BUSY).start()
 }
 
@@ -99,24 +113,26 @@ print(sys.unraisablehook, sys.__stdout__, sys.__stderr__, posix.getcwd())
 
 /// The target's state, as a script of ours sees it.
 #[track_caller]
-pub fn state(target: &Target) -> String {
+pub(crate) fn state(target: &Target) -> String {
     exec(target, &["-c", STATE]).expect(0).stdout
 }
 
 /// Waits until a thread of the target is in this system call.
 #[track_caller]
-pub fn asleep_in(target: &Target, call: &str) {
+pub(crate) fn asleep_in(target: &Target, call: &str) {
     let process = invivo::Target::open(target.pid()).expect("opening the target");
     eventually(&format!("it is in {call}"), || {
         let activity = process.activity(target.pid()).expect("its activity");
-        activity.system_call.is_some_and(|now| now.name == Some(call))
+        activity
+            .system_call
+            .is_some_and(|now| now.name == Some(call))
     });
 }
 
 /// Asserts that the target goes on with its work, stands still nowhere, is traced by nobody, and
 /// that nothing of ours lies about.
 #[track_caller]
-pub fn unharmed(target: &Target) {
+pub(crate) fn unharmed(target: &Target) {
     let before = target.checked();
     let until = Instant::now() + PATIENCE;
     while target.checked() <= before {
@@ -129,16 +145,19 @@ pub fn unharmed(target: &Target) {
 
 /// Asserts that no thread stands still and none is traced.
 #[track_caller]
-pub fn not_held(target: &Target) {
+pub(crate) fn not_held(target: &Target) {
     for (tid, state) in target.thread_states() {
         assert!(!matches!(state, 't' | 'T'), "thread {tid} stands still");
     }
     let status = fs::read_to_string(format!("/proc/{}/status", target.pid())).expect("status");
-    assert!(status.contains("\nTracerPid:\t0\n"), "it is traced:\n{status}");
+    assert!(
+        status.contains("\nTracerPid:\t0\n"),
+        "it is traced:\n{status}"
+    );
 }
 
 /// What is staged for a target, in the directories where it may be, as the host sees them.
-pub fn staged(target: &Target) -> Vec<PathBuf> {
+pub(crate) fn staged(target: &Target) -> Vec<PathBuf> {
     let root = target.root().filter(|_| true).unwrap_or(Path::new("/"));
     let mut found = staged_in(Path::new("/"), target);
     if root != Path::new("/") {
@@ -163,7 +182,7 @@ fn staged_in(root: &Path, target: &Target) -> Vec<PathBuf> {
 
 /// Waits until `condition` holds.
 #[track_caller]
-pub fn eventually(what: &str, condition: impl Fn() -> bool) {
+pub(crate) fn eventually(what: &str, condition: impl Fn() -> bool) {
     let until = Instant::now() + PATIENCE;
     while !condition() {
         assert!(Instant::now() < until, "not in time: {what}");
