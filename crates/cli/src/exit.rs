@@ -25,6 +25,8 @@ pub(crate) enum Status {
     Gone = 7,
     /// A defect in Invivo.
     Defect = 70,
+    /// Stopped by Ctrl-C or SIGTERM.
+    Interrupted = 130,
 }
 
 impl From<ErrorKind> for Status {
@@ -36,6 +38,7 @@ impl From<ErrorKind> for Status {
             ErrorKind::Unsupported | ErrorKind::Corrupt => Self::Unsupported,
             ErrorKind::TimedOut => Self::TimedOut,
             ErrorKind::Gone => Self::Gone,
+            ErrorKind::Interrupted => Self::Interrupted,
             ErrorKind::Internal => Self::Defect,
         }
     }
@@ -58,4 +61,5 @@ Exit codes:
    5  this target can't do that: version, build, state, or the operator opted out
    6  timed out; nothing was left pending in the target
    7  the target went away meanwhile
-  70  a defect in Invivo: please report";
+  70  a defect in Invivo: please report
+ 130  stopped by Ctrl-C or SIGTERM; nothing was left pending in the target";

@@ -92,7 +92,7 @@ fn a_script_that_runs_on_is_left_running_and_cleans_up_after_itself() {
     assert_eq!(run.stdout, "begun\n");
     run.refused(
         6,
-        "the script still runs",
+        "the script did not end",
         "in the Python function <module> (<invivo>)",
     );
     assert_eq!(staged(&target), Vec::<std::path::PathBuf>::new());
@@ -208,4 +208,32 @@ fn a_target_that_ends_while_it_is_waited_for_is_gone() {
     let run = support::Run::of(waiting.wait_with_output().expect("its end"));
     run.refused(7, "went away", "ended");
     assert!(left.iter().all(|directory| !directory.exists()));
+}
+
+#[test]
+fn ctrl_c_withdraws_what_has_not_begun() {
+    use rustix::process::{Pid, Signal, kill_process};
+
+    for signal in [Signal::INT, Signal::TERM] {
+        let target = sleeper();
+        let waiting = Command::new(INVIVO)
+            .args([
+                "exec",
+                &target.pid().to_string(),
+                "--timeout",
+                "60",
+                "-c",
+                "print(1)",
+            ])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("running invivo");
+        eventually("the request is made", || pending(&target) == 1);
+        kill_process(Pid::from_child(&waiting), signal).expect("interrupting it");
+        let run = support::Run::of(waiting.wait_with_output().expect("its end"));
+        run.refused(130, "did not begin when Invivo was told to stop", "asleep");
+        assert_eq!(pending(&target), 0);
+        assert_eq!(staged(&target), Vec::<std::path::PathBuf>::new());
+    }
 }

@@ -1,12 +1,14 @@
 //! From a request to its result: stage, write, wait, and clean up whatever happens.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use invivo_cpython::Runtime;
 use invivo_model::{Error, ErrorKind, Result};
 use invivo_process::{
-    Connection, Listener, Memory, Target, Transfer, own_pid_namespace, random,
+    Connection, Listener, Memory, Target, TargetLock, Transfer, own_pid_namespace, random,
 };
 
 use crate::channel::{self, Decoder, Ending, Parameters, Payload};
@@ -59,6 +61,18 @@ pub struct Request {
     /// Whether to wait for it. If not, it is left in the target, does nothing when it begins after
     /// the timeout, and its output is dropped.
     pub attended: bool,
+    /// Ends the waiting from elsewhere: what has not begun is withdrawn.
+    pub cancel: Cancel,
+}
+
+/// A switch that ends the waiting for a script. Its clones are the same switch.
+#[derive(Clone, Debug, Default)]
+pub struct Cancel(pub Arc<AtomicBool>);
+
+impl Cancel {
+    fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl Request {
@@ -71,6 +85,7 @@ impl Request {
             selection: Selection::default(),
             timeout: Duration::from_secs(10),
             attended: true,
+            cancel: Cancel::default(),
         }
     }
 
@@ -146,7 +161,7 @@ pub fn execute<M: Memory + Sync>(
 ) -> Result<Outcome> {
     let until = Instant::now() + request.timeout;
     check_size(request)?;
-    let _lock = target.lock(until)?;
+    let _lock = lock(target, request, until)?;
     stage::sweep(target, runtime, &stage::candidates(target)?)?;
     let plan = Plan::new(target, runtime, request.selection)?;
     sink(Event::Plan(&plan));
@@ -159,8 +174,12 @@ pub fn execute<M: Memory + Sync>(
         attended: request.attended,
         nonce: u32::from_ne_bytes(random()?),
     };
-    let (stage, listener) =
-        Stage::new(target, &plan.directories, &label, plan.places.script_path_size)?;
+    let (stage, listener) = Stage::new(
+        target,
+        &plan.directories,
+        &label,
+        plan.places.script_path_size,
+    )?;
     let parameters = Parameters {
         token: random()?,
         reply: random()?,
@@ -178,7 +197,14 @@ pub fn execute<M: Memory + Sync>(
         stage.leave();
         return Ok(Outcome::Queued { plan });
     }
-    let call = Call { target, runtime, plan: &plan, request, parameters: &parameters, until };
+    let call = Call {
+        target,
+        runtime,
+        plan: &plan,
+        request,
+        parameters: &parameters,
+        until,
+    };
     let Some((connection, decoder)) = call.wait_for_begin(&listener)? else {
         return Err(call.give_up(&listener, stage));
     };
@@ -204,6 +230,35 @@ fn check_size(request: &Request) -> Result<()> {
     ))
 }
 
+/// Waits until no other Invivo acts on the target.
+fn lock(target: &Target, request: &Request, until: Instant) -> Result<TargetLock> {
+    loop {
+        if let Some(lock) = target.try_lock()? {
+            return Ok(lock);
+        }
+        let (kind, why) = if request.cancel.is_set() {
+            (
+                ErrorKind::Interrupted,
+                "Invivo was told to stop while another held the lock on it",
+            )
+        } else if Instant::now() >= until {
+            (
+                ErrorKind::TimedOut,
+                "it held the lock on the target until our time was up",
+            )
+        } else {
+            std::thread::sleep(Duration::from_millis(2));
+            continue;
+        };
+        return Err(Error::new(
+            kind,
+            format!("process {} is in use by another invivo", target.pid()),
+            why,
+            "wait for it to end, or allow more time with --timeout",
+        ));
+    }
+}
+
 /// A request that stands in the target.
 struct Call<'a, M> {
     target: &'a Target,
@@ -223,7 +278,7 @@ impl<M: Memory + Sync> Call<'_, M> {
                 if let Some(begun) = self.greet(connection)? {
                     return Ok(Some(begun));
                 }
-            } else if Instant::now() >= self.until {
+            } else if Instant::now() >= self.until || self.request.cancel.is_set() {
                 return Ok(None);
             } else if !self.target.has_thread(self.plan.tid) {
                 return Err(Error::new(
@@ -281,9 +336,12 @@ impl<M: Memory + Sync> Call<'_, M> {
                     channel::Event::Hello(_) => {}
                 }
             }
-            match connection.receive(self.target, &mut buffer, self.until)? {
+            let look_at = Instant::now() + LOOK_EVERY;
+            match connection.receive(self.target, &mut buffer, self.until.min(look_at))? {
                 Transfer::Bytes(count) => decoder.push(&buffer[..count]),
                 Transfer::Closed => return Err(self.lost()),
+                Transfer::TimedOut
+                    if Instant::now() < self.until && !self.request.cancel.is_set() => {}
                 Transfer::TimedOut => return Err(self.still_running()),
             }
         }
@@ -297,7 +355,10 @@ impl<M: Memory + Sync> Call<'_, M> {
             if self.target.ensure_alive().is_err() {
                 return Error::new(
                     ErrorKind::Gone,
-                    format!("process {} ended while it ran the script", self.target.pid()),
+                    format!(
+                        "process {} ended while it ran the script",
+                        self.target.pid()
+                    ),
                     "the script, or something at the same time, ended it",
                     "look at the program's own logs for the reason",
                 );
@@ -307,15 +368,19 @@ impl<M: Memory + Sync> Call<'_, M> {
         Error::new(
             ErrorKind::Gone,
             "the script's connection broke",
-            format!("process {} lives, but closed it before the script's end", self.target.pid()),
+            format!(
+                "process {} lives, but closed it before the script's end",
+                self.target.pid()
+            ),
             "the script may have closed all file descriptors, or the program executes another now",
         )
     }
 
     fn still_running(&self) -> Error {
+        let (kind, when) = self.end_of_patience();
         Error::new(
-            ErrorKind::TimedOut,
-            format!("the script still runs after {}", seconds(self.request.timeout)),
+            kind,
+            format!("the script did not end {when}"),
             self.whereabouts(),
             "it was left running and its further output is dropped; allow more with --timeout",
         )
@@ -325,7 +390,10 @@ impl<M: Memory + Sync> Call<'_, M> {
     fn give_up(&self, listener: &Listener, stage: Stage) -> Error {
         // Asked first: a thread that has just been stopped runs for a moment.
         let whereabouts = self.whereabouts();
-        let withdrawn = match self.plan.retract(self.target, self.runtime, &stage.script()) {
+        let withdrawn = match self
+            .plan
+            .retract(self.target, self.runtime, &stage.script())
+        {
             Ok(retraction) => retraction,
             // The target may still look for the script: a later run removes it.
             Err(error) => {
@@ -348,11 +416,26 @@ impl<M: Memory + Sync> Call<'_, M> {
             "the thread had just taken the request up and was turned away: nothing ran; try again \
              with a longer --timeout"
         };
+        let (kind, when) = self.end_of_patience();
         Error::new(
-            ErrorKind::TimedOut,
-            format!("the script did not begin within {}", seconds(self.request.timeout)),
+            kind,
+            format!("the script did not begin {when}"),
             whereabouts,
             remedy,
+        )
+    }
+
+    /// Why we wait no longer.
+    fn end_of_patience(&self) -> (ErrorKind, String) {
+        if self.request.cancel.is_set() {
+            return (
+                ErrorKind::Interrupted,
+                "when Invivo was told to stop".to_owned(),
+            );
+        }
+        (
+            ErrorKind::TimedOut,
+            format!("within {} s", self.request.timeout.as_secs_f64()),
         )
     }
 
@@ -364,15 +447,16 @@ impl<M: Memory + Sync> Call<'_, M> {
             .activity(tid)
             .map_or_else(|_| "unknown".to_owned(), |activity| activity.to_string());
         let thread = self.plan.now(self.target, self.runtime);
-        let function =
-            thread.and_then(|(_, thread)| self.runtime.thread_top_function(&thread)).ok().flatten();
+        let function = thread
+            .and_then(|(_, thread)| self.runtime.thread_top_function(&thread))
+            .ok()
+            .flatten();
         let function = function.map_or_else(String::new, |at| {
-            format!(", in the Python function {} ({})", at.qualname.text, at.filename.text)
+            format!(
+                ", in the Python function {} ({})",
+                at.qualname.text, at.filename.text
+            )
         });
         format!("thread {tid} is {activity}{function}")
     }
-}
-
-fn seconds(time: Duration) -> String {
-    format!("{} s", time.as_secs_f64())
 }

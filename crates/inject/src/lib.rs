@@ -16,6 +16,6 @@ mod stage;
 
 pub use channel::{Ending, Exit, Value};
 pub use exception::{RemoteException, RemoteFrame, SyntaxDetails};
-pub use execute::{Code, Event, Namespace, Outcome, Request, execute};
+pub use execute::{Cancel, Code, Event, Namespace, Outcome, Request, execute};
 pub use plan::{OPT_OUT_VARIABLE, Plan, PlannedWrite};
 pub use selection::{Selection, ThreadChoice};

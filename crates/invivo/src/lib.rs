@@ -40,7 +40,7 @@ pub use sources::Sources;
 /// Running something inside a target.
 pub mod exec {
     pub use invivo_inject::{
-        Code, Ending, Event, Exit, Namespace, OPT_OUT_VARIABLE, Outcome, Plan, PlannedWrite,
+        Cancel, Code, Ending, Event, Exit, Namespace, OPT_OUT_VARIABLE, Outcome, Plan, PlannedWrite,
         RemoteException, RemoteFrame, Request, Selection, SyntaxDetails, ThreadChoice, Value,
         execute,
     };

@@ -18,6 +18,8 @@ pub enum ErrorKind {
     Unsupported,
     /// The deadline passed. Nothing was left pending in the target unless the message says so.
     TimedOut,
+    /// The caller asked to stop. Nothing was left pending in the target unless the message says so.
+    Interrupted,
     /// The target went away meanwhile.
     Gone,
     /// What was read from the target is not what a CPython of its version holds, or a view of it

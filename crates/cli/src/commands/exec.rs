@@ -1,11 +1,12 @@
 use std::fs;
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::{ArgGroup, Args, ValueEnum};
 use invivo::exec::{
-    Code, Ending, Event, Namespace, Outcome, Plan, RemoteException, Request, Selection,
+    Cancel, Code, Ending, Event, Namespace, Outcome, Plan, RemoteException, Request, Selection,
     ThreadChoice, Value,
 };
 use invivo::{Attached, Error, ErrorKind, Result};
@@ -157,6 +158,7 @@ pub(crate) fn run(arguments: Arguments, output: &mut Output) -> Result<Status> {
         },
         timeout: arguments.timeout,
         attended: !arguments.no_wait,
+        cancel: on_interrupt()?,
     };
     if arguments.dry_run {
         return dry_run(&attached, &request, arguments.json, output);
@@ -207,6 +209,20 @@ pub(crate) fn run(arguments: Arguments, output: &mut Output) -> Result<Status> {
         }
         Err(error) => Err(error),
     }
+}
+
+/// Ctrl-C and SIGTERM end the waiting, so that the request is withdrawn; the second of them ends
+/// Invivo at once.
+fn on_interrupt() -> Result<Cancel> {
+    let cancel = Cancel::default();
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        let status = Status::Interrupted as i32;
+        // In this order: the first signal sets the flag that the second one looks at.
+        signal_hook::flag::register_conditional_shutdown(signal, status, Arc::clone(&cancel.0))
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&cancel.0)))
+            .map_err(|error| Error::internal(format!("signals can't be handled: {error}")))?;
+    }
+    Ok(cancel)
 }
 
 fn source(arguments: &Arguments) -> Result<Source> {

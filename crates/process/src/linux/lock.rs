@@ -1,8 +1,6 @@
 //! One of us at a time on one target.
 
-use std::time::{Duration, Instant};
-
-use invivo_model::{Error, ErrorKind, Result};
+use invivo_model::Result;
 use rustix::fd::OwnedFd;
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
@@ -21,43 +19,20 @@ pub struct TargetLock {
 }
 
 impl Target {
-    /// Waits until no other Invivo acts on this target.
+    /// Takes the lock; `None` while another Invivo acts on this target.
     ///
     /// # Errors
-    /// `TimedOut` when another one still does at `until`; `Refused` when the target may not be
-    /// read.
-    pub fn lock(&self, until: Instant) -> Result<TargetLock> {
+    /// `Refused` when the target may not be read.
+    pub fn try_lock(&self) -> Result<Option<TargetLock>> {
+        let what = || format!("process {} can't be locked", self.pid());
         let file = self
             .process
             .open_file("environ", OFlags::RDONLY)
-            .map_err(|errno| {
-                self.process
-                    .failed(format!("process {} can't be locked", self.pid()), errno)
-            })?;
-        loop {
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(TargetLock { _file: file }),
-                Err(Errno::WOULDBLOCK) if Instant::now() < until => {
-                    std::thread::sleep(Duration::from_millis(2));
-                }
-                Err(Errno::WOULDBLOCK) => {
-                    return Err(Error::new(
-                        ErrorKind::TimedOut,
-                        format!("process {} is in use by another invivo", self.pid()),
-                        "it held the lock on the target until our time was up",
-                        "wait for it to end, or allow more time with --timeout",
-                    ));
-                }
-                Err(Errno::INTR) => {}
-                Err(error) => {
-                    return Err(Error::new(
-                        ErrorKind::Refused,
-                        format!("could not lock process {}", self.pid()),
-                        format!("flock on /proc/{}/environ: {error}", self.pid()),
-                        "check that /proc is the kernel's own procfs",
-                    ));
-                }
-            }
+            .map_err(|errno| self.process.failed(what(), errno))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(TargetLock { _file: file })),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(errno) => Err(self.process.failed(what(), errno)),
         }
     }
 }
