@@ -219,12 +219,42 @@ fn wrong_usage_says_what_is_wrong() {
 
 #[test]
 fn nothing_from_a_target_reaches_a_terminal_unescaped() {
-    // Without a terminal, output is as it is; a message of ours is escaped in any case.
-    let target = busy(synth::interpreter("3.14"));
-    let run = exec(&target, &["-c", "print('\\x1b[31mred')"]).expect(0);
-    assert_eq!(run.stdout, "\u{1b}[31mred\n");
-    let code = "def f():\n    while True: pass\nf.__code__ = f.__code__.replace(co_qualname='\\x1b]0;owned\\x07')\nf()";
-    let run = exec(&target, &["--timeout", "0.5", "-c", code]).expect(6);
-    assert!(run.stderr.contains("\\x1b]0;owned\\x07"), "{run:#?}");
-    assert!(!run.stderr.contains('\u{1b}'), "{run:#?}");
+    let python = synth::interpreter("3.14");
+    let target = busy(python);
+    let pid = target.pid().to_string();
+    let hostile = "'\\x1b]0;owned\\x07\\u202e\\x9b31m'";
+    let print = format!("import sys; print({hostile}); print({hostile}, file=sys.stderr)");
+    let raise = format!("raise ValueError({hostile})");
+    // A function of that name, in which the script is when the time is up.
+    let spin = format!(
+        "def f():\n    while True: pass\n\
+         f.__code__ = f.__code__.replace(co_qualname={hostile})\nf()"
+    );
+    let escaped = "\\x1b]0;owned\\x07\\u202e\\x9b31m";
+
+    // Python's own pseudo-terminal is the terminal.
+    let terminal = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)";
+    for (code, status, times) in [(&print, 0, 2), (&raise, 1, 2), (&spin, 6, 1)] {
+        let mut command = std::process::Command::new(&python.program);
+        command.args(["-c", terminal, support::INVIVO, "exec", &pid]);
+        command.args(["--color", "never", "--timeout", "5", "-c", code]);
+        command.stdin(std::process::Stdio::null());
+        let run = support::Run::of(command.output().expect("running python")).expect(status);
+        assert!(
+            !run.stdout
+                .contains(['\u{1b}', '\u{7}', '\u{202e}', '\u{9b}']),
+            "{run:#?}"
+        );
+        assert_eq!(run.stdout.matches(escaped).count(), times, "{run:#?}");
+    }
+
+    // Elsewhere what a script prints is as it is, but what we say ourselves is escaped there too.
+    let again = busy(python);
+    let run = exec(&again, &["-c", &print]).expect(0);
+    assert_eq!(run.stdout, "\u{1b}]0;owned\u{7}\u{202e}\u{9b}31m\n");
+    let run = exec(&again, &["--timeout", "0.5", "-c", &spin]).expect(6);
+    assert!(
+        run.stderr.contains(escaped) && !run.stderr.contains('\u{1b}'),
+        "{run:#?}"
+    );
 }

@@ -145,6 +145,17 @@ mod as_root {
     }
 
     #[test]
+    fn a_user_needs_no_privilege_for_its_own_targets() {
+        for interpreter in synth::protocol() {
+            let target = Launch::new(interpreter, samples::BUSY)
+                .user(NOBODY, NOBODY)
+                .start();
+            assert_eq!(exec_as_nobody(&target).expect(0).stdout, "1\n");
+            unharmed(&target);
+        }
+    }
+
+    #[test]
     fn a_target_of_another_user() {
         let target = busy(synth::interpreter("3.14"));
         exec_as_nobody(&target).refused(4, &target.pid().to_string(), "CAP_SYS_PTRACE");
