@@ -14,6 +14,8 @@ pub struct Status {
     /// The state's letter as `ps` shows it: `R`, `S`, `D`, `T` (stopped by a signal), `t` (by a
     /// tracer), `Z`, `X`, `I`, `P`.
     pub state: Option<char>,
+    /// Its number: a process's, or a thread's.
+    pub number: Option<u32>,
     /// The process a thread belongs to.
     pub process: Option<u32>,
     /// Its parent process.
@@ -61,6 +63,7 @@ pub(super) fn parse_status(text: &[u8]) -> Status {
             b"Name" => status.name = unescape(value.strip_prefix(b"\t").unwrap_or(value)),
             b"State" => status.state = value.trim_ascii().first().map(|byte| char::from(*byte)),
             b"Tgid" => status.process = numbers(value).next(),
+            b"Pid" => status.number = numbers(value).next(),
             b"PPid" => status.parent = numbers(value).next(),
             b"TracerPid" => status.tracer = numbers(value).next(),
             b"Uid" => status.uid = four(value),
@@ -197,6 +200,7 @@ mod tests {
         let expected = Status {
             name: b" a\nb\\ ".to_vec(),
             state: Some('t'),
+            number: Some(41),
             process: Some(40),
             parent: Some(7),
             tracer: Some(9),
@@ -254,7 +258,7 @@ mod tests {
 
         #[test]
         fn any_values_are_taken(
-            key in "Name|State|Tgid|PPid|TracerPid|Uid|Gid|Groups|NSpid|Threads|CapPrm|CapEff|NoNewPrivs|Seccomp",
+            key in "Name|State|Tgid|Pid|PPid|TracerPid|Uid|Gid|Groups|NSpid|Threads|CapPrm|CapEff|NoNewPrivs|Seccomp",
             value in proptest::collection::vec(any::<u8>(), 0..60),
         ) {
             let status = parse_status(&[key.as_bytes(), b":\t", &value].concat());

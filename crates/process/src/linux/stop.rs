@@ -233,6 +233,11 @@ impl<'t> Suspension<'t> {
             Err(Errno::NOENT | Errno::SRCH) => return Ok(Whose::Nobodys),
             Err(errno) => return Err(self.failed(errno)),
         };
+        // While a thread takes another number to run a new program, the kernel may file it under
+        // its old one for good.
+        if status.number != Some(tid) {
+            return Ok(Whose::Nobodys);
+        }
         let ourselves = gettid().as_raw_nonzero().get().cast_unsigned();
         Ok(match (status.state, status.tracer) {
             (Some('Z' | 'X'), _) => Whose::Nobodys,
@@ -266,14 +271,19 @@ impl<'t> Suspension<'t> {
                 Err(Errno::SRCH) => {}
                 Err(errno) => return Err(self.failed(errno)),
             }
-            if asked % SPINS_PER_LOOK == 0 && !matches!(self.whose(tid)?, Whose::Ours) {
-                self.held.remove(&tid);
-                // It stays until its tracer has taken notice, and `execve` in the target waits
-                // for that. The end of a whole process is for its parent to notice.
-                if tid != self.target.pid() {
-                    sys::reap(thread);
+            if asked % SPINS_PER_LOOK == 0 {
+                if !matches!(self.whose(tid)?, Whose::Ours) {
+                    self.held.remove(&tid);
+                    // It stays until its tracer has taken notice, and `execve` in the target waits
+                    // for that. The end of a whole process is for its parent to notice.
+                    if tid != self.target.pid() {
+                        sys::reap(thread);
+                    }
+                    return Ok(());
                 }
-                return Ok(());
+                // It may have been seized under another number, which it had no more when we
+                // asked it to stop. Asking twice does no harm.
+                let _ = sys::interrupt(thread);
             }
             if is_past(until) {
                 let doing = self.target.activity(tid).map(|doing| doing.to_string());
