@@ -237,3 +237,41 @@ fn ctrl_c_withdraws_what_has_not_begun() {
         assert_eq!(staged(&target), Vec::<std::path::PathBuf>::new());
     }
 }
+
+#[test]
+fn a_target_that_runs_another_program_meanwhile_is_gone() {
+    const CHANGES: &str = "
+import os, threading, time
+def change():
+    os.read(0, 1)
+    os.execv('/bin/sleep', ['sleep', '1000'])
+threading.Thread(target=change).start()
+print('ready', flush=True)
+time.sleep(1000)
+";
+    for interpreter in synth::protocol() {
+        let target = Launch::new(interpreter, CHANGES).start();
+        support::asleep_in(&target, "clock_nanosleep");
+        let waiting = Command::new(INVIVO)
+            .args([
+                "exec",
+                &target.pid().to_string(),
+                "--timeout",
+                "1",
+                "-c",
+                "print(1)",
+            ])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("running invivo");
+        eventually("the request is made", || pending(&target) == 1);
+        let left = staged(&target);
+        assert_eq!(left.len(), 1);
+        target.send_line("change");
+        let run = support::Run::of(waiting.wait_with_output().expect("its end"));
+        run.refused(7, "is not there any more", "another program");
+        assert!(!left[0].exists());
+        not_held(&target);
+    }
+}

@@ -1,11 +1,11 @@
 //! An interpreter that can be looked into.
 
-use invivo_model::{Address, Build, Interpreter, Result, Version};
+use invivo_model::{Address, Build, Error, ErrorKind, Interpreter, Result, Version};
 use invivo_process::Memory;
 
 use crate::fields::{corrupt, fault, read_fields};
 use crate::interpreters::{self, Interpreters};
-use crate::layout::Layout;
+use crate::layout::{Layout, Preamble};
 use crate::limits::Limits;
 use crate::locate::Location;
 use crate::objects::Text;
@@ -76,6 +76,29 @@ impl<M: Memory> Runtime<M> {
     /// What lies where in it.
     pub fn layout(&self) -> &Layout {
         &self.layout
+    }
+
+    /// Makes sure that the interpreter that was opened still lies where it was. A process that
+    /// runs another program has other things there, and may have started another Python.
+    ///
+    /// # Errors
+    ///
+    /// `Gone` where it is there no more.
+    pub fn ensure_present(&self) -> Result<()> {
+        let mut bytes = [0; Preamble::SIZE];
+        let read = self.memory.read(self.address, &mut bytes);
+        let free_threaded = u64::from(self.build.free_threaded == Some(true));
+        let is_it =
+            |found: Preamble| found.version == self.version && found.free_threaded == free_threaded;
+        if read.is_ok() && Preamble::parse(&bytes).is_some_and(is_it) {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Gone,
+            format!("CPython {} is not there any more", self.version),
+            "the process runs another program now, or has ended",
+            "look at what there is with: invivo ps",
+        ))
     }
 
     /// All interpreters and their threads. What keeps a part from being read stands among the

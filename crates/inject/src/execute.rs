@@ -287,6 +287,9 @@ impl<M: Memory + Sync> Call<'_, M> {
                     "it did not reach a safe point before its end",
                     "nothing ran; choose another thread with --thread",
                 ));
+            } else {
+                // Its thread lives on when a process runs another program.
+                self.runtime.ensure_present()?;
             }
         }
     }

@@ -206,6 +206,7 @@ impl Plan {
         target: &Target,
         runtime: &Runtime<M>,
     ) -> Result<(Interpreter, ThreadState)> {
+        runtime.ensure_present()?;
         let found = runtime.interpreters()?;
         let interpreter = found
             .list
