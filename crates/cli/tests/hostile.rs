@@ -124,6 +124,37 @@ while True:
     }
 
     #[test]
+    fn it_keeps_calling_and_never_says_anything_true() {
+        // Threads that take turns, so that there is always a caller, and the script never comes.
+        const CALLERS: &str = "
+import os, socket, threading, time
+def call():
+    while True:
+        for name in os.listdir('/tmp'):
+            if name.startswith('invivo-'):
+                try:
+                    s = socket.socket(socket.AF_UNIX)
+                    s.connect('/tmp/' + name + '/s')
+                    s.sendall(b'X' * 64)
+                    s.close()
+                except OSError:
+                    pass
+for _ in range(3):
+    threading.Thread(target=call, daemon=True).start()
+print('ready', flush=True)
+time.sleep(1000)
+";
+        let launch = Launch::new(synth::interpreter("3.14"), CALLERS).place(Place::Container);
+        let target = launch.start();
+        let pid = target.pid().to_string();
+        for _ in 0..3 {
+            let run = within_a_minute(&["exec", &pid, "--timeout", "0.5", "-e", "1"]);
+            assert_eq!(run.code, Some(6), "{run:#?}");
+        }
+        assert!(staged(&target).is_empty());
+    }
+
+    #[test]
     fn it_says_anything_on_the_channel() {
         // It finds our socket and speaks before the script does.
         const LIAR: &str = "

@@ -211,6 +211,20 @@ fn a_target_that_ends_while_it_is_waited_for_is_gone() {
 }
 
 #[test]
+fn a_script_that_prints_without_end_is_not_listened_to_for_longer() {
+    let target = busy(synth::interpreter("3.14"));
+    let code = "import time\nend = time.time() + 1.5\nwhile time.time() < end: print('x' * 1000)";
+    let run = exec(&target, &["--timeout", "0.3", "-c", code]);
+    assert!(run.stdout.starts_with("xxx"));
+    run.refused(
+        6,
+        "the script did not end within 0.3 s",
+        "<module> (<invivo>)",
+    );
+    unharmed(&target);
+}
+
+#[test]
 fn ctrl_c_withdraws_what_has_not_begun() {
     use rustix::process::{Pid, Signal, kill_process};
 

@@ -272,14 +272,13 @@ struct Call<'a, M> {
 impl<M: Memory + Sync> Call<'_, M> {
     /// Waits until the script calls and proves that it is ours. `None` when the time is up.
     fn wait_for_begin(&self, listener: &Listener) -> Result<Option<(Connection, Decoder)>> {
-        loop {
+        // Asked each time round: callers that are not our script may come without end.
+        while Instant::now() < self.until && !self.request.cancel.is_set() {
             let look_at = Instant::now() + LOOK_EVERY;
             if let Some(connection) = listener.accept(self.target, self.until.min(look_at))? {
                 if let Some(begun) = self.greet(connection)? {
                     return Ok(Some(begun));
                 }
-            } else if Instant::now() >= self.until || self.request.cancel.is_set() {
-                return Ok(None);
             } else if !self.target.has_thread(self.plan.tid) {
                 return Err(Error::new(
                     ErrorKind::Gone,
@@ -292,6 +291,7 @@ impl<M: Memory + Sync> Call<'_, M> {
                 self.runtime.ensure_present()?;
             }
         }
+        Ok(None)
     }
 
     /// Hears a caller out: `None` where it is not our script.
@@ -339,13 +339,15 @@ impl<M: Memory + Sync> Call<'_, M> {
                     channel::Event::Hello(_) => {}
                 }
             }
+            // Asked each time round: what a script prints may come without end.
+            if Instant::now() >= self.until || self.request.cancel.is_set() {
+                return Err(self.still_running());
+            }
             let look_at = Instant::now() + LOOK_EVERY;
             match connection.receive(self.target, &mut buffer, self.until.min(look_at))? {
                 Transfer::Bytes(count) => decoder.push(&buffer[..count]),
                 Transfer::Closed => return Err(self.lost()),
-                Transfer::TimedOut
-                    if Instant::now() < self.until && !self.request.cancel.is_set() => {}
-                Transfer::TimedOut => return Err(self.still_running()),
+                Transfer::TimedOut => {}
             }
         }
     }

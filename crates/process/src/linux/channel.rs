@@ -36,6 +36,10 @@ impl Listener {
                     if let Some(connection) = self.verified(stream, target) {
                         return Ok(Some(connection));
                     }
+                    // Others may come without end.
+                    if Instant::now() >= until {
+                        return Ok(None);
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if !wait_readable(&self.socket, target, until)? {
