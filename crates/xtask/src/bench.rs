@@ -1,6 +1,7 @@
-//! `cargo xtask bench exec [ROUNDS]`: how long `invivo exec` takes, beside `sys.remote_exec`.
+//! `cargo xtask bench exec [ROUNDS]`: how long `invivo exec` takes, beside `sys.remote_exec`. Both
+//! act on the same busy target in turn, so that whatever else the machine does meets both.
 //!
-//! Both act on the same busy target in turn, so that whatever else the machine does meets both.
+//! `cargo xtask bench ps [TARGETS]`: how long `invivo ps` takes.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -11,28 +12,20 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use synth::target::PATIENCE;
-use synth::{Interpreter, Launch, interpreter, samples};
+use synth::{Interpreter, Launch, Target, interpreter, samples};
 
 use crate::run::{Doing, Outcome, capture};
 use crate::{pythons, release};
 
 const ROUNDS: usize = 50;
+const TARGETS: usize = 300;
 
 pub(crate) fn exec(arguments: &[&str]) -> Outcome {
-    let rounds = match arguments {
-        [] => ROUNDS,
-        [rounds] => rounds
-            .parse()
-            .doing(|| format!("a number of rounds, not {rounds}"))?,
-        _ => return Err("usage: cargo xtask bench exec [ROUNDS]".to_owned()),
-    };
-    if rounds == 0 {
-        return Err("at least one round".to_owned());
-    }
+    let rounds = number(arguments, "exec", ROUNDS)?;
     pythons::ensure()?.complete()?;
     let invivo = release::binary()?;
     println!("milliseconds, {rounds} rounds, a busy single-threaded target");
-    println!("{:50} {:>8} {:>8} {:>8}", "", "median", "min", "p90");
+    heading();
     for name in ["3.14", "3.15"] {
         compare(&invivo, interpreter(name), rounds)?;
     }
@@ -167,4 +160,53 @@ fn line(what: &str, mut times: Vec<Duration>) -> Duration {
         shown(at(0.9))
     );
     at(0.5)
+}
+
+/// `cargo xtask bench ps [TARGETS]`: how long `invivo ps` takes where that many Pythons run.
+pub(crate) fn ps(arguments: &[&str]) -> Outcome {
+    let count = number(arguments, "ps", TARGETS)?;
+    pythons::ensure()?.complete()?;
+    let invivo = release::binary()?;
+    let python = interpreter("3.14");
+    // Started with nothing imported: it is their number that counts.
+    let targets: Vec<Target> = (0..count)
+        .map(|_| {
+            Launch::new(python, samples::SLEEPER)
+                .options(["-S"])
+                .start()
+        })
+        .collect();
+    let mut times = Vec::new();
+    for round in 0..=ROUNDS {
+        let start = Instant::now();
+        let listed = capture(Command::new(&invivo).arg("ps"))?;
+        if listed.lines().count() <= targets.len() {
+            return Err(format!("ps listed fewer than {count} processes"));
+        }
+        // The first round warms the caches and does not count.
+        if round > 0 {
+            times.push(start.elapsed());
+        }
+    }
+    println!("milliseconds, {ROUNDS} rounds");
+    heading();
+    line(&format!("invivo ps, {count} Python processes"), times);
+    Ok(())
+}
+
+fn number(arguments: &[&str], bench: &str, usual: usize) -> Outcome<usize> {
+    let usage = || format!("usage: cargo xtask bench {bench} [NUMBER], at least 1");
+    match arguments {
+        [] => Ok(usual),
+        [number] => number
+            .parse()
+            .ok()
+            .filter(|number| *number > 0)
+            .ok_or_else(usage),
+        _ => Err(usage()),
+    }
+}
+
+fn heading() {
+    println!("{:50} {:>8} {:>8} {:>8}", "", "median", "min", "p90");
 }

@@ -22,6 +22,7 @@ usage: cargo xtask CHORE
   tidy                          check the invariants of ARCHITECTURE.md
   pythons                       find or unpack the interpreters that tests and the demo use
   bench exec [ROUNDS]           the time that `invivo exec` takes, beside sys.remote_exec
+  bench ps [TARGETS]            the time that `invivo ps` takes among that many Pythons
 ";
 
 fn main() -> ExitCode {
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         ["tidy"] => tidy::run(),
         ["pythons"] => pythons::report(),
         ["bench", "exec", rest @ ..] => bench::exec(rest),
+        ["bench", "ps", rest @ ..] => bench::ps(rest),
         _ => {
             eprint!("{USAGE}");
             return ExitCode::from(2);
