@@ -19,6 +19,25 @@ fn a_process_that_is_not_there() {
 }
 
 #[test]
+fn with_json_a_refusal_is_one_too() {
+    let run = invivo(["exec", "4294967295", "--json", "-e", "1"]);
+    let report = run.json();
+    run.refused(3, "4294967295", "no process");
+    assert_eq!(
+        (&report["schema"], &report["outcome"]),
+        (&1.into(), &"failed".into())
+    );
+    for part in ["kind", "what", "why", "try"] {
+        assert!(
+            report["error"][part]
+                .as_str()
+                .is_some_and(|text| !text.is_empty()),
+            "{report}"
+        );
+    }
+}
+
+#[test]
 fn a_thread_is_no_process() {
     let target = Launch::new(synth::interpreter("3.14"), samples::THREADS).start();
     let tid = target.ready_ids()[0].to_string();

@@ -1,19 +1,17 @@
+mod report;
+
 use std::fs;
 use std::io::Read;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::{ArgGroup, Args, ValueEnum};
-use invivo::exec::{
-    Cancel, Code, Ending, Event, Namespace, Outcome, Plan, RemoteException, Request, Selection,
-    ThreadChoice, Value,
-};
-use invivo::{Attached, Error, ErrorKind, Result};
-use serde_json::json;
+use invivo::exec::{Cancel, Code, Event, Namespace, Plan, Request, Selection, ThreadChoice};
+use invivo::{Error, ErrorKind, Result};
 
 use crate::exit::Status;
-use crate::show::{Output, shown};
+use crate::show::Output;
+use report::{Collected, Report};
 
 /// Run a script or an expression inside a live process, and bring back what it prints, its value
 /// and its errors.
@@ -130,8 +128,21 @@ struct Source {
 }
 
 pub(crate) fn run(arguments: Arguments, output: &mut Output) -> Result<Status> {
+    let mut collected = Collected::default();
+    let result = perform(&arguments, &mut collected, output);
+    if let (Err(error), true) = (&result, arguments.json) {
+        output.line(&report::failed_json(arguments.pid, error, &collected));
+    }
+    result
+}
+
+fn perform(
+    arguments: &Arguments,
+    collected: &mut Collected,
+    output: &mut Output,
+) -> Result<Status> {
     let started = Instant::now();
-    let source = source(&arguments)?;
+    let source = source(arguments)?;
     let attached = invivo::attach(arguments.pid)?;
     output.detail(&format!(
         "CPython {} with PyRuntime at {}, found by {}",
@@ -139,9 +150,39 @@ pub(crate) fn run(arguments: Arguments, output: &mut Output) -> Result<Status> {
         attached.location.address,
         attached.location.method
     ));
+    let request = request(arguments, &source)?;
+    if arguments.dry_run {
+        let plan = Plan::new(&attached.target, &attached.runtime, request.selection)?;
+        return report::dry_run(&attached, &plan, arguments.json, output);
+    }
+    let pass_on = |event: Event<'_>| match event {
+        Event::Plan(plan) => output.detail(&format!(
+            "thread {} of interpreter {}: {}",
+            plan.tid, plan.interpreter, plan.reason
+        )),
+        Event::Staged(path) => output.detail(&format!("script at {}", path.display())),
+        Event::Written => output.detail("request written; waiting for a safe point"),
+        Event::Began => output.detail("the script has begun"),
+        Event::Stdout(bytes) if arguments.json => collected.stdout.push(&bytes),
+        Event::Stderr(bytes) if arguments.json => collected.stderr.push(&bytes),
+        Event::Stdout(bytes) => output.script_stdout(&bytes),
+        Event::Stderr(bytes) => output.script_stderr(&bytes),
+    };
+    let outcome = invivo::exec::execute(&attached.target, &attached.runtime, &request, pass_on)?;
+    let elapsed = started.elapsed();
+    let report = Report {
+        arguments,
+        source: &source,
+        elapsed,
+        collected,
+    };
+    report.show(&attached, outcome, output)
+}
+
+fn request(arguments: &Arguments, source: &Source) -> Result<Request> {
     let argv = std::iter::once(&source.name).chain(&arguments.arguments);
     let (text, name) = (source.text.clone(), source.file.clone());
-    let request = Request {
+    Ok(Request {
         code: if source.evaluate {
             Code::Evaluate { source: text, name }
         } else {
@@ -159,56 +200,7 @@ pub(crate) fn run(arguments: Arguments, output: &mut Output) -> Result<Status> {
         timeout: arguments.timeout,
         attended: !arguments.no_wait,
         cancel: on_interrupt()?,
-    };
-    if arguments.dry_run {
-        return dry_run(&attached, &request, arguments.json, output);
-    }
-    let mut collected = Collected::default();
-    let result =
-        invivo::exec::execute(
-            &attached.target,
-            &attached.runtime,
-            &request,
-            |event| match event {
-                Event::Plan(plan) => output.detail(&format!(
-                    "thread {} of interpreter {}: {}",
-                    plan.tid, plan.interpreter, plan.reason
-                )),
-                Event::Staged(path) => output.detail(&format!("script at {}", path.display())),
-                Event::Written => output.detail("request written; waiting for a safe point"),
-                Event::Began => output.detail("the script has begun"),
-                Event::Stdout(bytes) if arguments.json => collected.stdout(&bytes),
-                Event::Stderr(bytes) if arguments.json => collected.stderr(&bytes),
-                Event::Stdout(bytes) => output.script_stdout(&bytes),
-                Event::Stderr(bytes) => output.script_stderr(&bytes),
-            },
-        );
-    let elapsed = started.elapsed();
-    match result {
-        Ok(outcome) => {
-            let report = Report {
-                arguments: &arguments,
-                source: &source,
-                elapsed,
-                collected,
-            };
-            report.show(&attached, outcome, output)
-        }
-        Err(error) if arguments.json => {
-            let report = json!({
-                "schema": 1,
-                "pid": arguments.pid,
-                "outcome": "failed",
-                "error": error_json(&error),
-                "stdout": collected.stdout.text(),
-                "stderr": collected.stderr.text(),
-                "output_truncated": collected.truncated(),
-            });
-            output.line(&report.to_string());
-            Err(error)
-        }
-        Err(error) => Err(error),
-    }
+    })
 }
 
 /// Ctrl-C and SIGTERM end the waiting, so that the request is withdrawn; the second of them ends
@@ -269,248 +261,4 @@ fn unreadable(path: &str, why: &str) -> Error {
         why,
         "name a readable file in UTF-8, or pass the code itself with -c",
     )
-}
-
-fn dry_run(
-    attached: &Attached,
-    request: &Request,
-    json: bool,
-    output: &mut Output,
-) -> Result<Status> {
-    let plan = Plan::new(&attached.target, &attached.runtime, request.selection)?;
-    let place = plan.first_directory(&attached.target)?;
-    if json {
-        let writes: Vec<_> = plan
-            .writes()
-            .iter()
-            .map(|write| {
-                json!({
-                    "field": write.field,
-                    "address": write.address.to_string(),
-                    "bytes_at_most": write.size,
-                    "change": write.change,
-                })
-            })
-            .collect();
-        let report = json!({
-            "schema": 1,
-            "pid": attached.target.pid(),
-            "outcome": "dry-run",
-            "interpreter": plan.interpreter,
-            "thread": plan.tid,
-            "reason": plan.reason,
-            "thread_state": plan.thread.address.to_string(),
-            "directory": place.display().to_string(),
-            "writes": writes,
-        });
-        output.line(&report.to_string());
-        return Ok(Status::Done);
-    }
-    output.line(&format!(
-        "CPython {} in process {}: interpreter {}, thread {} ({}), thread state {}",
-        attached.runtime.version(),
-        attached.target.pid(),
-        plan.interpreter,
-        plan.tid,
-        plan.reason,
-        plan.thread.address
-    ));
-    output.line("With all threads stopped for a moment, this would be written:");
-    for write in plan.writes() {
-        output.line(&format!(
-            "  {:<21} at {}, up to {} bytes: {}",
-            write.field, write.address, write.size, write.change
-        ));
-    }
-    output.line(&format!(
-        "The script would lie in a private directory in {} of the target's root, removed afterwards.",
-        shown(&place.display().to_string())
-    ));
-    output.line("Nothing was written.");
-    Ok(Status::Done)
-}
-
-/// What a script printed, kept for JSON: up to a bound that is said when it is reached.
-#[derive(Debug, Default)]
-struct Collected {
-    stdout: Kept,
-    stderr: Kept,
-}
-
-#[derive(Debug, Default)]
-struct Kept {
-    bytes: Vec<u8>,
-    truncated: bool,
-}
-
-impl Kept {
-    const MAX: usize = 64 << 20;
-
-    fn push(&mut self, bytes: &[u8]) {
-        let room = Self::MAX - self.bytes.len();
-        self.truncated |= bytes.len() > room;
-        self.bytes
-            .extend_from_slice(&bytes[..bytes.len().min(room)]);
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.bytes).into_owned()
-    }
-}
-
-impl Collected {
-    fn stdout(&mut self, bytes: &[u8]) {
-        self.stdout.push(bytes);
-    }
-
-    fn stderr(&mut self, bytes: &[u8]) {
-        self.stderr.push(bytes);
-    }
-
-    fn truncated(&self) -> bool {
-        self.stdout.truncated || self.stderr.truncated
-    }
-}
-
-struct Report<'a> {
-    arguments: &'a Arguments,
-    source: &'a Source,
-    elapsed: Duration,
-    collected: Collected,
-}
-
-impl Report<'_> {
-    fn show(self, attached: &Attached, outcome: Outcome, output: &mut Output) -> Result<Status> {
-        match outcome {
-            Outcome::Queued { plan } if self.arguments.json => {
-                let report = json!({
-                    "schema": 1,
-                    "pid": self.arguments.pid,
-                    "outcome": "queued",
-                    "interpreter": plan.interpreter,
-                    "thread": plan.tid,
-                });
-                output.line(&report.to_string());
-                Ok(Status::Done)
-            }
-            Outcome::Queued { plan } => {
-                output.detail(&format!("queued for thread {}", plan.tid));
-                Ok(Status::Done)
-            }
-            Outcome::Finished { plan, ending } => {
-                let status = match &ending {
-                    Ending::Returned(_) => Status::Done,
-                    Ending::Exited(exit) if exit.success => Status::Done,
-                    Ending::Exited(_) | Ending::Raised(_) => Status::Raised,
-                };
-                if self.arguments.json {
-                    output.line(&self.finished_json(&plan, &ending)?);
-                } else {
-                    self.finished_text(attached, &ending, output);
-                }
-                Ok(status)
-            }
-        }
-    }
-
-    fn finished_text(&self, attached: &Attached, ending: &Ending, output: &mut Output) {
-        match ending {
-            Ending::Returned(None) => {}
-            Ending::Returned(Some(value)) => {
-                output.script_stdout(value.repr.as_bytes());
-                output.script_stdout(
-                    if value.truncated {
-                        "… (truncated)\n"
-                    } else {
-                        "\n"
-                    }
-                    .as_bytes(),
-                );
-            }
-            Ending::Exited(exit) => {
-                let code = exit.code.as_deref().unwrap_or_default();
-                output.detail(&format!("the script called sys.exit({})", shown(code)));
-                if !exit.success {
-                    output.script_stderr(format!("SystemExit: {code}\n").as_bytes());
-                }
-            }
-            Ending::Raised(exception) => {
-                let text = self.traceback(attached, exception);
-                output.script_stderr(text.as_bytes());
-            }
-        }
-        output.detail(&format!(
-            "{:.1} ms in all",
-            self.elapsed.as_secs_f64() * 1000.0
-        ));
-    }
-
-    /// As Python prints it, with the lines of the script itself and of files that the target sees.
-    fn traceback(&self, attached: &Attached, exception: &RemoteException) -> String {
-        let mut files = attached.sources();
-        exception.render(&mut |file: &str| {
-            if file == self.source.file {
-                return Some(self.source.text.clone());
-            }
-            files.text(Path::new(file))
-        })
-    }
-
-    fn finished_json(&self, plan: &Plan, ending: &Ending) -> Result<String> {
-        let (mut value, mut exit, mut exception) = (None, None, None);
-        let outcome = match ending {
-            Ending::Returned(returned) => {
-                value = returned.as_ref().map(value_json).transpose()?;
-                "done"
-            }
-            Ending::Exited(exited) => {
-                exit = Some(json!({"code": exited.code, "success": exited.success}));
-                "exited"
-            }
-            Ending::Raised(raised) => {
-                exception = Some(exception_json(raised)?);
-                "raised"
-            }
-        };
-        let report = json!({
-            "schema": 1,
-            "pid": self.arguments.pid,
-            "outcome": outcome,
-            "interpreter": plan.interpreter,
-            "thread": plan.tid,
-            "milliseconds": (self.elapsed.as_secs_f64() * 1e6).round() / 1e3,
-            "stdout": self.collected.stdout.text(),
-            "stderr": self.collected.stderr.text(),
-            "output_truncated": self.collected.truncated(),
-            "value": value,
-            "exit": exit,
-            "exception": exception,
-        });
-        Ok(report.to_string())
-    }
-}
-
-fn value_json(value: &Value) -> Result<serde_json::Value> {
-    // Checked when it came from the target; numbers keep every digit (`arbitrary_precision`).
-    let json = value
-        .json
-        .as_deref()
-        .map(serde_json::from_str::<serde_json::Value>)
-        .transpose()
-        .map_err(|error| Error::internal(format!("a value's JSON was not: {error}")))?;
-    Ok(json!({"repr": value.repr, "truncated": value.truncated, "json": json}))
-}
-
-fn exception_json(exception: &RemoteException) -> Result<serde_json::Value> {
-    serde_json::to_value(exception)
-        .map_err(|error| Error::internal(format!("an exception could not be written: {error}")))
-}
-
-fn error_json(error: &Error) -> serde_json::Value {
-    json!({
-        "kind": format!("{:?}", error.kind),
-        "what": error.what,
-        "why": error.why,
-        "try": error.remedy,
-    })
 }

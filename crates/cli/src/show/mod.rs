@@ -117,10 +117,14 @@ impl Output {
         let _ = io::stderr().lock().write_all(text.as_bytes());
     }
 
-    /// A line that `--verbose` asks for.
+    /// A line that `--verbose` asks for; escaped, since it may hold what a target said.
     pub(crate) fn detail(&mut self, text: &str) {
         if self.verbose {
-            let line = styled(self.stderr_color, Style::Dim, &format!("invivo: {text}"));
+            let line = styled(
+                self.stderr_color,
+                Style::Dim,
+                &format!("invivo: {}", shown(text)),
+            );
             self.diagnostic(&format!("{line}\n"));
         }
     }
