@@ -5,288 +5,222 @@
 # bytecodes of anyone's code. So:
 #
 # - Nothing may stay behind: no module, class, thread, file descriptor, hook or cycle of
-#   references. Hence closures that refer to each other in one direction only, modules and
-#   namespaces as objects where a class would have been natural (a class is a cycle), and no
-#   import that registers anything. One thing does: from 3.12 on, in a target that has never
-#   imported `socket`, each run loads a copy of `_socket`, whose types wait for the collector.
+#   references. All names live in that dictionary, which is emptied at the end; what may live on
+#   (the stand-ins for the streams, and what the script takes from them) refers to its own parts
+#   in one direction only. There is no class, for a class is a cycle, and no import that registers
+#   anything. One thing does stay: from 3.12 on, in a target that has never imported `socket`,
+#   each run loads a copy of `_socket`, whose types wait for the collector.
 # - Nothing may harm the target: every failure of ours ends in silence, and nothing of ours is
 #   ever written to its stdout or stderr.
-# - What `stand_in` returns lives as long as somebody keeps it. Once the script has ended it uses
-#   no global and no builtin by name, since the globals are emptied at the end.
+# - What may be called once the script has ended uses no global and no builtin by name before it
+#   has found that the script still runs (`who`), since the dictionary is emptied at the end.
 #
-# It runs on every CPython from 3.8 on. Compiling is what takes the time, so what stands below a
-# line "as text" is handed over as a string and compiled by `make` only where it is needed.
+# It runs on every CPython from 3.8 on. Compiling is what takes the time, and parsing is most of
+# that, so the target gets no more than this run needs:
+#
+# - What stands between "if" and "end" is left out where the condition does not hold.
+# - What stands below a line "as text" is handed over as a string, in the first line or with the
+#   task, and run in the same dictionary when it is needed. A signal handler that prints may run
+#   such a part anew while it is being run, which must do no harm.
+# - The rest is flat: every function costs as much as several lines.
 #
 # A signal handler of the target that raises while the script runs raises inside the script, as
 # it would inside any code: such an exception is reported as the script's, and the interrupted
 # code does not see it.
 
-
-def run(token, reply, directory, script, deadline, payload, texts, scope):
+sock = None
+# What this run has put into `sys`.
+placed = {}
+try:
     import sys
 
+    (hello, reply, directory, script, deadline, mode, limit, task, remove, load, extension,
+     connect, peer) = invivo
     modules = sys.modules
-    namespace = type(sys.implementation)
-    lookup = getattr
-
-    def make(name):
-        exec(texts[name], scope)
-        return scope.pop('made')
-
-    def load(name):
-        # The target's own module if it has it ready, else a copy that is registered nowhere: an
-        # import would leave an entry behind, or wait for a lock that the interrupted code holds.
-        module = modules.get(name)
-        if module and not lookup(lookup(module, '__spec__', 0), '_initializing', 0):
-            return module
-        return make('load')(name, sys, namespace(name=name, origin=None))
-
-    posix = load('posix')
-    thread = load('_thread')
-    get_ident = thread.get_ident
-    getpid = posix.getpid
-    me = get_ident()
-    pid = getpid()
+    posix = modules['posix']
+    get_ident = modules['_thread'].get_ident
+    pid = posix.getpid()
     # What the interrupted code is handling becomes the context of whatever the script raises,
     # but is no part of it.
     outer = sys.exc_info()[1]
-    sock = send = None
-    # Whether the script is running, so that what this thread prints is the script's output.
-    mine = sending = False
-    unsent = bytearray()
-    # Output that is still to be sent, and of which stream.
-    output = namespace(text=bytearray(), kind=b'O')
-
-    def push(kind, data=b''):
-        # Sends a frame. If the other end is gone, or has not read anything for as long as the
-        # socket's timeout, this and everything after it is dropped. A signal handler may run
-        # inside `send` and print: that is queued behind. If it raises, the rest stays queued.
-        nonlocal send, sending
-        if not send or getpid() != pid:
-            return
-        unsent.extend(kind + len(data).to_bytes(4, 'big') + data)
-        if sending:
-            return
-        sending = True
-        try:
-            while unsent:
-                # MSG_NOSIGNAL (0x4000): the target may have SIGPIPE at its default.
-                del unsent[: send(unsent[:65536], 0x4000)]
-        except OSError:
-            send = None
-            unsent.clear()
-        finally:
-            sending = False
-
-    def flush():
-        data = bytes(output.text)
-        output.text.clear()
-        for at in range(0, len(data), 65536):
-            push(output.kind, data[at : at + 65536])
-
-    # What this run has put into `sys`, and by the same names what that replaced, in lists so
-    # that another run that ends earlier can take itself out of the chain.
-    placed = {}
+    try:
+        if modules['time'].time() * 1000 > deadline:
+            raise OSError
+        # if attended
+        # The target's own module if it has it ready.
+        socket = modules.get('_socket')
+        if not socket or getattr(getattr(socket, '__spec__', 0), '_initializing', 0):
+            exec(load)
+        sock = socket.socket(socket.AF_UNIX)
+        sock.settimeout(2)
+        send_all = sock.sendall
+        # end
+        # if near
+        sock.connect(directory + b'/s')
+        # end
+        # if far
+        exec(connect)
+        # end
+        # if attended
+        # Whoever listens must be root or the target's own user.
+        if any(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)[4:8]):
+            exec(peer)
+        # MSG_NOSIGNAL (0x4000): the target may have SIGPIPE at its default.
+        sock.send(hello, 0x4000)
+        # The task ends with what only Invivo knows. `None` can't be added: that is the way out
+        # when the other end hangs up or does not stop.
+        task = bytearray()
+        while not task.endswith(reply):
+            task += len(task) < 1 << 26 and sock.recv(65536) or None
+        # end
+    except BaseException:
+        exec(remove)
+        raise
+    # if unattended
+    exec(remove)
+    # end
+    stream, others, mute, unchain, whole, failure, source, *texts = task[:-16].split(b'\xff')
+    file, *arguments = map(bytearray.decode, texts)
+    # By the names in `placed` what that replaced: what is used, and what comes back in the end.
+    # A list, so that another run that ends earlier can take itself out of the chain.
     replaced = {}
-
-    def place(name, thing, link):
-        replaced[name] = link
-        placed[name] = thing
-        setattr(sys, name, thing)
-
-    def ours():
-        return mine and get_ident() == me and getpid() == pid
-
-    def stand_in(name, kind):
-        # A stand-in for a stream: the script's thread finds the functions of `own` in it, other
-        # threads find what the replaced object has, link[0]. A module is the one builtin type
-        # whose instances may look up attributes by a function.
-        link = [lookup(sys, name, None)]
-        own = {}
-
-        def behind(attribute):
-            if link[0] is None and attribute in ('write', 'flush', 'writelines'):
-                return lambda *_: None
-            return lookup(link[0], attribute)
-
-        def find(attribute):
-            if ours():
-                if not own:
-                    own.update(make('stream')(name, kind, ours, behind, output, flush, namespace))
-                if attribute in own:
-                    return own[attribute]
-            return behind(attribute)
-
-        proxy = type(sys)(name)
-        proxy.__dict__.clear()
-        proxy.__dict__.update(__getattr__=find, invivo=replaced)
-        place(name, proxy, link)
+    # The thread and the process that run the script, while they do. What they print is the
+    # script's output, what others print is for the replaced object.
+    who = []
+    output = {}
 
     def restore():
         # Does nothing when it is done again. What somebody else has put into `sys` meanwhile
         # stays; where that is the stand-in of another run, ours comes out from behind it.
+        who.clear()
         for name, thing in placed.items():
-            before = replaced[name][0]
-            if lookup(sys, name, None) is thing:
-                setattr(sys, name, before)
-                continue
-            for base in ('stdout', 'stderr'):
-                other = lookup(sys, base, None)
-                while type(other) is type(sys) and 'invivo' in other.__dict__:
-                    links = other.__dict__['invivo']
-                    if name in links and links[name][0] is thing:
-                        links[name][0] = before
-                    other = links[base][0]
-
-    def call_back():
-        # Connects to Invivo, and returns what it wants done, or None.
-        nonlocal sock, send
-        socket = load('_socket')
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        sock.settimeout(2)
-        path = directory + b'/s'
-        if len(path) < 108:
-            sock.connect(path)
-        else:
-            make('connect')(posix, sock, directory)
-        peer = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-        user = int.from_bytes(peer[4:8], sys.byteorder)
-        if user not in (0, posix.geteuid()) and not make('unmapped')(posix, user):
-            return None
-
-        def receive(size):
-            data = bytearray()
-            while len(data) < size:
-                part = sock.recv(min(size - len(data), 1 << 20))
-                if not part:
-                    raise OSError
-                data += part
-            return bytes(data)
-
-        send = sock.send
-        push(b'H', token + pid.to_bytes(8, 'big') + thread.get_native_id().to_bytes(8, 'big'))
-        head = receive(5)
-        size = int.from_bytes(head[1:], 'big')
-        if head[:1] == b'G' and receive(16) == reply:
-            return receive(size - 16)
-
-    def perform():
-        # Runs the script and returns the frame that tells how it ended. What the script leaves
-        # dies in here, while what its finalizers print is still the script's output.
-        fields = []
-        at = 2
-        while at < len(payload):
-            end = at + 4 + int.from_bytes(payload[at : at + 4], 'big')
-            fields.append(payload[at + 4 : end])
-            at = end
-        source = fields[1]
-        file, *arguments = [part.decode() for part in fields[:1] + fields[2:]]
-        place('argv', arguments, [lookup(sys, 'argv', None)])
-        code = None
-        ran = False
-        try:
-            mode = 'exec'
-            if payload[:1] == b'e':
-                mode = 'eval'
-                source = source.lstrip(b' \t')
-            if payload[1:2] == b'm':
-                names = modules['__main__'].__dict__
+            if getattr(sys, name, None) is thing:
+                setattr(sys, name, replaced[name][-1])
             else:
-                names = {'__name__': '__main__', '__doc__': None, '__file__': file}
-            code = compile(source, file, mode, 0, True)
-            value = eval(code, names)
-            ran = True
-            return (b'V', make('value')(value)) if mode == 'eval' else None
-        except BaseException as error:
-            return make('error')(error, outer, scope, code, ran)
+                exec(unchain, globals())
+        placed.clear()
 
+    for name in ('stdout', 'stderr'):
+        replaced[name] = link = [getattr(sys, name, None)]
+        if link[0] is None:
+            exec(mute)
+
+        # A stand-in for a stream. A module is the one builtin type whose instances may look up
+        # attributes by a function. This one makes way for a better one when the script prints.
+        def find(attribute, name=name, link=link, who=who, get_ident=get_ident, lookup=getattr):
+            if get_ident() in who:
+                exec(stream, globals())
+                return getattr(placed[name], attribute)
+            return lookup(link[0], attribute)
+
+        placed[name] = proxy = type(sys)(name)
+        proxy.__dict__.clear()
+        proxy.__getattr__ = find
+        proxy.invivo = replaced
+        setattr(sys, name, proxy)
+    replaced['argv'] = [getattr(sys, 'argv', None)]
+    placed['argv'] = sys.argv = arguments
+    who += get_ident(), pid
+    result = b''
+    # Neither is known yet.
+    code = value = who
     try:
-        try:
-            if load('time').time() * 1000 > deadline:
-                return
-            payload = payload or call_back()
-        finally:
-            for remove, path in (
-                (posix.unlink, b'/' + script), (posix.unlink, b'/s'), (posix.rmdir, b'')
-            ):
-                try:
-                    remove(directory + path)
-                except Exception:
-                    pass
-        if not payload:
-            return
-        try:
-            stand_in('stdout', b'O')
-            stand_in('stderr', b'E')
-            mine = True
-            result = perform()
-            flush()
-        finally:
-            mine = False
-            try:
-                restore()
-            finally:
-                restore()
-        if result:
-            push(*result)
-        push(b'D')
-    finally:
-        if sock:
-            sock.close()
-
-
-try:
-    run(*invivo, globals())
+        code = compile(source, file, mode, 0, True)
+        # if main
+        value = eval(code, modules['__main__'].__dict__)
+        # end
+        # if fresh
+        value = eval(code, {'__name__': '__main__', '__doc__': None, '__file__': file})
+        # end
+        # if evaluate
+        form = str.encode(repr(value), 'utf-8', 'backslashreplace')
+        result = b'V' + len(form).to_bytes(4, 'big') + form
+        if len(form) > limit:
+            exec(whole)
+        # end
+    except BaseException as error:
+        exec(failure)
+    # What the script leaves dies here: what its finalizers print is still its output.
+    code = value = None
+    if output:
+        flush()
+    restore()
+    # if attended
+    if posix.getpid() == pid:
+        send_all(result + b'D\0\0\0\0', 0x4000)
+    # end
 except BaseException:
     pass
-finally:
-    globals().clear()
+try:
+    if sock:
+        sock.close()
+    if placed:
+        restore()
+except BaseException:
+    pass
+globals().clear()
+
+
+# as text: remove
+
+for unlink, name in (posix.unlink, b'/' + script), (posix.unlink, b'/s'), (posix.rmdir, b''):
+    try:
+        unlink(directory + name)
+    except Exception:
+        pass
 
 
 # as text: load
 
+# Sets `socket` to a copy of the module that is registered nowhere: an import would leave an entry
+# behind, or wait for a lock that the interrupted code holds.
+imp = modules['_imp']
+spec = type(sys.implementation)(name='_socket', origin=None)
+socket = imp.create_builtin(spec)
+if socket:
+    imp.exec_builtin(socket)
+else:
+    exec(extension)
 
-def made(name, sys, spec):
-    imp = sys.modules['_imp']
-    if imp.is_builtin(name):
-        module = imp.create_builtin(spec)
-        imp.exec_builtin(module)
-        return module
-    posix = sys.modules['posix']
-    for folder in sys.path:
-        for suffix in imp.extension_suffixes():
-            spec.origin = '%s/%s%s' % (folder, name, suffix)
-            try:
-                posix.stat(spec.origin)
-            except (OSError, ValueError):
-                continue
-            known = name in sys.modules
-            module = imp.create_dynamic(spec)
-            imp.exec_dynamic(module)
-            # It holds on to itself from 3.12 on, in a way that no collector sees.
-            module.__dict__.pop('CAPI', None)
-            # Modules of the old kind register themselves when they are created.
-            if not known and sys.modules.get(name) is module:
-                del sys.modules[name]
-            return module
+
+# as text: extension
+
+# The same where it is no builtin module.
+for folder in sys.path:
+    for suffix in imp.extension_suffixes():
+        spec.origin = '%s/_socket%s' % (folder, suffix)
+        try:
+            posix.stat(spec.origin)
+        except (OSError, ValueError):
+            continue
+        known = '_socket' in modules
+        socket = imp.create_dynamic(spec)
+        imp.exec_dynamic(socket)
+        # It holds on to itself from 3.12 on, in a way that no collector sees.
+        socket.__dict__.pop('CAPI', None)
+        # Modules of the old kind register themselves when they are created.
+        if not known and modules.get('_socket') is socket:
+            del modules['_socket']
+        break
+    if socket:
+        break
 
 
 # as text: connect
 
-
-def made(posix, sock, directory):
-    # The path is too long for a socket's address.
-    folder = posix.open(directory, posix.O_RDONLY)
-    try:
-        sock.connect('/proc/self/fd/%d/s' % folder)
-    finally:
-        posix.close(folder)
+# The path is too long for a socket's address.
+folder = posix.open(directory, posix.O_RDONLY)
+try:
+    sock.connect('/proc/self/fd/%d/s' % folder)
+finally:
+    posix.close(folder)
 
 
-# as text: unmapped
+# as text: peer
 
-
-def made(posix, user):
+user = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)[4:8]
+user = int.from_bytes(user, sys.byteorder)
+if user != posix.geteuid():
     # In a user namespace, whoever has no number in it appears as the overflow user.
     fields = []
     for file in ('/proc/self/uid_map', '/proc/sys/kernel/overflowuid'):
@@ -295,37 +229,118 @@ def made(posix, user):
             fields.append(posix.read(fd, 4096).split())
         finally:
             posix.close(fd)
-    return fields[0] != [b'0', b'0', b'4294967295'] and user == int(fields[1][0])
+    if fields[0] == [b'0', b'0', b'4294967295'] or user != int(fields[1][0]):
+        raise OSError
+
+
+# as text: mute
+
+# There is nothing to replace: what other threads print goes nowhere, as before.
+link[:] = type(sys.implementation)(), None
+for method in ('write', 'flush', 'writelines'):
+    setattr(link[0], method, lambda *_: None)
+
+
+# as text: unchain
+
+for name in placed:
+    for base in ('stdout', 'stderr'):
+        other = getattr(sys, base, None)
+        while type(other) is type(sys) and 'invivo' in other.__dict__:
+            links = other.__dict__['invivo']
+            if name in links and links[name][0] is placed[name]:
+                links[name][:] = replaced[name]
+            other = links[base][0]
 
 
 # as text: stream
 
+# Puts into the stand-ins what the script's thread finds in a stream. The script may keep any of
+# these functions and call it elsewhere or later.
 
-def made(name, kind, ours, behind, output, flush, namespace):
-    # What the script's thread finds in a stream. The script may keep any of these functions and
-    # call it elsewhere or later.
-    def put(data):
-        # Gathers the pieces of a line, and keeps the order between the two streams.
-        if kind != output.kind:
-            flush()
-            output.kind = kind
-        output.text.extend(data)
-        if len(output.text) > 4095 or b'\n' in data:
-            flush()
+# Output that is still to be sent, and of which stream; and frames that are being sent.
+output.setdefault('state', type(sys.implementation)(
+    text=b'', kind=b'O', unsent=bytearray(), sending=False
+))
+
+
+def flush():
+    # Sends the output. If the other end is gone, or has not read anything for as long as the
+    # socket's timeout, this and everything after it is dropped. A signal handler may run inside
+    # `send` and print: that is queued behind. If it raises, the rest stays queued.
+    state = output['state']
+    text = state.text
+    state.text = b''
+    if not sock or posix.getpid() != pid:
+        return
+    unsent = state.unsent
+    for at in range(0, len(text), 65536):
+        piece = text[at : at + 65536]
+        unsent.extend(state.kind + len(piece).to_bytes(4, 'big') + piece)
+    if state.sending:
+        return
+    state.sending = True
+    try:
+        while unsent:
+            del unsent[: sock.send(unsent[:65536], 0x4000)]
+    except OSError:
+        sock.close()
+        unsent.clear()
+    finally:
+        state.sending = False
+
+
+def put(kind, data):
+    # Gathers the pieces of a line, and keeps the order between the two streams.
+    state = output['state']
+    if kind != state.kind:
+        flush()
+        state.kind = kind
+    state.text += data
+    if len(state.text) > 4095 or b'\n' in data:
+        flush()
+
+
+def finder(name, kind, link, who, get_ident, getpid, lookup):
+    def ours():
+        return get_ident() in who and getpid() in who
 
     def write(string):
         if not ours():
-            return behind('write')(string)
+            return lookup(link[0], 'write')(string)
         if not isinstance(string, str):
             raise TypeError('write() argument must be str, not ' + type(string).__name__)
-        put(str.encode(string, 'utf-8', 'backslashreplace'))
+        put(kind, str.encode(string, 'utf-8', 'backslashreplace'))
         return len(string)
 
+    def find(attribute):
+        if not ours():
+            return lookup(link[0], attribute)
+        if attribute == 'write':
+            return write
+        if name not in output:
+            exec(others, globals())
+            output[name] = others_of(name, kind, link, ours, lookup, write)
+        return output[name](attribute)
+
+    return find
+
+
+for name, kind in ('stdout', b'O'), ('stderr', b'E'):
+    placed[name].__getattr__ = finder(
+        name, kind, replaced[name], who, get_ident, posix.getpid, getattr
+    )
+
+
+# as text: others
+
+def others_of(name, kind, link, ours, lookup, write):
+    # What there is in a stream besides `write`: a function that finds it by its name.
     def write_bytes(data):
         if not ours():
-            return behind('buffer').write(data)
+            return lookup(link[0], 'buffer').write(data)
         data = bytes(memoryview(data))
-        put(data)
+        put(kind, data)
         return len(data)
 
     def writelines(lines):
@@ -333,12 +348,12 @@ def made(name, kind, ours, behind, output, flush, namespace):
             write(line)
 
     def push_out():
-        flush() if ours() else behind('flush')()
+        flush() if ours() else lookup(link[0], 'flush')()
 
     def fileno():
         if not ours():
-            return behind('fileno')()
-        raise unsupported('fileno')
+            return lookup(link[0], 'fileno')()
+        raise modules['_io'].UnsupportedOperation('fileno')
 
     def no(*_, **__):
         return False
@@ -346,23 +361,26 @@ def made(name, kind, ours, behind, output, flush, namespace):
     def yes():
         return True
 
-    import sys
-
-    unsupported = sys.modules['_io'].UnsupportedOperation
-    own = {
+    attributes = {
         'flush': push_out, 'fileno': fileno, 'isatty': no, 'readable': no, 'seekable': no,
         'writable': yes, 'close': no, 'closed': False, 'name': '<%s>' % name,
         'writelines': writelines,
     }
-    own.update(
-        buffer=namespace(write=write_bytes, **own), write=write, reconfigure=no, mode='w',
-        encoding='utf-8', errors='backslashreplace', newlines=None, line_buffering=True,
+    buffer = type(sys.implementation)(write=write_bytes, **attributes)
+    attributes.update(
+        buffer=buffer, reconfigure=no, mode='w', encoding='utf-8', errors='backslashreplace',
+        newlines=None, line_buffering=True,
     )
-    return own
+
+    def find_other(attribute):
+        if attribute in attributes:
+            return attributes[attribute]
+        return lookup(link[0], attribute)
+
+    return find_other
 
 
 # as text: encode (comes before the next two)
-
 
 def encode(encode, value, depth, room):
     # JSON, for exact values of the types that JSON has; raises for others.
@@ -395,27 +413,35 @@ def encode(encode, value, depth, room):
     raise TypeError
 
 
-# as text: value
+# as text: whole
+
+# A long representation, cut at 16 MiB, and the value as JSON if that is asked for (by a negative
+# limit) and possible.
 
 
-def made(value):
-    # The representation, cut at 16 MiB, and the value as JSON if it can be.
-    limit = 1 << 24
-    form = str.encode(repr(value), 'utf-8', 'backslashreplace')
-    cut = len(form) > limit
-    if cut:
-        form = form[:limit].decode('utf-8', 'ignore').encode()
+def send_all(data, flags):
+    # As long as there is progress, where `sendall` has one timeout for all.
+    data = memoryview(data)
+    while data:
+        data = data[sock.send(data, flags) :]
+
+
+cut = len(form) > 1 << 24
+if cut:
+    form = form[: 1 << 24].decode('utf-8', 'ignore').encode()
+json = b''
+if limit < 0:
     try:
         json = encode(encode, value, 64, [1 << 22]).encode()
     except Exception:
-        json = b''
-    return (b'\1' if cut else b'\0') + len(form).to_bytes(4, 'big') + form + json
+        pass
+form = (b'\1' if cut else b'\0') + len(form).to_bytes(4, 'big') + form + json
+result = b'W' + len(form).to_bytes(4, 'big') + form
 
 
-# as text: error
+# as text: failure
 
-
-def made(error, outer, scope, code, ran):
+def describe(error, outer, scope, code, ran):
     # The exception, what it came from, and what it holds, as a list in which each names others
     # by their place further down. Every part is bounded, and hostile methods are survived.
     room = [1 << 20]
@@ -544,3 +570,9 @@ def made(error, outer, scope, code, ran):
                     details[name] = clip(value)
         records.append(record)
     return b'X', encode(encode, records, 20, [1 << 23]).encode()
+
+
+kind, text = describe(
+    error, outer, globals(), None if code is who else code, value is not who
+)
+result = kind + len(text).to_bytes(4, 'big') + text

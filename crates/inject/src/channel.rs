@@ -2,11 +2,11 @@
 //! task it is given, and the events it sends back.
 //!
 //! Nothing here does I/O. The target connects to the Unix socket `s` in the staging directory and
-//! says hello with the one-time token of its [`Parameters`]; Invivo answers with [`go`]; whatever
-//! comes back goes through a [`Decoder`].
+//! says hello with the one-time token of its [`Parameters`]; Invivo answers with the [`task`];
+//! whatever comes back goes through a [`Decoder`].
 //!
-//! A frame is a byte for its kind, the length of its body as a `u32` in network order, and the
-//! body.
+//! What the target sends are frames: a byte for the kind, the length of the body as a `u32` in
+//! network order, and the body.
 
 mod decoder;
 mod json;
@@ -16,7 +16,7 @@ mod script;
 
 pub(crate) use decoder::{Decoder, Event};
 pub use decoder::{Ending, Exit, Value};
-pub(crate) use script::script;
+pub(crate) use script::{script, task};
 
 /// What a staged script has to know.
 #[derive(Clone, Debug)]
@@ -31,8 +31,11 @@ pub(crate) struct Parameters {
     pub(crate) script: Vec<u8>,
     /// When the script is no longer to do anything, in milliseconds since 1970.
     pub(crate) deadline: u64,
-    /// The task, if the target is not to call back: its output and its result are dropped.
-    pub(crate) payload: Option<Payload>,
+    /// What the target is to do.
+    pub(crate) payload: Payload,
+    /// Whether the target calls back for the rest of it. If not, it finds all in the script, and
+    /// its output and its result are dropped.
+    pub(crate) attended: bool,
 }
 
 /// What the target is to do.
@@ -48,39 +51,6 @@ pub(crate) struct Payload {
     pub(crate) arguments: Vec<String>,
     /// Whether its names live in the dictionary of `__main__` and not in one of its own.
     pub(crate) main_namespace: bool,
-}
-
-impl Payload {
-    /// The task as the bootstrap reads it: a byte for the mode, a byte for the namespace, then
-    /// file name, source and arguments, each with its length before it.
-    fn encode(&self) -> Vec<u8> {
-        let mut task = vec![
-            if self.evaluate { b'e' } else { b'x' },
-            if self.main_namespace { b'm' } else { b'f' },
-        ];
-        for field in [&self.name, &self.source]
-            .into_iter()
-            .chain(&self.arguments)
-        {
-            put_length(&mut task, field.len());
-            task.extend_from_slice(field.as_bytes());
-        }
-        task
-    }
-}
-
-/// The answer to a hello: proof of who we are, and the task.
-pub(crate) fn go(reply: &[u8; 16], payload: &Payload) -> Vec<u8> {
-    let task = payload.encode();
-    let mut frame = vec![b'G'];
-    put_length(&mut frame, reply.len() + task.len());
-    frame.extend_from_slice(reply);
-    frame.extend_from_slice(&task);
-    frame
-}
-
-/// Appends a length. Nobody has a script of 4 GiB; were there one, the bootstrap would wait for
-/// the rest and do nothing.
-fn put_length(bytes: &mut Vec<u8>, length: usize) {
-    bytes.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
+    /// Whether the value shall come as JSON too.
+    pub(crate) wants_json: bool,
 }

@@ -61,6 +61,9 @@ pub struct Request {
     /// Whether to wait for it. If not, it is left in the target, does nothing when it begins after
     /// the timeout, and its output is dropped.
     pub attended: bool,
+    /// Whether the value of an expression shall come as JSON too. Leaving it out saves the target
+    /// some work.
+    pub wants_json: bool,
     /// Ends the waiting from elsewhere: what has not begun is withdrawn.
     pub cancel: Cancel,
 }
@@ -85,6 +88,7 @@ impl Request {
             selection: Selection::default(),
             timeout: Duration::from_secs(10),
             attended: true,
+            wants_json: true,
             cancel: Cancel::default(),
         }
     }
@@ -100,6 +104,7 @@ impl Request {
             name: name.clone(),
             arguments: self.arguments.clone(),
             main_namespace: self.namespace == Namespace::Main,
+            wants_json: self.wants_json,
         }
     }
 }
@@ -186,7 +191,8 @@ pub fn execute<M: Memory + Sync>(
         directory: stage.path().as_os_str().as_encoded_bytes().to_vec(),
         script: SCRIPT.into(),
         deadline: label.deadline,
-        payload: (!request.attended).then(|| request.payload()),
+        payload: request.payload(),
+        attended: request.attended,
     };
     stage.write_script(channel::script(&parameters).as_bytes())?;
     sink(Event::Staged(stage.script()));
@@ -209,6 +215,8 @@ pub fn execute<M: Memory + Sync>(
         return Err(call.give_up(&listener, stage));
     };
     sink(Event::Began);
+    // The script finds no trace of ours, and the target is spared the work.
+    drop(stage);
     let ending = call.follow(connection, decoder, &mut sink)?;
     Ok(Outcome::Finished { plan, ending })
 }
@@ -322,8 +330,8 @@ impl<M: Memory + Sync> Call<'_, M> {
         mut decoder: Decoder,
         sink: &mut impl FnMut(Event<'_>),
     ) -> Result<Ending> {
-        let go = channel::go(&self.parameters.reply, &self.request.payload());
-        match connection.send(&go, self.until)? {
+        let task = channel::task(&self.parameters.reply, &self.parameters.payload);
+        match connection.send(&task, self.until)? {
             Transfer::Bytes(_) => {}
             Transfer::Closed => return Err(self.lost()),
             Transfer::TimedOut => return Err(self.still_running()),

@@ -199,6 +199,7 @@ fn request(arguments: &Arguments, source: &Source) -> Result<Request> {
         },
         timeout: arguments.timeout,
         attended: !arguments.no_wait,
+        wants_json: arguments.json,
         cancel: on_interrupt()?,
     })
 }

@@ -7,7 +7,7 @@ use crate::exception::RemoteException;
 
 /// The longest body of each kind of frame that the bootstrap sends, in bytes.
 mod limit {
-    pub(super) const HELLO: usize = 32;
+    pub(super) const HELLO: usize = 16;
     pub(super) const OUTPUT: usize = 64 << 10;
     pub(super) const VALUE: usize = 64 << 20;
     pub(super) const EXCEPTION: usize = 16 << 20;
@@ -36,10 +36,6 @@ pub(crate) enum Event {
 pub(crate) struct Hello {
     /// The token that was staged, if it is the right one.
     pub(crate) token: [u8; 16],
-    /// Its process id, as it sees it itself.
-    pub(crate) pid: u64,
-    /// The native id of the thread that runs the script, as it sees it itself.
-    pub(crate) native_thread: u64,
 }
 
 /// How a script ended.
@@ -60,8 +56,9 @@ pub struct Value {
     pub repr: String,
     /// Whether `repr` was cut, after 16 MiB.
     pub truncated: bool,
-    /// The value as JSON text, if it can be told as such: nothing but exact `None`, `bool`, `int`,
-    /// finite `float`, `str`, `list`, `tuple` and `dict` with `str` keys, and not too large.
+    /// The value as JSON text, if it was asked for and can be told as such: nothing but exact
+    /// `None`, `bool`, `int`, finite `float`, `str`, `list`, `tuple` and `dict` with `str` keys,
+    /// and not too large.
     pub json: Option<String>,
 }
 
@@ -153,7 +150,7 @@ impl Decoder {
         let limit = match (&self.stage, kind) {
             (Stage::Hello, b'H') => limit::HELLO,
             (Stage::Running, b'O' | b'E') => limit::OUTPUT,
-            (Stage::Running, b'V') => limit::VALUE,
+            (Stage::Running, b'V' | b'W') => limit::VALUE,
             (Stage::Running, b'X') => limit::EXCEPTION,
             (Stage::Running, b'Q') => limit::EXIT,
             (Stage::Running, b'R') => limit::DENIED,
@@ -183,10 +180,21 @@ enum Frame {
 
 fn parse(kind: u8, body: &[u8]) -> Option<Frame> {
     Some(match kind {
-        b'H' => Frame::Event(Event::Hello(parse_hello(body)?)),
+        b'H' => Frame::Event(Event::Hello(Hello {
+            token: body.try_into().ok()?,
+        })),
         b'O' => Frame::Event(Event::Stdout(body.to_vec())),
         b'E' => Frame::Event(Event::Stderr(body.to_vec())),
-        b'V' => Frame::Result(Ok(Ending::Returned(Some(parse_value(body)?)))),
+        b'V' => {
+            let repr = String::from_utf8(body.to_vec()).ok()?;
+            let value = Value {
+                repr,
+                truncated: false,
+                json: None,
+            };
+            Frame::Result(Ok(Ending::Returned(Some(value))))
+        }
+        b'W' => Frame::Result(Ok(Ending::Returned(Some(parse_whole(body)?)))),
         b'X' => Frame::Result(Ok(Ending::Raised(RemoteException::from_json(body)?))),
         b'Q' => {
             let (success, code) = serde_json::from_slice(body).ok()?;
@@ -198,19 +206,8 @@ fn parse(kind: u8, body: &[u8]) -> Option<Frame> {
     })
 }
 
-fn parse_hello(body: &[u8]) -> Option<Hello> {
-    let (token, rest) = body.split_first_chunk()?;
-    let (pid, rest) = rest.split_first_chunk()?;
-    let native_thread = rest.try_into().ok()?;
-    Some(Hello {
-        token: *token,
-        pid: u64::from_be_bytes(*pid),
-        native_thread: u64::from_be_bytes(native_thread),
-    })
-}
-
 /// A byte that tells whether the representation was cut, its length, itself, and the JSON text.
-fn parse_value(body: &[u8]) -> Option<Value> {
+fn parse_whole(body: &[u8]) -> Option<Value> {
     let (&truncated, rest) = body.split_first()?;
     let (length, rest) = rest.split_first_chunk()?;
     let (repr, json) = rest.split_at_checked(u32::from_be_bytes(*length).try_into().ok()?)?;
@@ -247,13 +244,13 @@ mod tests {
     }
 
     fn hello() -> Vec<u8> {
-        frame(b'H', &[7; 32])
+        frame(b'H', &[7; 16])
     }
 
     fn value(repr: &str, json: &str) -> Vec<u8> {
         let length = u32::try_from(repr.len()).expect("short").to_be_bytes();
         frame(
-            b'V',
+            b'W',
             &[&[0], &length[..], repr.as_bytes(), json.as_bytes()].concat(),
         )
     }
@@ -286,6 +283,7 @@ mod tests {
             Vec::new(),
             value("1", "1"),
             value("x", ""),
+            frame(b'V', b"x"),
             frame(b'X', EXCEPTION.as_bytes()),
             frame(b'Q', b"[false,\"3\"]"),
             frame(b'R', b"PermissionError: no"),
@@ -302,7 +300,7 @@ mod tests {
             for step in 1..stream.len().min(40) {
                 assert_eq!(decode(stream, step), whole);
             }
-            if place == 5 {
+            if place == 6 {
                 let error = whole.expect_err("denied");
                 assert_eq!(error.kind, ErrorKind::Unsupported);
                 continue;
@@ -312,13 +310,13 @@ mod tests {
             let ending = events.last();
             match place {
                 0 => assert_eq!(ending, Some(&Event::Ended(Ending::Returned(None)))),
-                1 | 2 => {
+                1..=3 => {
                     assert!(matches!(
                         ending,
                         Some(Event::Ended(Ending::Returned(Some(_))))
                     ));
                 }
-                3 => assert!(matches!(ending, Some(Event::Ended(Ending::Raised(_))))),
+                4 => assert!(matches!(ending, Some(Event::Ended(Ending::Raised(_))))),
                 _ => assert!(matches!(ending, Some(Event::Ended(Ending::Exited(_))))),
             }
         }
@@ -338,7 +336,8 @@ mod tests {
             with_hello(&[value("1", "1"), frame(b'O', b"late")]),
             with_hello(&[value("1", "{nonsense")]),
             with_hello(&[done.clone(), done.clone()]),
-            with_hello(&[frame(b'V', b"\0\xff\xff\xff\xff1")]),
+            with_hello(&[frame(b'W', b"\0\xff\xff\xff\xff1")]),
+            with_hello(&[frame(b'V', b"\xff")]),
             with_hello(&[frame(b'X', b"[]")]),
             // Only the header of a frame that would be too long.
             with_hello(&[b"O\x00\x01\x00\x01".to_vec()]),
@@ -367,7 +366,7 @@ mod tests {
 
         #[test]
         fn any_body_is_survived(
-            kind in prop::sample::select(b"HOEVXQRD".to_vec()),
+            kind in prop::sample::select(b"HOEVWXQRD".to_vec()),
             body in vec(any::<u8>(), 0..200),
         ) {
             let _ = decode(&[hello(), frame(kind, &body)].concat(), 64);
@@ -375,7 +374,7 @@ mod tests {
 
         #[test]
         fn mutated_streams_are_survived(
-            place in 0_usize..6,
+            place in 0_usize..7,
             changes in vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
             cut in any::<prop::sample::Index>(),
             step in 1_usize..200,

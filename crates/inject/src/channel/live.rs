@@ -10,7 +10,9 @@ use synth::target::PATIENCE;
 use synth::{Interpreter, Launch, Target, interpreters};
 use tempfile::TempDir;
 
-use super::{Decoder, Ending, Event, Exit, Parameters, Payload, Value, go, script};
+use super::decoder::Hello;
+use super::script::{self, script};
+use super::{Decoder, Ending, Event, Exit, Parameters, Payload, Value, task};
 use crate::exception::RemoteException;
 
 use invivo_model::{Error, ErrorKind};
@@ -65,6 +67,7 @@ fn payload(evaluate: bool, source: &str) -> Payload {
         name: "<invivo>".to_owned(),
         arguments: vec!["-c".to_owned(), "é ü".to_owned()],
         main_namespace: false,
+        wants_json: true,
     }
 }
 
@@ -73,14 +76,16 @@ struct Staged {
     _around: TempDir,
     directory: PathBuf,
     listener: UnixListener,
+    payload: Payload,
 }
 
 impl Staged {
-    fn new(deadline: u64, payload: Option<Payload>) -> Self {
-        Self::at("run", deadline, payload)
+    /// One that calls back.
+    fn new(payload: &Payload) -> Self {
+        Self::at("run", FOREVER, payload, true)
     }
 
-    fn at(name: &str, deadline: u64, payload: Option<Payload>) -> Self {
+    fn at(name: &str, deadline: u64, payload: &Payload, attended: bool) -> Self {
         let around = tempfile::tempdir().expect("a directory");
         let directory = around.path().join(name);
         std::fs::create_dir(&directory).expect("making the staging directory");
@@ -94,13 +99,15 @@ impl Staged {
             directory: directory.as_os_str().as_encoded_bytes().to_vec(),
             script: b"script.py".to_vec(),
             deadline,
-            payload,
+            payload: payload.clone(),
+            attended,
         };
         std::fs::write(directory.join("script.py"), script(&parameters)).expect("staging");
         Self {
             _around: around,
             directory,
             listener,
+            payload: payload.clone(),
         }
     }
 
@@ -124,6 +131,8 @@ impl Staged {
         Caller {
             stream,
             decoder: Decoder::new(),
+            directory: self.directory.clone(),
+            payload: self.payload.clone(),
         }
     }
 
@@ -136,6 +145,8 @@ impl Staged {
 struct Caller {
     stream: UnixStream,
     decoder: Decoder,
+    directory: PathBuf,
+    payload: Payload,
 }
 
 impl Caller {
@@ -158,18 +169,19 @@ impl Caller {
         }
     }
 
-    fn greet(&mut self, target: &Target) {
-        let Ok(Some(Event::Hello(hello))) = self.next() else {
-            panic!("no hello")
-        };
-        assert_eq!(hello.token, TOKEN);
-        assert_eq!(hello.pid, u64::from(target.pid()));
-        assert_eq!(hello.native_thread, hello.pid, "the main thread");
+    fn greet(&mut self) {
+        assert_eq!(self.next(), Ok(Some(Event::Hello(Hello { token: TOKEN }))));
+        assert!(
+            self.directory.exists(),
+            "files stay until the task is asked for"
+        );
     }
 
-    fn give(&mut self, payload: &Payload) {
+    /// Removes the files and hands the task over.
+    fn give(&mut self) {
+        std::fs::remove_dir_all(&self.directory).expect("removing the files");
         self.stream
-            .write_all(&go(&REPLY, payload))
+            .write_all(&task(&REPLY, &self.payload))
             .expect("sending the task");
     }
 }
@@ -237,14 +249,13 @@ fn perform(target: &Target, payload: &Payload) -> Told {
 
 /// The same, where the target runs what `wrap` makes of the statement.
 fn perform_by(target: &Target, payload: &Payload, wrap: impl Fn(&str) -> String) -> Told {
-    let staged = Staged::new(FOREVER, None);
+    let staged = Staged::new(payload);
     tell(target, &wrap(&staged.statement()));
     let mut caller = staged.accept();
-    caller.greet(target);
-    assert!(!staged.is_gone(), "files stay until the task has come");
-    caller.give(payload);
+    caller.greet();
+    caller.give();
     let told = follow(caller);
-    assert!(staged.is_gone(), "the files are removed");
+    assert!(staged.is_gone(), "nothing is there again");
     told
 }
 
@@ -267,6 +278,44 @@ fn assert_silent(target: &Target) {
         .collect();
     assert_eq!(strange, [""; 0], "on its stdout");
     assert_eq!(target.stderr_so_far(), "", "on its stderr");
+}
+
+#[test]
+fn every_part_compiles() {
+    everywhere(|_, target| {
+        for (name, text) in script::parts() {
+            let compiled = format!("compile({text}, 'part', 'exec').co_name");
+            assert_eq!(ask(target, &compiled), "<module>", "{name}");
+        }
+    });
+}
+
+#[test]
+fn only_root_and_the_targets_user_are_trusted() {
+    let (_, text) = script::parts()
+        .find(|(name, _)| *name == "peer")
+        .expect("it is there");
+    everywhere(|_, target| {
+        tell(
+            target,
+            &format!(
+                "from types import SimpleNamespace as N\n\
+                 def trusts(user, own, uid_map):\n    \
+                 peer = bytes(4) + user.to_bytes(4, sys.byteorder) + bytes(4)\n    \
+                 files = {{'/proc/self/uid_map': uid_map, '/proc/sys/kernel/overflowuid': b'65534\\n'}}\n    \
+                 posix = N(geteuid=lambda: own, open=lambda path, _: path, close=lambda _: None,\n        \
+                 read=lambda path, _: files[path], O_RDONLY=0)\n    \
+                 sock = N(getsockopt=lambda *_: peer)\n    \
+                 try: exec({text}, dict(sys=sys, posix=posix, sock=sock, socket=N(SOL_SOCKET=1, SO_PEERCRED=17)))\n    \
+                 except OSError: return False\n    \
+                 return True\n\
+                 everyone, few = b'  0  0  4294967295\\n', b' 0 1000 1\\n'"
+            ),
+        );
+        let answers = "[trusts(*case) for case in [(7, 7, everyone), (8, 7, everyone), \
+                       (65534, 7, everyone), (65534, 7, few), (8, 7, few)]]";
+        assert_eq!(ask(target, answers), "[True, False, False, True, False]");
+    });
 }
 
 #[test]
@@ -322,6 +371,12 @@ fn values_come_as_text_and_as_json() {
             );
             assert!(!value.truncated);
         }
+        for (source, length) in [("1", 1), ("'x' * 65534", 65536), ("'x' * 65535", 65537)] {
+            let mut task = payload(true, source);
+            task.wants_json = false;
+            let value = perform(target, &task).value();
+            assert_eq!((value.repr.len(), value.json), (length, None), "{source}");
+        }
         let long = evaluate(target, "'é' * (9 << 20)");
         assert!(long.truncated && long.json.is_none());
         assert_eq!(long.repr.len(), (1 << 24) - 1, "cut between two characters");
@@ -370,20 +425,19 @@ fn output_is_the_scripts_own_and_in_order() {
 #[test]
 fn output_comes_while_the_script_runs() {
     everywhere(|_, target| {
-        let staged = Staged::new(FOREVER, None);
+        let place = tempfile::tempdir().expect("a directory");
+        let gate = place.path().join("gate");
+        let staged = Staged::new(&payload(
+            false,
+            &format!(
+                "import os, time\nprint('now')\nwhile not os.path.exists({gate:?}): time.sleep(.001)"
+            ),
+        ));
         tell(target, &staged.statement());
         let mut caller = staged.accept();
-        caller.greet(target);
-        let gate = staged._around.path().join("gate");
-        caller.give(&payload(
-            false,
-            &format!("import os, time\nprint('now')\nwhile not os.path.exists({gate:?}): time.sleep(.001)"),
-        ));
+        caller.greet();
+        caller.give();
         assert_eq!(caller.next(), Ok(Some(Event::Stdout(b"now\n".to_vec()))));
-        assert!(
-            staged.is_gone(),
-            "the files are removed before the script runs"
-        );
         std::fs::write(&gate, "").expect("opening the gate");
         assert_eq!(follow(caller).ending, Ok(Ending::Returned(None)));
     });

@@ -70,11 +70,11 @@ fn a_script_that_comes_too_late_does_nothing() {
             .expect("after 1970");
         let passed = u64::try_from(now.as_millis()).expect("before the year 584556019") - 1;
         let task = payload(false, "__import__('__main__').ran = 1");
-        let staged = Staged::new(passed, Some(task.clone()));
+        let staged = Staged::at("run", passed, &task, false);
         tell(target, &staged.statement());
         assert_eq!(ask(target, "'ran' in globals()"), "False");
         assert!(staged.is_gone());
-        let staged = Staged::new(passed, None);
+        let staged = Staged::at("run", passed, &task, true);
         tell(target, &staged.statement());
         assert_eq!(ask(target, "'ran' in globals()"), "False");
         staged
@@ -82,10 +82,11 @@ fn a_script_that_comes_too_late_does_nothing() {
             .set_nonblocking(true)
             .expect("asking only once");
         assert!(staged.listener.accept().is_err(), "it did not call");
+        assert!(staged.is_gone());
         // Without a deadline behind it, the same does run, and drops what it prints.
         let mut task = task;
         task.source.push_str("; print('dropped')");
-        let staged = Staged::new(FOREVER, Some(task));
+        let staged = Staged::at("run", FOREVER, &task, false);
         tell(target, &staged.statement());
         assert_eq!(ask(target, "'ran' in globals()"), "True");
         assert!(staged.is_gone());
@@ -97,21 +98,14 @@ fn a_script_that_comes_too_late_does_nothing() {
 fn a_stranger_gets_nothing_run() {
     everywhere(|_, target| {
         let task = payload(false, "__import__('__main__').ran = 1");
-        let wrong = go(b"0123456789abcdef", &task);
-        let right = go(&REPLY, &task);
+        let wrong = super::task(b"0123456789abcdef", &task);
+        let right = super::task(&REPLY, &task);
         let short = right.get(..right.len() - 1).expect("shorter");
-        for answer in [
-            &wrong[..],
-            b"",
-            b"X\0\0\0\0",
-            b"G\0\0\0\x03abc",
-            b"G\xff\xff\xff\xff",
-            short,
-        ] {
-            let staged = Staged::new(FOREVER, None);
+        for answer in [&wrong[..], b"", &REPLY[..15], short] {
+            let staged = Staged::new(&task);
             tell(target, &staged.statement());
             let mut caller = staged.accept();
-            caller.greet(target);
+            caller.greet();
             caller.stream.write_all(answer).expect("answering");
             caller
                 .stream
@@ -121,7 +115,7 @@ fn a_stranger_gets_nothing_run() {
             assert_eq!(ask(target, "'ran' in globals()"), "False");
             assert!(staged.is_gone());
         }
-        let staged = Staged::new(FOREVER, None);
+        let staged = Staged::new(&task);
         let statement = staged.statement();
         let Staged {
             _around: around,
@@ -143,16 +137,16 @@ fn the_target_goes_on_when_we_are_gone() {
             target,
             "import signal; signal.signal(signal.SIGPIPE, signal.SIG_DFL)",
         );
-        let staged = Staged::new(FOREVER, None);
-        tell(target, &staged.statement());
-        let mut caller = staged.accept();
-        caller.greet(target);
-        caller.give(&payload(
+        let staged = Staged::new(&payload(
             false,
             "print('go')\nwhile True:\n    try: open('/proc/self/fd/999')\n    except OSError: pass\n    \
              print('x' * 100)\n    import select\n    n = __import__('__main__').n = globals().get('n', 0) + 1\n    \
              if n > 2000: break\n",
         ));
+        tell(target, &staged.statement());
+        let mut caller = staged.accept();
+        caller.greet();
+        caller.give();
         assert_eq!(caller.next(), Ok(Some(Event::Stdout(b"go\n".to_vec()))));
         drop(caller);
         assert_eq!(ask(target, "n"), "2001");
@@ -164,15 +158,15 @@ fn the_target_goes_on_when_we_are_gone() {
 #[test]
 fn the_target_goes_on_when_we_are_stopped() {
     everywhere(|_, target| {
-        let staged = Staged::new(FOREVER, None);
-        tell(target, &staged.statement());
-        let mut caller = staged.accept();
-        caller.greet(target);
-        caller.give(&payload(
+        let staged = Staged::new(&payload(
             false,
             "import time\nstart = time.monotonic()\nfor _ in range(100): print('x' * 100000)\n\
              __import__('__main__').took = time.monotonic() - start",
         ));
+        tell(target, &staged.statement());
+        let mut caller = staged.accept();
+        caller.greet();
+        caller.give();
         // Nobody reads.
         let took: f64 = ask(target, "took").parse().expect("seconds");
         assert!((1.9..10.0).contains(&took), "{took} s");
@@ -186,11 +180,22 @@ fn two_runs_may_overlap_and_end_in_any_order() {
     everywhere(|_, target| {
         let before = ask(target, "state()");
         for first in [0, 1] {
-            let staged = [Staged::new(FOREVER, None), Staged::new(FOREVER, None)];
-            let gates = [0, 1].map(|n: usize| staged[n]._around.path().join("gate"));
+            let place = tempfile::tempdir().expect("a directory");
+            let gates = ["0", "1"].map(|n| place.path().join(n));
+            let staged = [0, 1].map(|n: usize| {
+                Staged::new(&payload(
+                    false,
+                    &format!(
+                        "import os, sys, time\nprint('in {n}')\n\
+                         while not os.path.exists({:?}): time.sleep(.001)\n\
+                         print('out {n}', file=sys.stderr)",
+                        gates[n]
+                    ),
+                ))
+            });
             let mut callers = Vec::new();
             tell(target, "threads = []");
-            for (n, (staged, gate)) in staged.iter().zip(&gates).enumerate() {
+            for (n, staged) in staged.iter().enumerate() {
                 tell(
                     target,
                     &format!(
@@ -200,10 +205,7 @@ fn two_runs_may_overlap_and_end_in_any_order() {
                 );
                 let mut caller = staged.accept();
                 assert!(matches!(caller.next(), Ok(Some(Event::Hello(_)))));
-                caller.give(&payload(
-                    false,
-                    &format!("import os, sys, time\nprint('in {n}')\nwhile not os.path.exists({gate:?}): time.sleep(.001)\nprint('out {n}', file=sys.stderr)"),
-                ));
+                caller.give();
                 assert_eq!(
                     caller.next(),
                     Ok(Some(Event::Stdout(format!("in {n}\n").into_bytes())))
@@ -230,6 +232,58 @@ fn two_runs_may_overlap_and_end_in_any_order() {
         let after = ask(target, "state()");
         let new = |module: &str| after.contains(module) && !before.contains(module);
         assert!(!new("'_socket'"), "{after}");
+        assert_silent(target);
+    });
+}
+
+#[test]
+fn a_target_without_streams_stays_so_when_runs_overlap() {
+    everywhere(|_, target| {
+        tell(
+            target,
+            "sys.stdout = sys.stderr = None; threads = []; bad = []",
+        );
+        let place = tempfile::tempdir().expect("a directory");
+        let gates = ["0", "1"].map(|n| place.path().join(n));
+        let mut callers = Vec::new();
+        let staged = [0, 1].map(|n: usize| {
+            Staged::new(&payload(
+                false,
+                &format!(
+                    "import os, time\nprint('in')\nwhile not os.path.exists({:?}): time.sleep(.001)",
+                    gates[n]
+                ),
+            ))
+        });
+        for staged in &staged {
+            let path = staged.directory.join("script.py");
+            tell(
+                target,
+                &format!(
+                    "t = threading.Thread(target=run, args=({path:?},)); threads.append(t); t.start()"
+                ),
+            );
+            let mut caller = staged.accept();
+            caller.greet();
+            caller.give();
+            assert_eq!(caller.next(), Ok(Some(Event::Stdout(b"in\n".to_vec()))));
+            callers.push(caller);
+        }
+        // The first ends below the second, and what others print still goes nowhere.
+        for (gate, caller) in gates.iter().zip(callers) {
+            let other = "def other():\n    try: print('nowhere', flush=True)\n    \
+                         except BaseException as e: bad.append(e)\n\
+                         t = threading.Thread(target=other); t.start(); t.join()";
+            tell(target, other);
+            std::fs::write(gate, "").expect("opening the gate");
+            assert_eq!(follow(caller).ending, Ok(Ending::Returned(None)));
+            tell(target, "threads.pop(0).join()");
+        }
+        tell(
+            target,
+            "same = sys.stdout is sys.stderr is None; sys.stdout, sys.stderr = streams[:2]",
+        );
+        assert_eq!(ask(target, "same, bad"), "True []");
         assert_silent(target);
     });
 }
@@ -276,11 +330,11 @@ fn streams_of_any_kind_come_back() {
 #[test]
 fn a_long_path_is_reached() {
     everywhere(|_, target| {
-        let staged = Staged::at(&"long".repeat(40), FOREVER, None);
+        let staged = Staged::at(&"long".repeat(40), FOREVER, &payload(true, "7"), true);
         tell(target, &staged.statement());
         let mut caller = staged.accept();
-        caller.greet(target);
-        caller.give(&payload(true, "7"));
+        caller.greet();
+        caller.give();
         assert_eq!(follow(caller).value().repr, "7");
         assert!(staged.is_gone());
     });
