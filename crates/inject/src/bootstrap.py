@@ -5,15 +5,15 @@
 # bytecodes of anyone's code. So:
 #
 # - Nothing may stay behind: no module, class, thread, file descriptor, hook or cycle of
-#   references. All names live in that dictionary, which is emptied at the end; what may live on
-#   (the stand-ins for the streams, and what the script takes from them) refers to its own parts
+#   references. All names live in that dictionary, and lose their values at the end; what may live
+#   on (the stand-ins for the streams, and what the script takes from them) refers to its own parts
 #   in one direction only. There is no class, for a class is a cycle, and no import that registers
 #   anything. One thing does stay: from 3.12 on, in a target that has never imported `socket`,
 #   each run loads a copy of `_socket`, whose types wait for the collector.
 # - Nothing may harm the target: every failure of ours ends in silence, and nothing of ours is
 #   ever written to its stdout or stderr.
-# - What may be called once the script has ended uses no global and no builtin by name before it
-#   has found that the script still runs (`who`), since the dictionary is emptied at the end.
+# - What may be called once the script has ended uses no global before it has found that the
+#   script still runs (`who`), since they are None by then.
 #
 # It runs on every CPython from 3.8 on. Compiling is what takes the time, and parsing is most of
 # that, so the target gets no more than this run needs:
@@ -158,7 +158,9 @@ try:
         restore()
 except BaseException:
     pass
-globals().clear()
+# At once, and not `__builtins__`: from here on, still within this script, the target may begin
+# with another one, and what it imports for that it finds by the dictionary that is in use.
+globals().update(dict.fromkeys(globals().keys() - {'__builtins__'}))
 
 
 # as text: remove

@@ -11,7 +11,10 @@ def run(path):
     # As CPython runs a debugger script, which only 3.14 and later do by themselves.
     with open(path, 'rb') as file:
         text = file.read()
-    exec(compile(text, '<string>', 'exec'), {'__builtins__': __builtins__})
+    names = {'__builtins__': __builtins__}
+    exec(compile(text, '<string>', 'exec'), names)
+    # While the script's last bytecodes run, the target may import things by this dictionary.
+    assert [name for name in names if names[name] is not None] == ['__builtins__']
 
 
 def state():
