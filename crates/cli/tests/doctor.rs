@@ -291,7 +291,7 @@ mod as_root {
             let open = PermissionsExt::from_mode(0o755);
             std::fs::set_permissions(directory.path(), open).expect("opening it");
             let program = directory.path().join("invivo");
-            std::fs::copy(INVIVO, &program).expect("copying invivo");
+            synth::root::copy_program(INVIVO.as_ref(), &program);
             Self {
                 _directory: directory,
                 program,

@@ -139,7 +139,7 @@ mod as_root {
         let open = PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(directory.path(), open).expect("opening it");
         let program = directory.path().join("invivo");
-        std::fs::copy(support::INVIVO, &program).expect("copying invivo");
+        synth::root::copy_program(support::INVIVO.as_ref(), &program);
 
         let target = Launch::new(synth::interpreter("3.14"), samples::SLEEPER).start();
         let run = |words: &[&str]| {

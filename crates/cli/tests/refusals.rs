@@ -154,7 +154,7 @@ mod as_root {
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(place.path(), open).expect("opening it");
         let program = place.path().join("invivo");
-        std::fs::copy(support::INVIVO, &program).expect("copying invivo");
+        synth::root::copy_program(support::INVIVO.as_ref(), &program);
         let mut command = Command::new(program);
         command
             .args(["exec", &target.pid().to_string(), "-e", "1"])

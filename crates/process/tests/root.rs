@@ -35,10 +35,17 @@ fn assert_refused(outcome: Result<File>, why: &str) {
     assert_eq!((error.kind, error.why.as_str()), (ErrorKind::Refused, why));
 }
 
+/// Copies a program that will be started, by another process: a file that is open for writing in
+/// ours is so in whatever another test starts meanwhile too, and can't be run (`ETXTBSY`).
+fn copy_program(from: &Path, to: &Path) {
+    let status = Command::new("cp").arg(from).arg(to).status();
+    assert!(status.expect("cp is there").success());
+}
+
 /// A program of its own for a test, under `name`.
 fn copy_as(directory: &Path, name: &str) -> PathBuf {
     let copy = directory.join(name);
-    fs::copy(program(), &copy).expect("it can be copied");
+    copy_program(program(), &copy);
     copy
 }
 
@@ -225,7 +232,7 @@ mod as_root {
     /// A directory to be a root, with the program in it.
     fn new_root() -> tempfile::TempDir {
         let directory = tempfile::tempdir().expect("a directory");
-        fs::copy(static_program(), directory.path().join("app")).expect("it can be copied");
+        copy_program(static_program(), &directory.path().join("app"));
         directory
     }
 

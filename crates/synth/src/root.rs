@@ -155,9 +155,9 @@ fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
     fs::hard_link(from, to).or_else(|_| fs::copy(from, to).map(|_| ()))
 }
 
-/// Copies a file that is to be executed, by another process: while this one has it open for
-/// writing, any child that another thread starts has it too, and it cannot be executed.
-pub(crate) fn copy_program(from: &Path, to: &Path) {
+/// Copies a program that will be started. By another process: a file that is open for writing in
+/// ours is so in whatever another test starts meanwhile too, and can't be run (`ETXTBSY`).
+pub fn copy_program(from: &Path, to: &Path) {
     run(Command::new("cp").arg(from).arg(to));
 }
 
