@@ -211,8 +211,16 @@ pub fn execute<M: Memory + Sync>(
         parameters: &parameters,
         until,
     };
-    let Some((connection, decoder)) = call.wait_for_begin(&listener)? else {
-        return Err(call.give_up(&listener, stage));
+    let (connection, decoder) = match call.wait_for_begin(&listener) {
+        Ok(Some(begun)) => begun,
+        Ok(None) => return Err(call.give_up(&listener, stage)),
+        // Nobody is left who could look for the script.
+        Err(error) if error.kind == ErrorKind::Gone => return Err(error),
+        // The request still stands: it goes before its script does.
+        Err(error) => {
+            call.give_up(&listener, stage);
+            return Err(error);
+        }
     };
     sink(Event::Began);
     // The script finds no trace of ours, and the target is spared the work.

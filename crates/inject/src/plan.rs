@@ -16,7 +16,7 @@ const PLEASE_STOP: u8 = 1 << 5;
 
 /// How long the threads may take to stand still. They stand for a tenth of a millisecond; the
 /// rest is for a thread that sits in an uninterruptible system call.
-const STOP_WITHIN: Duration = Duration::from_secs(2);
+pub(crate) const STOP_WITHIN: Duration = Duration::from_secs(2);
 
 /// The environment variable by which an operator opts out.
 pub const OPT_OUT_VARIABLE: &str = "PYTHON_DISABLE_REMOTE_DEBUG";

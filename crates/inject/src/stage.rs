@@ -10,7 +10,7 @@ use invivo_process::{
     Listener, Memory, Owner, PrivateDirectory, Target, TargetRoot, own_pid_namespace,
 };
 
-use crate::plan::{pending_path, retract_at};
+use crate::plan::{STOP_WITHIN, pending_path, retract_at};
 
 const PREFIX: &str = "invivo-";
 pub(crate) const SCRIPT: &str = "script.py";
@@ -270,7 +270,7 @@ fn withdraw<M: Memory + Sync>(target: &Target, runtime: &Runtime<M>, script: &Pa
     if threads()?.is_empty() {
         return Ok(());
     }
-    target.while_stopped(Duration::from_secs(2), |stopped| {
+    target.while_stopped(STOP_WITHIN, |stopped| {
         for places in threads()? {
             retract_at(target, stopped, &places, script)?;
         }

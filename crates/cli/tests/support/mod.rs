@@ -158,7 +158,7 @@ pub(crate) fn not_held(target: &Target) {
 
 /// What is staged for a target, in the directories where it may be, as the host sees them.
 pub(crate) fn staged(target: &Target) -> Vec<PathBuf> {
-    let root = target.root().filter(|_| true).unwrap_or(Path::new("/"));
+    let root = target.root().unwrap_or(Path::new("/"));
     let mut found = staged_in(Path::new("/"), target);
     if root != Path::new("/") {
         found.extend(staged_in(root, target));
