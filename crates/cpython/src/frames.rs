@@ -1,11 +1,10 @@
 //! The innermost function a thread is in.
 
-use invivo_model::{Address, Result, ThreadState};
+use invivo_model::{Address, Result, Text, ThreadState};
 use invivo_process::Memory;
 
 use crate::fields::{fault, read_fields};
 use crate::layout::common::{SHIM_FILE, STACK_REFERENCE_TAGS};
-use crate::objects::Text;
 use crate::runtime::Runtime;
 
 const WHAT: &str = "cannot read the thread's frames";

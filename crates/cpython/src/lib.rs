@@ -23,5 +23,5 @@ pub use interpreters::Interpreters;
 pub use layout::Layout;
 pub use limits::Limits;
 pub use locate::{Location, Method, locate, locate_with};
-pub use objects::{DictItems, Text};
+pub use objects::DictItems;
 pub use runtime::{Runtime, XOption};

@@ -1,8 +1,6 @@
 //! Strings and dictionaries.
 
-use std::fmt;
-
-use invivo_model::{Address, Result};
+use invivo_model::{Address, Result, Text};
 use invivo_process::{Memory, ReadRequest};
 
 use crate::fields::{corrupt, fault, read_fields};
@@ -19,26 +17,6 @@ const WITH_HEADER: usize = 128;
 const KEYS_AT_ONCE: usize = 512;
 /// More bytes than the indices of any dictionary take, as a logarithm.
 const MAX_LOG2_INDEX_BYTES: u8 = 40;
-
-/// A string of a target.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Text {
-    /// Its characters; those that are none (lone surrogates) have become U+FFFD.
-    pub text: String,
-    /// Whether it goes on, longer than [`Limits`](crate::Limits) allows.
-    pub truncated: bool,
-}
-
-impl fmt::Display for Text {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)?;
-        if self.truncated {
-            f.write_str("…")
-        } else {
-            Ok(())
-        }
-    }
-}
 
 /// What a dictionary holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

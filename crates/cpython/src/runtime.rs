@@ -1,6 +1,6 @@
 //! An interpreter that can be looked into.
 
-use invivo_model::{Address, Build, Error, ErrorKind, Interpreter, Result, Version};
+use invivo_model::{Address, Build, Error, ErrorKind, Interpreter, Result, Text, Version};
 use invivo_process::Memory;
 
 use crate::fields::{corrupt, fault, read_fields};
@@ -8,7 +8,6 @@ use crate::interpreters::{self, Interpreters};
 use crate::layout::{Layout, Preamble};
 use crate::limits::Limits;
 use crate::locate::Location;
-use crate::objects::Text;
 
 /// More options than anybody gives with `-X`.
 const MAX_XOPTIONS: usize = 256;

@@ -7,9 +7,19 @@
 mod address;
 mod error;
 mod interpreter;
+mod stack;
+mod task;
+mod text;
+mod thread;
+mod value;
 mod version;
 
 pub use address::Address;
 pub use error::{Error, ErrorKind, Result};
 pub use interpreter::{DebuggerSupport, Defect, Interpreter, ThreadState};
+pub use stack::{Code, Frame, Position, Slots, Stack, Trust};
+pub use task::{Links, Task, TaskState, Tasks, Waited};
+pub use text::Text;
+pub use thread::{Gil, InterpreterThreads, Thread};
+pub use value::{Role, SequenceForm, Value, ValueKind, Variable};
 pub use version::{Build, ReleaseLevel, Version};

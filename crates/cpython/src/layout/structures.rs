@@ -1,0 +1,481 @@
+//! What a layout says: plain numbers, bytes from the start of the structure they are named for.
+//! `None` where a version (or build) has no such thing.
+
+use super::minor::{DictKeys, UnicodeState};
+
+/// `_PyRuntimeState`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RuntimeLayout {
+    pub(crate) finalizing: u64,
+    pub(crate) interpreters_head: u64,
+    pub(crate) main_thread: u64,
+    /// `gilstate.tstate_current`: the thread state that holds the GIL, null while nobody does.
+    pub(crate) current_thread: Option<u64>,
+    /// The GIL (`struct _gil_runtime_state`), where the runtime state holds the only one.
+    pub(crate) gil: Option<u64>,
+    /// `gc.collecting`, where the runtime state holds it.
+    pub(crate) gc_collecting: Option<u64>,
+}
+
+/// `PyInterpreterState`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct InterpreterLayout {
+    pub(crate) id: u64,
+    pub(crate) next: u64,
+    pub(crate) threads_head: u64,
+    pub(crate) threads_main: Option<u64>,
+    pub(crate) sysdict: u64,
+    /// The dictionary `sys.modules`.
+    pub(crate) modules: u64,
+    /// The pointer to the GIL (`struct _gil_runtime_state`) that its threads take.
+    pub(crate) gil: Option<u64>,
+    /// `gc.collecting`, an `int`.
+    pub(crate) gc_collecting: Option<u64>,
+    /// `gc.frame`: the frame that the running collection began in, or null.
+    pub(crate) gc_frame: Option<u64>,
+    /// A number that changes whenever code objects are freed.
+    pub(crate) code_object_generation: Option<u64>,
+}
+
+/// `struct _gil_runtime_state`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct GilLayout {
+    /// An `int`: 1 while somebody holds it.
+    pub(crate) locked: u64,
+    /// The thread state that holds it, or held it last.
+    pub(crate) last_holder: u64,
+}
+
+/// `PyThreadState`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ThreadLayout {
+    pub(crate) next: u64,
+    pub(crate) interpreter: u64,
+    pub(crate) current_frame: CurrentFrame,
+    pub(crate) thread_id: u64,
+    pub(crate) native_thread_id: Option<u64>,
+    /// The newest chunk of its data stack.
+    pub(crate) datastack_chunk: Option<u64>,
+    /// The sentinel that its outermost frame leads to, inside the thread state.
+    pub(crate) base_frame: Option<u64>,
+    /// An `int`.
+    pub(crate) holds_gil: Option<u64>,
+    /// An `int`.
+    pub(crate) gil_requested: Option<u64>,
+    /// The bit field `_status`, and the number of its bit `active`.
+    pub(crate) status: Option<(u64, u32)>,
+    /// The exception being raised, or before 3.12 its class; null where there is none.
+    pub(crate) current_exception: u64,
+    /// The pointer to the innermost `_PyErr_StackItem`.
+    pub(crate) exc_info: u64,
+}
+
+/// Where a thread state says which frame it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CurrentFrame {
+    /// The pointer is in the thread state.
+    Direct(u64),
+    /// The thread state points to a structure that holds the pointer.
+    Through {
+        /// In the thread state.
+        pointer: u64,
+        /// In the structure.
+        inside: u64,
+    },
+}
+
+/// `_PyErr_StackItem`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ExceptionItemLayout {
+    /// The exception being handled; NULL or `None` where there is none.
+    pub(crate) value: u64,
+    pub(crate) previous: u64,
+}
+
+/// The remote debugging protocol's places. All but `enabled` are in the thread state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DebuggerLayout {
+    /// In the interpreter state.
+    pub(crate) enabled: u64,
+    pub(crate) eval_breaker: u64,
+    pub(crate) pending_call: u64,
+    pub(crate) script_path: u64,
+    pub(crate) script_path_size: u64,
+}
+
+/// `_PyInterpreterFrame`, and before 3.11 `PyFrameObject`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FrameLayout {
+    /// Bytes up to where `localsplus` begins, at least: what has to be read of any frame.
+    pub(crate) size: u64,
+    pub(crate) previous: u64,
+    /// The code object; a tagged reference in some versions.
+    pub(crate) executable: u64,
+    pub(crate) position: FramePosition,
+    /// `f_locals`.
+    pub(crate) namespace: u64,
+    /// `f_globals`.
+    pub(crate) globals: u64,
+    pub(crate) localsplus: u64,
+    pub(crate) stack_top: StackTop,
+    /// Who owns the frame's memory, a byte; `None` where a frame is an object of its own.
+    pub(crate) owner: Option<OwnerLayout>,
+    /// Which of the bytecode's copies it runs, an `int32` (free-threaded builds).
+    pub(crate) tlbc_index: Option<u64>,
+    /// The generator, coroutine or none that runs it, where a frame is an object of its own.
+    pub(crate) generator: Option<u64>,
+}
+
+/// The byte that says who owns a frame's memory, and what its values mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OwnerLayout {
+    pub(crate) at: u64,
+    pub(crate) thread: u8,
+    pub(crate) generator: u8,
+    /// A frame object that has outlived its call.
+    pub(crate) frame_object: u8,
+    /// The least value of a frame that is no Python code; none has it where sentinels don't exist.
+    pub(crate) first_sentinel: u8,
+}
+
+/// How a frame says where it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FramePosition {
+    /// An `int`: the index of the last instruction begun, in units of so many bytes; negative
+    /// before the first.
+    Index {
+        /// Where it is.
+        at: u64,
+        /// Bytes that 1 stands for.
+        unit: u32,
+    },
+    /// A pointer to the last instruction begun; one before the code where none is.
+    Previous(u64),
+    /// A pointer to the instruction that runs.
+    Current(u64),
+}
+
+/// How a frame says where its value stack ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StackTop {
+    /// A pointer; null while the frame runs.
+    Pointer(u64),
+    /// An `int`: how many values lie on the stack that `values` points to.
+    Depth {
+        /// The `int`.
+        depth: u64,
+        /// The pointer to the bottom.
+        values: u64,
+    },
+    /// An `int`: how many words of `localsplus` are in use; -1 while the frame runs.
+    Count(u64),
+}
+
+/// `PyCodeObject`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CodeLayout {
+    /// Bytes of it that hold all the fields named here.
+    pub(crate) size: u64,
+    pub(crate) name: u64,
+    pub(crate) qualname: Option<u64>,
+    pub(crate) filename: u64,
+    /// An `int`.
+    pub(crate) first_line: u64,
+    /// An `int`.
+    pub(crate) flags: u64,
+    /// An `int`, with the positional-only ones.
+    pub(crate) argument_count: u64,
+    /// An `int`.
+    pub(crate) keyword_only_count: u64,
+    /// The bytes object that holds the line table, and its form.
+    pub(crate) line_table: (u64, LineTable),
+    pub(crate) bytecode: Bytecode,
+    pub(crate) variables: CodeVariables,
+    /// An `int`: words that a frame of it takes in all.
+    pub(crate) frame_words: Option<u64>,
+    /// A `uint32`: what call sites remember a function of this code by.
+    pub(crate) version: Option<u64>,
+    /// The pointer to the threads' own copies of the bytecode (free-threaded builds).
+    pub(crate) tlbc: Option<u64>,
+}
+
+/// The forms that line tables have had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LineTable {
+    /// `co_lnotab`: unsigned steps of bytes, signed steps of lines.
+    Lnotab,
+    /// PEP 626: ranges of bytes, -128 for no line.
+    Ranges,
+    /// PEP 657: lines and columns.
+    Locations,
+}
+
+/// Where a code object's instructions are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bytecode {
+    /// In a bytes object.
+    Object(u64),
+    /// At the end of the code object itself.
+    Inline(u64),
+}
+
+/// How a code object names its variables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CodeVariables {
+    /// Three tuples of names, and the table of which cell is an argument (an array of
+    /// `Py_ssize_t`, or of `Py_ssize_t`-sized -1s; null where none is).
+    Separate {
+        /// `co_varnames`.
+        variables: u64,
+        /// `co_cellvars`.
+        cells: u64,
+        /// `co_freevars`.
+        free: u64,
+        /// `co_cell2arg`.
+        cell_to_argument: u64,
+    },
+    /// A tuple of names and a bytes object of their kinds, in the order of the slots.
+    Together {
+        /// `co_localsplusnames`.
+        names: u64,
+        /// `co_localspluskinds`.
+        kinds: u64,
+    },
+}
+
+/// `_PyStackChunk`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ChunkLayout {
+    pub(crate) previous: u64,
+    pub(crate) size: u64,
+    pub(crate) top: u64,
+    pub(crate) data: u64,
+}
+
+/// `PyGenObject`, and coroutines and asynchronous generators with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct GeneratorLayout {
+    pub(crate) frame: GeneratorFrame,
+    pub(crate) name: u64,
+    pub(crate) qualname: u64,
+    pub(crate) state: GeneratorState,
+}
+
+/// Where a generator's frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GeneratorFrame {
+    /// A pointer to a frame object; null once it has ended.
+    Pointer(u64),
+    /// Inside the generator itself.
+    Embedded(u64),
+}
+
+/// How a generator says where it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GeneratorState {
+    /// By its frame object: `gi_running` is a byte in the generator; the index of the last
+    /// instruction is negative before it has begun.
+    Running(u64),
+    /// A signed byte, in the frame object where [`GeneratorFrame`] is a pointer, else in the
+    /// generator.
+    Byte {
+        /// Where it is.
+        at: u64,
+        /// `FRAME_CREATED`.
+        created: i8,
+        /// All values that say that it is suspended, those in `yield from` or `await` included;
+        /// a value may stand twice.
+        suspended: [i8; 3],
+        /// `FRAME_EXECUTING`.
+        executing: i8,
+    },
+}
+
+/// `PyObject`, `PyVarObject` and `PyTypeObject`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ObjectLayout {
+    /// Bytes of `PyObject`.
+    pub(crate) size: u64,
+    pub(crate) type_of: u64,
+    /// `ob_size` of a variable-sized object.
+    pub(crate) var_size: u64,
+    pub(crate) type_name: u64,
+    pub(crate) type_basicsize: u64,
+    pub(crate) type_itemsize: u64,
+    pub(crate) type_flags: u64,
+    pub(crate) type_dictoffset: u64,
+    pub(crate) type_base: u64,
+    pub(crate) type_dict: u64,
+    pub(crate) type_mro: u64,
+    /// `ht_qualname` of a class made by Python code.
+    pub(crate) heap_qualname: u64,
+    /// `ht_cached_keys`.
+    pub(crate) heap_cached_keys: u64,
+    pub(crate) attributes: AttributesLayout,
+}
+
+/// Where instances of classes made by Python code keep their attributes, beside
+/// `tp_dictoffset`. Words before the object are counted in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AttributesLayout {
+    /// Only as `tp_dictoffset` says.
+    Dictionary,
+    /// Where a flag of the class says so: a pointer to values, and one to a dictionary, each
+    /// before the object.
+    ValuesAndDictionary {
+        /// Bytes before the object.
+        values: u64,
+        /// Bytes before the object.
+        dictionary: u64,
+    },
+    /// Where a flag of the class says so: one pointer before the object, to values where its
+    /// lowest bit is set (and is to be cleared), else to a dictionary.
+    ValuesOrDictionary(u64),
+    /// Where a flag of the class says so: a pointer to a dictionary before the object; where
+    /// another says so as well and the dictionary is null or the values are still in use, values
+    /// behind `tp_basicsize`.
+    Inline {
+        /// Bytes before the object.
+        dictionary: u64,
+    },
+}
+
+/// `PyUnicodeObject` and the structures it begins with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct UnicodeLayout {
+    pub(crate) length: u64,
+    pub(crate) state: u64,
+    /// Where the characters of a compact ASCII string begin.
+    pub(crate) ascii_data: u64,
+    /// Where the characters of any other compact string begin, and where the pointer to those of
+    /// a string that is not compact stands.
+    pub(crate) compact_data: u64,
+    pub(crate) bits: UnicodeState,
+}
+
+/// `PyDictObject` and its parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DictLayout {
+    pub(crate) used: u64,
+    pub(crate) keys: u64,
+    pub(crate) values: u64,
+    pub(crate) in_keys: DictKeys,
+    /// Where the pointers begin in the values of a split table.
+    pub(crate) in_values: u64,
+}
+
+/// How an integer says how many digits it has, and its sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IntSize {
+    /// `ob_size`: negative for a negative integer.
+    Signed(u64),
+    /// `lv_tag`: the sign in the two lowest bits (0 positive, 1 zero, 2 negative), the count of
+    /// digits above, from bit `shift` on.
+    Tagged {
+        /// Where it is.
+        at: u64,
+        /// Where the count begins.
+        shift: u32,
+    },
+}
+
+/// Other built-in objects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BuiltinLayout {
+    pub(crate) tuple_items: u64,
+    /// The pointer to a list's items.
+    pub(crate) list_items: u64,
+    /// `ob_sval`.
+    pub(crate) bytes_data: u64,
+    /// `ob_start` of a `bytearray`: the pointer to its first byte.
+    pub(crate) bytearray_start: u64,
+    pub(crate) float_value: u64,
+    /// The real part; the imaginary one follows.
+    pub(crate) complex_value: u64,
+    pub(crate) int_size: IntSize,
+    /// 30 bits in each 32.
+    pub(crate) int_digits: u64,
+    pub(crate) set_used: u64,
+    pub(crate) set_mask: u64,
+    /// The pointer to entries of key and hash.
+    pub(crate) set_table: u64,
+    /// `ob_ref` of a cell.
+    pub(crate) cell_value: u64,
+    /// `wr_object` of a weak reference.
+    pub(crate) weakref_object: u64,
+    /// `md_dict` of a module.
+    pub(crate) module_dict: u64,
+    /// `func_qualname` of a function.
+    pub(crate) function_qualname: u64,
+    /// `im_func` and `im_self` of a bound method.
+    pub(crate) method: (u64, u64),
+    /// `m_ml` of a built-in function, whose first word points to its name.
+    pub(crate) builtin_function: u64,
+    /// `BaseException.args`.
+    pub(crate) exception_args: u64,
+    /// `ags_gen` and `agt_gen`: the generator that an `asend` or `athrow` awaits.
+    pub(crate) asend_generator: u64,
+    /// `cw_coroutine` of what `coroutine.__await__` gives.
+    pub(crate) coroutine_wrapper: u64,
+    /// `collections.deque`.
+    pub(crate) deque: DequeLayout,
+}
+
+/// `dequeobject` and its blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DequeLayout {
+    pub(crate) left_block: u64,
+    pub(crate) left_index: u64,
+    /// Items in a block.
+    pub(crate) block_length: u64,
+    /// In a block: the items.
+    pub(crate) block_items: u64,
+    /// In a block: the pointer to the next one.
+    pub(crate) block_right: u64,
+}
+
+/// `FutureObj` and `TaskObj` of `_asyncio`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TaskLayout {
+    /// `fut_loop`.
+    pub(crate) event_loop: u64,
+    /// `fut_state`, an `int`: 0 pending, 1 cancelled, 2 finished.
+    pub(crate) state: u64,
+    /// `task_fut_waiter`.
+    pub(crate) waiter: u64,
+    /// `task_coro`.
+    pub(crate) coroutine: u64,
+    /// `task_name`.
+    pub(crate) name: u64,
+    /// Bytes of a task.
+    pub(crate) size: u64,
+    /// What the target itself keeps of its tasks.
+    pub(crate) links: Option<TaskLinksLayout>,
+}
+
+/// The links that a target keeps between its tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TaskLinksLayout {
+    /// `fut_awaited_by`: null, one object, or a set of them.
+    pub(crate) awaited_by: u64,
+    /// A byte, or a bit in it.
+    pub(crate) awaited_by_is_set: u64,
+    /// A byte, or a bit in it.
+    pub(crate) is_task: u64,
+    /// `task_node`: next and previous in the list of its thread or interpreter.
+    pub(crate) node: u64,
+}
+
+/// Where states keep what asyncio does, as `_AsyncioDebug` of the target's `_asyncio` says: its
+/// section is read where it can be found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AsyncioLayout {
+    /// In the thread state.
+    pub(crate) running_loop: u64,
+    /// In the thread state.
+    pub(crate) running_task: u64,
+    /// In the thread state: the head (next, previous) of the list of its tasks.
+    pub(crate) thread_tasks_head: u64,
+    /// In the interpreter state: the same of those tasks whose thread has ended.
+    pub(crate) interpreter_tasks_head: u64,
+}

@@ -1,0 +1,21 @@
+use std::fmt;
+
+/// A string of a target.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Text {
+    /// Its characters; those that are none (lone surrogates) have become U+FFFD.
+    pub text: String,
+    /// Whether it goes on, longer than was read.
+    pub truncated: bool,
+}
+
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)?;
+        if self.truncated {
+            f.write_str("…")
+        } else {
+            Ok(())
+        }
+    }
+}
