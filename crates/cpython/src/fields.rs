@@ -40,6 +40,18 @@ pub(crate) fn fault(what: &str, fault: Fault) -> Error {
             "the operating system refuses to let us read the process's memory",
             "see which rule refuses with: invivo doctor PID",
         ),
+        Fault::TimedOut => Error::new(
+            ErrorKind::TimedOut,
+            what,
+            "the time given for reading is up",
+            "give more time with --timeout",
+        ),
+        Fault::Exhausted => Error::new(
+            ErrorKind::Corrupt,
+            what,
+            fault.to_string(),
+            "look at fewer things at once; if it stays, the process is damaged or pretends",
+        ),
         Fault::Unmapped(_) => corrupt(what, fault.to_string()),
     }
 }

@@ -220,7 +220,7 @@ impl<M: Memory> Walk<'_, M> {
     fn note(&mut self, address: Address, what: &str, met: Fault) -> Result<(), Fault> {
         match met {
             Fault::Unmapped(_) => self.defect(address, &format!("{what}: {met}")),
-            Fault::Refused | Fault::Gone => return Err(met),
+            Fault::Refused | Fault::Gone | Fault::TimedOut | Fault::Exhausted => return Err(met),
         }
         Ok(())
     }

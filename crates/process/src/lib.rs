@@ -8,6 +8,7 @@
 
 #[cfg(target_os = "linux")]
 pub mod access;
+mod bounded;
 pub mod memory;
 pub mod modules;
 pub mod recorded;
@@ -15,6 +16,7 @@ pub mod recorded;
 #[cfg(target_os = "linux")]
 pub mod linux;
 
+pub use bounded::Bounded;
 pub use invivo_model::Address;
 #[cfg(target_os = "linux")]
 pub use linux::{

@@ -50,6 +50,10 @@ pub enum Fault {
     Refused,
     /// The process has ended.
     Gone,
+    /// The time agreed for reading is up.
+    TimedOut,
+    /// As much was read as was agreed.
+    Exhausted,
 }
 
 impl fmt::Display for Fault {
@@ -58,6 +62,8 @@ impl fmt::Display for Fault {
             Self::Unmapped(address) => write!(f, "nothing readable at {address}"),
             Self::Refused => f.write_str("reading memory was refused"),
             Self::Gone => f.write_str("the process has ended"),
+            Self::TimedOut => f.write_str("the time for reading is up"),
+            Self::Exhausted => f.write_str("more would have to be read than is allowed"),
         }
     }
 }

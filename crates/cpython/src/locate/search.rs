@@ -255,7 +255,9 @@ impl<'a, M: Memory> Search<'a, M> {
         table.truncate(filled);
         let found = match read {
             Err(Fault::Refused) => Some(self.refused(candidate)),
-            Err(Fault::Gone) => return Err(fault(WHAT, Fault::Gone)),
+            Err(met @ (Fault::Gone | Fault::TimedOut | Fault::Exhausted)) => {
+                return Err(fault(WHAT, met));
+            }
             Ok(()) | Err(Fault::Unmapped(_)) => match Preamble::parse(&table) {
                 Some(preamble) => Some(self.with_table(candidate, preamble, &table)),
                 // It changed meanwhile.
@@ -342,7 +344,7 @@ impl<'a, M: Memory> Search<'a, M> {
     /// Remembers a fault that does not end the search.
     fn note(&mut self, met: Fault) -> Result<()> {
         match met {
-            Fault::Gone => return Err(fault(WHAT, met)),
+            Fault::Gone | Fault::TimedOut | Fault::Exhausted => return Err(fault(WHAT, met)),
             Fault::Refused => self.refused = true,
             Fault::Unmapped(_) => {}
         }

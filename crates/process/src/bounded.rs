@@ -1,0 +1,71 @@
+//! Reading no longer, and no more, than was agreed.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use crate::{Fault, Memory, ReadRequest};
+
+/// Memory that is read until a deadline and up to so many bytes, whatever the target makes its
+/// reader believe: a walk that reads on every step ends.
+#[derive(Clone, Debug)]
+pub struct Bounded<M> {
+    memory: M,
+    until: Option<Instant>,
+    /// That may still be asked for.
+    bytes: Cell<u64>,
+}
+
+impl<M> Bounded<M> {
+    /// Lets `memory` be read for `time` from now on, and `bytes` of it at most. A time that no
+    /// clock reaches is no bound.
+    pub fn new(memory: M, time: Duration, bytes: u64) -> Self {
+        Self {
+            memory,
+            until: Instant::now().checked_add(time),
+            bytes: Cell::new(bytes),
+        }
+    }
+}
+
+impl<M: Memory> Memory for Bounded<M> {
+    fn read_many(&self, requests: &mut [ReadRequest<'_>]) -> Result<(), Fault> {
+        if self.until.is_some_and(|until| Instant::now() >= until) {
+            return Err(Fault::TimedOut);
+        }
+        let asked: u64 = requests
+            .iter()
+            .map(|request| request.buffer.len() as u64)
+            .sum();
+        let left = self.bytes.get().checked_sub(asked);
+        self.bytes.set(left.ok_or(Fault::Exhausted)?);
+        self.memory.read_many(requests)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Address, Image};
+
+    fn eight_bytes() -> Image {
+        let mut image = Image::new();
+        image.insert(Address(0x1000), &[1; 8]);
+        image
+    }
+
+    #[test]
+    fn no_more_is_read_than_agreed() {
+        let memory = Bounded::new(eight_bytes(), Duration::MAX, 12);
+        assert!(memory.read_u64(Address(0x1000)).is_ok());
+        assert_eq!(memory.read_u64(Address(0x1000)), Err(Fault::Exhausted));
+        // What still fits is still read.
+        assert!(memory.read_u32(Address(0x1000)).is_ok());
+        assert_eq!(memory.read_u32(Address(0x1000)), Err(Fault::Exhausted));
+    }
+
+    #[test]
+    fn nothing_is_read_when_the_time_is_up() {
+        let memory = Bounded::new(eight_bytes(), Duration::ZERO, u64::MAX);
+        assert_eq!(memory.read_u64(Address(0x1000)), Err(Fault::TimedOut));
+    }
+}
