@@ -3,6 +3,9 @@
 //!
 //! `cargo xtask bench ps [TARGETS]`: how long `invivo ps` takes.
 
+pub(crate) mod dump;
+mod peers;
+
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};

@@ -22,6 +22,7 @@ usage: cargo xtask CHORE
   tidy                          check the invariants of ARCHITECTURE.md
   pythons                       find or unpack the interpreters that tests and the demo use
   bench exec [ROUNDS]           the time that `invivo exec` takes, beside sys.remote_exec
+  bench dump [ROUNDS]           the time that `invivo dump` takes, beside its peers
   bench ps [TARGETS]            the time that `invivo ps` takes among that many Pythons
 ";
 
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         ["tidy"] => tidy::run(),
         ["pythons"] => pythons::report(),
         ["bench", "exec", rest @ ..] => bench::exec(rest),
+        ["bench", "dump", rest @ ..] => bench::dump::run(rest),
         ["bench", "ps", rest @ ..] => bench::ps(rest),
         _ => {
             eprint!("{USAGE}");

@@ -1,0 +1,35 @@
+//! The peers that benchmarks measure beside Invivo, installed into a private virtual environment
+//! in the build directory: nothing of the machine's own is touched.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use synth::interpreter;
+use synth::interpreters::workspace;
+
+use crate::run::{Outcome, capture};
+
+/// What is installed: the newest of each when these benchmarks were written.
+const PACKAGES: [&str; 3] = ["py-spy==0.4.3", "austin-dist==4.0.0", "pystack==1.7.2"];
+
+/// The program of a peer. Installs all of them where they are not there yet.
+pub(crate) fn program(name: &str) -> Outcome<PathBuf> {
+    let home = workspace().join("target/peers");
+    let program = home.join("bin").join(name);
+    if !program.exists() {
+        let python = &interpreter("3.12").program;
+        capture(
+            Command::new(python)
+                .args(["-m", "venv", "--clear"])
+                .arg(&home),
+        )?;
+        let mut install = Command::new(home.join("bin/python"));
+        install.args(["-m", "pip", "install", "--quiet", "--only-binary=:all:"]);
+        capture(install.args(PACKAGES))?;
+    }
+    if program.exists() {
+        Ok(program)
+    } else {
+        Err(format!("{} is not among {PACKAGES:?}", program.display()))
+    }
+}
