@@ -7,6 +7,7 @@
 mod address;
 mod error;
 mod interpreter;
+mod profile;
 mod stack;
 mod task;
 mod text;
@@ -17,6 +18,10 @@ mod version;
 pub use address::Address;
 pub use error::{Error, ErrorKind, Result};
 pub use interpreter::{DebuggerSupport, Defect, Interpreter, ThreadState};
+pub use profile::{
+    About, FunctionKind, Mode, Profile, ProfileFrame, ProfileFunction, ProfileProcess,
+    ProfileThread, Sample, SampleStatus, StackNode, Tables,
+};
 pub use stack::{Code, Frame, Position, Slots, Stack, Trust};
 pub use task::{Links, Task, TaskState, Tasks, Waited};
 pub use text::Text;
