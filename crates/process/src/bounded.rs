@@ -13,6 +13,7 @@ pub struct Bounded<M> {
     until: Option<Instant>,
     /// That may still be asked for.
     bytes: Cell<u64>,
+    met: Cell<Option<Fault>>,
 }
 
 impl<M> Bounded<M> {
@@ -23,21 +24,34 @@ impl<M> Bounded<M> {
             memory,
             until: Instant::now().checked_add(time),
             bytes: Cell::new(bytes),
+            met: Cell::new(None),
         }
+    }
+
+    /// Which of its bounds kept something from being read, if one did: the last.
+    pub fn met(&self) -> Option<Fault> {
+        self.met.get()
+    }
+
+    fn refuse(&self, bound: Fault) -> Result<(), Fault> {
+        self.met.set(Some(bound));
+        Err(bound)
     }
 }
 
 impl<M: Memory> Memory for Bounded<M> {
     fn read_many(&self, requests: &mut [ReadRequest<'_>]) -> Result<(), Fault> {
         if self.until.is_some_and(|until| Instant::now() >= until) {
-            return Err(Fault::TimedOut);
+            return self.refuse(Fault::TimedOut);
         }
         let asked: u64 = requests
             .iter()
             .map(|request| request.buffer.len() as u64)
             .sum();
-        let left = self.bytes.get().checked_sub(asked);
-        self.bytes.set(left.ok_or(Fault::Exhausted)?);
+        let Some(left) = self.bytes.get().checked_sub(asked) else {
+            return self.refuse(Fault::Exhausted);
+        };
+        self.bytes.set(left);
         self.memory.read_many(requests)
     }
 }
@@ -57,15 +71,18 @@ mod tests {
     fn no_more_is_read_than_agreed() {
         let memory = Bounded::new(eight_bytes(), Duration::MAX, 12);
         assert!(memory.read_u64(Address(0x1000)).is_ok());
+        assert_eq!(memory.met(), None);
         assert_eq!(memory.read_u64(Address(0x1000)), Err(Fault::Exhausted));
         // What still fits is still read.
         assert!(memory.read_u32(Address(0x1000)).is_ok());
         assert_eq!(memory.read_u32(Address(0x1000)), Err(Fault::Exhausted));
+        assert_eq!(memory.met(), Some(Fault::Exhausted));
     }
 
     #[test]
     fn nothing_is_read_when_the_time_is_up() {
         let memory = Bounded::new(eight_bytes(), Duration::ZERO, u64::MAX);
         assert_eq!(memory.read_u64(Address(0x1000)), Err(Fault::TimedOut));
+        assert_eq!(memory.met(), Some(Fault::TimedOut));
     }
 }

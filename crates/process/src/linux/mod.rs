@@ -26,4 +26,4 @@ pub use root::TargetRoot;
 pub use staging::{Owner, PrivateDirectory};
 pub use stop::Suspension;
 pub use target::Target;
-pub use threads::{Activity, SystemCall, Thread};
+pub use threads::{Activity, SystemCall, Thread, native_ids};

@@ -1,5 +1,6 @@
 //! The threads of a process, and what each is doing.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use invivo_model::Result;
@@ -7,6 +8,7 @@ use rustix::io::Errno;
 
 use super::proc::{self, CallState};
 use super::{Target, system_calls};
+use crate::{Address, Memory, ReadRequest};
 
 /// A thread of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,5 +145,78 @@ impl Target {
             system_call,
             running,
         })
+    }
+}
+
+/// Where the C library keeps a thread's number in what a `pthread_t` points to: of glibc (`tid` of
+/// `struct pthread`, `nptl/descr.h`) and of musl (`tid` of `struct pthread`,
+/// `src/internal/pthread_impl.h`).
+#[cfg(target_arch = "x86_64")]
+const TID_OFFSETS: [u64; 2] = [720, 48];
+#[cfg(not(target_arch = "x86_64"))]
+const TID_OFFSETS: [u64; 2] = [208, 32];
+
+/// The numbers ([`Thread::native_id`]) of the threads that these `pthread_t` stand for, by what the
+/// target's C library keeps there. `None` where nothing there is one of the `known` numbers.
+pub fn native_ids(
+    memory: &impl Memory,
+    pthreads: &[u64],
+    known: &HashSet<u64>,
+) -> Vec<Option<u64>> {
+    let mut numbers = vec![[[0; 4]; TID_OFFSETS.len()]; pthreads.len()];
+    let mut requests: Vec<ReadRequest<'_>> = pthreads
+        .iter()
+        .zip(&mut numbers)
+        .flat_map(|(pthread, numbers)| {
+            let places = TID_OFFSETS.map(|offset| Address(pthread.wrapping_add(offset)));
+            let pieces = places.into_iter().zip(numbers);
+            pieces.map(|(place, number)| ReadRequest::new(place, number))
+        })
+        .collect();
+    if memory.read_many(&mut requests).is_err() {
+        return vec![None; pthreads.len()];
+    }
+    let found = |numbers: &[[u8; 4]; TID_OFFSETS.len()]| {
+        let numbers = numbers
+            .iter()
+            .map(|bytes| u32::from_ne_bytes(*bytes).into());
+        numbers.into_iter().find(|number| known.contains(number))
+    };
+    numbers.iter().map(found).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::thread::JoinHandleExt;
+    use std::sync::mpsc;
+    use std::thread;
+
+    use rustix::thread::gettid;
+
+    use super::*;
+
+    #[test]
+    fn a_thread_is_told_by_what_the_c_library_keeps_of_it() {
+        let (say, said) = mpsc::channel();
+        let (end, ended) = mpsc::channel::<()>();
+        let other = thread::spawn(move || {
+            say.send(gettid().as_raw_nonzero().get())
+                .expect("a listener");
+            // It lives until the other end is dropped.
+            let _ = ended.recv();
+        });
+        let number = u64::from(said.recv().expect("its number").cast_unsigned());
+        let pthread = other.as_pthread_t() as u64;
+        let target = Target::open(std::process::id()).expect("we are there");
+        let threads = target.threads().expect("our threads");
+        let known: HashSet<u64> = threads.iter().map(|thread| thread.native_id).collect();
+        let memory = target.memory();
+        assert_eq!(
+            native_ids(&memory, &[pthread, 8, u64::MAX, pthread], &known),
+            [Some(number), None, None, Some(number)]
+        );
+        assert_eq!(native_ids(&memory, &[pthread], &HashSet::new()), [None]);
+        drop(end);
+        other.join().expect("its end");
     }
 }
