@@ -12,7 +12,7 @@ const WHAT: &str = "cannot read the thread's frames";
 /// A Python function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Function {
-    /// `co_qualname`.
+    /// `co_qualname`, in versions without it `co_name`.
     pub qualname: Text,
     /// `co_filename`.
     pub filename: Text,
@@ -32,7 +32,7 @@ impl<M: Memory> Runtime<M> {
         let fields = [
             (layout.executable, 8),
             (layout.previous, 8),
-            (layout.owner, 1),
+            (layout.owner.map_or(layout.previous, |owner| owner.at), 1),
         ];
         let mut frame = thread.current_frame;
         for _ in 0..self.limits.frames {
@@ -42,7 +42,10 @@ impl<M: Memory> Runtime<M> {
             let [executable, previous, owner] =
                 read_fields(&self.memory, frame, fields).map_err(|met| fault(WHAT, met))?;
             let code = Address(executable & !STACK_REFERENCE_TAGS);
-            if owner < u64::from(layout.first_sentinel_owner) && !code.is_null() {
+            let is_sentinel = layout
+                .owner
+                .is_some_and(|known| owner >= u64::from(known.first_sentinel));
+            if !is_sentinel && !code.is_null() {
                 let function = self.function(code)?;
                 if function.filename.text != SHIM_FILE {
                     return Ok(Some(function));
@@ -54,9 +57,10 @@ impl<M: Memory> Runtime<M> {
     }
 
     fn function(&self, code: Address) -> Result<Function> {
+        let layout = &self.layout.code;
         let fields = [
-            (self.layout.code.qualname, 8),
-            (self.layout.code.filename, 8),
+            (layout.qualname.unwrap_or(layout.name), 8),
+            (layout.filename, 8),
         ];
         let [qualname, filename] =
             read_fields(&self.memory, code, fields).map_err(|met| fault(WHAT, met))?;

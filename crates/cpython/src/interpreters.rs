@@ -6,7 +6,7 @@ use invivo_model::{Address, DebuggerSupport, Defect, Interpreter, Result, Thread
 use invivo_process::{Fault, Memory};
 
 use crate::fields::{fault, read_fields};
-use crate::layout::Layout;
+use crate::layout::{CurrentFrame, Layout};
 use crate::limits::Limits;
 
 const WHAT: &str = "cannot list the interpreters";
@@ -182,24 +182,37 @@ impl<M: Memory> Walk<'_, M> {
             .debugger
             .as_ref()
             .map(|debugger| debugger.pending_call);
+        let frame_at = match layout.current_frame {
+            CurrentFrame::Direct(at) | CurrentFrame::Through { pointer: at, .. } => at,
+        };
         let fields = [
             (layout.next, 8),
             (layout.interpreter, 8),
-            (layout.current_frame, 8),
+            (frame_at, 8),
             (layout.thread_id, 8),
-            (layout.native_thread_id, 8),
+            (layout.native_thread_id.unwrap_or(layout.next), 8),
             (pending.unwrap_or(layout.next), 4),
         ];
         let [next, interpreter, frame, thread_id, native_id, pending] =
             read_fields(self.memory, address, fields)?;
         let state = ThreadState {
             address,
-            native_id,
+            native_id: layout.native_thread_id.map_or(0, |_| native_id),
             thread_id,
-            current_frame: Address(frame),
+            current_frame: self.current_frame(Address(frame)),
             debugger: self.debugger(address, pending)?,
         };
         Ok((state, Address(interpreter), Address(next)))
+    }
+
+    /// The frame, by what the thread state says of it. A pointer that leads nowhere belongs to a
+    /// thread that is just leaving Python.
+    fn current_frame(&self, said: Address) -> Address {
+        let CurrentFrame::Through { inside, .. } = self.layout.thread.current_frame else {
+            return said;
+        };
+        let frame = read_fields(self.memory, said, [(inside, 8)]);
+        frame.map_or(Address::NULL, |[frame]| Address(frame))
     }
 
     fn debugger(&self, thread: Address, pending: u64) -> Result<Option<DebuggerSupport>, Fault> {

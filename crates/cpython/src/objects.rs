@@ -4,6 +4,7 @@ use invivo_model::{Address, Result, Text};
 use invivo_process::{Memory, ReadRequest};
 
 use crate::fields::{corrupt, fault, read_fields};
+use crate::layout::IndexBytes;
 use crate::layout::common::{
     DICT_FLAG, DICT_KEYS_GENERAL, DICT_KEYS_SPLIT, DICT_KEYS_UNICODE, STRING_FLAG,
 };
@@ -15,8 +16,8 @@ const READING_DICT: &str = "cannot read a dictionary";
 const WITH_HEADER: usize = 128;
 /// How many keys of a dictionary are compared at a time.
 const KEYS_AT_ONCE: usize = 512;
-/// More bytes than the indices of any dictionary take, as a logarithm.
-const MAX_LOG2_INDEX_BYTES: u8 = 40;
+/// More bytes than the indices of any dictionary take.
+const MAX_INDEX_BYTES: u64 = 1 << 40;
 
 /// What a dictionary holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -108,24 +109,34 @@ impl<M: Memory> Runtime<M> {
             [(layout.keys, 8), (layout.values, 8)],
         )
         .map_err(|met| fault(READING_DICT, met))?;
+        let (index_at, index_width) = match layout.in_keys.index_bytes {
+            IndexBytes::Logarithm(at) => (at, 1),
+            IndexBytes::Count(at) => (at, 8),
+        };
         let fields = [
-            (layout.in_keys.log2_index_bytes, 1),
-            (layout.in_keys.kind, 1),
+            (index_at, index_width),
+            (layout.in_keys.kind.unwrap_or(index_at), 1),
             (layout.in_keys.entry_count, 8),
         ];
-        let [log2_index_bytes, kind, count] = read_fields(&self.memory, Address(keys), fields)
+        let [indices, kind, count] = read_fields(&self.memory, Address(keys), fields)
             .map_err(|met| fault(READING_DICT, met))?;
+        let kind = layout.in_keys.kind.map_or(DICT_KEYS_GENERAL, |_| kind);
+        let index_bytes = match layout.in_keys.index_bytes {
+            IndexBytes::Logarithm(_) => 1_u64.checked_shl(u32::try_from(indices).unwrap_or(64)),
+            IndexBytes::Count(_) => indices.checked_mul(index_width_of(indices)),
+        };
         // Every entry has an index of a byte at least.
-        if log2_index_bytes > u64::from(MAX_LOG2_INDEX_BYTES) || count > 1 << log2_index_bytes {
-            return Err(corrupt(
+        let index_bytes = index_bytes.filter(|bytes| count <= *bytes && *bytes <= MAX_INDEX_BYTES);
+        let index_bytes = index_bytes.ok_or_else(|| {
+            corrupt(
                 READING_DICT,
                 format!("its keys at {keys:#x} can't be right"),
-            ));
-        }
+            )
+        })?;
         let wanted = usize::try_from(count).unwrap_or(usize::MAX);
         let count = wanted.min(self.limits.dict_entries);
         let entries = Address(keys)
-            .offset(layout.in_keys.indices + (1 << log2_index_bytes))
+            .offset(layout.in_keys.indices + index_bytes)
             .ok_or_else(|| corrupt(READING_DICT, "its keys reach out of memory"))?;
         let split = if values == 0 {
             None
@@ -262,6 +273,16 @@ impl<M: Memory> Runtime<M> {
             .map_err(|met| fault(READING_DICT, met))?;
         let (words, _) = bytes.as_chunks();
         Ok(words.iter().map(|word| u64::from_le_bytes(*word)).collect())
+    }
+}
+
+/// Bytes that each of so many indices takes.
+fn index_width_of(count: u64) -> u64 {
+    match count {
+        0..=0xff => 1,
+        0x100..=0xffff => 2,
+        0x1_0000..=0xffff_ffff => 4,
+        _ => 8,
     }
 }
 

@@ -18,10 +18,37 @@ pub(crate) const STACK_REFERENCE_TAGS: u64 = 0b11;
 /// a class (Python/specialize.c, `_Py_InitCleanup`, seen in 3.13 to 3.15).
 pub(crate) const SHIM_FILE: &str = "__init__";
 
-/// `Py_TPFLAGS_UNICODE_SUBCLASS` (Include/object.h, 3.0 to 3.15).
+/// Flags of classes, `Py_TPFLAGS_…` (Include/object.h, 3.8 to 3.15 where nothing else is said).
+pub(crate) const INT_FLAG: u64 = 1 << 24;
+pub(crate) const LIST_FLAG: u64 = 1 << 25;
+pub(crate) const TUPLE_FLAG: u64 = 1 << 26;
+pub(crate) const BYTES_FLAG: u64 = 1 << 27;
 pub(crate) const STRING_FLAG: u64 = 1 << 28;
-/// `Py_TPFLAGS_DICT_SUBCLASS` (Include/object.h, 3.0 to 3.15).
 pub(crate) const DICT_FLAG: u64 = 1 << 29;
+pub(crate) const EXCEPTION_FLAG: u64 = 1 << 30;
+/// `Py_TPFLAGS_TYPE_SUBCLASS`: the object is a class.
+pub(crate) const CLASS_FLAG: u64 = 1 << 31;
+/// `Py_TPFLAGS_HEAPTYPE`: the class is a `PyHeapTypeObject`.
+pub(crate) const HEAP_CLASS_FLAG: u64 = 1 << 9;
+/// `Py_TPFLAGS_MANAGED_DICT`: attributes lie as [`AttributesLayout`](super::AttributesLayout)
+/// says (3.11 to 3.15; before, no class has it).
+pub(crate) const MANAGED_DICT_FLAG: u64 = 1 << 4;
+/// `Py_TPFLAGS_INLINE_VALUES`: the values of attributes may lie in the object (3.13 to 3.15).
+pub(crate) const INLINE_VALUES_FLAG: u64 = 1 << 2;
+
+/// Bits of `co_flags` (Include/cpython/code.h, 3.8 to 3.15).
+pub(crate) const CO_VARARGS: u32 = 0x4;
+pub(crate) const CO_VARKEYWORDS: u32 = 0x8;
+pub(crate) const CO_GENERATOR: u32 = 0x20;
+pub(crate) const CO_COROUTINE: u32 = 0x80;
+pub(crate) const CO_ITERABLE_COROUTINE: u32 = 0x100;
+pub(crate) const CO_ASYNC_GENERATOR: u32 = 0x200;
+
+/// Bits of a byte of `co_localspluskinds` (Include/internal/pycore_code.h, 3.11 to 3.15).
+pub(crate) const KIND_HIDDEN: u8 = 0x10;
+pub(crate) const KIND_LOCAL: u8 = 0x20;
+pub(crate) const KIND_CELL: u8 = 0x40;
+pub(crate) const KIND_FREE: u8 = 0x80;
 
 /// `DICT_KEYS_GENERAL`: entries of hash, key, value (Include/internal/pycore_dict.h, 3.11 to 3.15).
 pub(crate) const DICT_KEYS_GENERAL: u64 = 0;

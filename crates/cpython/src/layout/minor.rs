@@ -1,4 +1,6 @@
-//! The form in which each minor version says what lies where.
+//! The form in which each minor version that has a table says what lies where.
+
+use super::structures::{TaskLayout, UnicodeState};
 
 /// What is known of one minor version before a process is looked at.
 #[derive(Debug)]
@@ -32,42 +34,34 @@ pub(super) enum Rule {
     InsideOrAbsent(&'static str, u64),
 }
 
-/// What the table leaves unsaid.
+/// `PyFrameState` (Include/internal/pycore_frame.h).
+#[derive(Debug)]
+pub(super) struct GeneratorStates {
+    pub(super) created: i8,
+    pub(super) suspended: [i8; 3],
+    pub(super) executing: i8,
+}
+
+/// What the table leaves unsaid. Offsets in objects are those of a build with a GIL; in a
+/// free-threaded one they grow as `PyObject` has grown.
 #[derive(Debug)]
 pub(super) struct Beyond {
     /// From `interpreters.head` to `main_thread` in the runtime state.
     pub(super) main_thread_behind_head: u64,
+    /// In the thread state, where the table does not say it.
+    pub(super) current_exception: Option<u64>,
+    /// In the thread state.
+    pub(super) exc_info: u64,
     /// The least `owner` of a frame that is no Python code.
-    pub(super) first_sentinel_owner: u8,
-    /// From `sizeof(PyASCIIObject)` to `sizeof(PyCompactUnicodeObject)`.
-    pub(super) compact_behind_ascii: u64,
+    pub(super) first_sentinel: u8,
+    /// `stacktop` in a frame, where the table has no `stackpointer`.
+    pub(super) stack_count: Option<u64>,
+    pub(super) generator_states: GeneratorStates,
+    /// `ht_qualname`.
+    pub(super) heap_qualname: u64,
+    /// `ht_cached_keys`.
+    pub(super) heap_cached_keys: u64,
     pub(super) unicode_state: UnicodeState,
     pub(super) unicode_state_free_threaded: UnicodeState,
-    pub(super) dict_keys: DictKeys,
-    /// Where the pointers begin in the values of a split table.
-    pub(super) dict_values: u64,
-}
-
-/// The bits of a string's `state`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct UnicodeState {
-    /// Where the three bits of the width in bytes begin.
-    pub(crate) kind_shift: u32,
-    /// Set where the characters follow the header.
-    pub(crate) compact_bit: u32,
-    /// Set where all characters are ASCII.
-    pub(crate) ascii_bit: u32,
-}
-
-/// Offsets in the keys of a dictionary.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct DictKeys {
-    /// A byte: the logarithm of the bytes that the indices take.
-    pub(crate) log2_index_bytes: u64,
-    /// A byte: 0 for entries of hash, key, value; 1 and 2 for entries of key, value.
-    pub(crate) kind: u64,
-    /// 8 bytes: how many entries have been used.
-    pub(crate) entry_count: u64,
-    /// Where the indices begin; the entries follow them.
-    pub(crate) indices: u64,
+    pub(super) task: TaskLayout,
 }

@@ -1,7 +1,28 @@
 //! What a layout says: plain numbers, bytes from the start of the structure they are named for.
 //! `None` where a version (or build) has no such thing.
 
-use super::minor::{DictKeys, UnicodeState};
+/// Where everything lies in one interpreter. What its table of offsets says has been checked
+/// against the sizes there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    pub(crate) runtime: RuntimeLayout,
+    pub(crate) interpreter: InterpreterLayout,
+    pub(crate) gil: GilLayout,
+    pub(crate) thread: ThreadLayout,
+    pub(crate) exception_item: ExceptionItemLayout,
+    /// The remote debugging protocol; `None` where the version has none.
+    pub(crate) debugger: Option<DebuggerLayout>,
+    pub(crate) frame: FrameLayout,
+    pub(crate) code: CodeLayout,
+    /// The data stack; `None` where each frame is an object of its own.
+    pub(crate) chunk: Option<ChunkLayout>,
+    pub(crate) generator: GeneratorLayout,
+    pub(crate) object: ObjectLayout,
+    pub(crate) unicode: UnicodeLayout,
+    pub(crate) dict: DictLayout,
+    pub(crate) builtin: BuiltinLayout,
+    pub(crate) task: TaskLayout,
+}
 
 /// `_PyRuntimeState`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +77,7 @@ pub(crate) struct ThreadLayout {
     pub(crate) native_thread_id: Option<u64>,
     /// The newest chunk of its data stack.
     pub(crate) datastack_chunk: Option<u64>,
-    /// The sentinel that its outermost frame leads to, inside the thread state.
+    /// The pointer to the sentinel that its outermost frame leads to.
     pub(crate) base_frame: Option<u64>,
     /// An `int`.
     pub(crate) holds_gil: Option<u64>,
@@ -328,8 +349,8 @@ pub(crate) enum AttributesLayout {
         /// Bytes before the object.
         dictionary: u64,
     },
-    /// Where a flag of the class says so: one pointer before the object, to values where its
-    /// lowest bit is set (and is to be cleared), else to a dictionary.
+    /// Where a flag of the class says so: one word before the object. Where its lowest bit is
+    /// set, values begin at the word plus 1; else it points to a dictionary, or is null.
     ValuesOrDictionary(u64),
     /// Where a flag of the class says so: a pointer to a dictionary before the object; where
     /// another says so as well and the dictionary is null or the values are still in use, values
@@ -338,6 +359,17 @@ pub(crate) enum AttributesLayout {
         /// Bytes before the object.
         dictionary: u64,
     },
+}
+
+/// The bits of a string's `state`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct UnicodeState {
+    /// Where the three bits of the width in bytes begin.
+    pub(crate) kind_shift: u32,
+    /// Set where the characters follow the header.
+    pub(crate) compact_bit: u32,
+    /// Set where all characters are ASCII.
+    pub(crate) ascii_bit: u32,
 }
 
 /// `PyUnicodeObject` and the structures it begins with.
@@ -351,6 +383,29 @@ pub(crate) struct UnicodeLayout {
     /// a string that is not compact stands.
     pub(crate) compact_data: u64,
     pub(crate) bits: UnicodeState,
+}
+
+/// How the keys of a dictionary say how many bytes their indices take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IndexBytes {
+    /// `dk_log2_index_bytes`, a byte: the logarithm of the bytes.
+    Logarithm(u64),
+    /// `dk_size`, 8 bytes: how many indices there are. Each takes 1 byte up to 0xff of them, 2 up
+    /// to 0xffff, 4 up to 0xffff_ffff, else 8.
+    Count(u64),
+}
+
+/// Offsets in the keys of a dictionary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DictKeys {
+    pub(crate) index_bytes: IndexBytes,
+    /// A byte: 0 for entries of hash, key, value; 1 and 2 for entries of key, value. Where there is
+    /// none, all entries are of hash, key, value.
+    pub(crate) kind: Option<u64>,
+    /// 8 bytes: how many entries have been used.
+    pub(crate) entry_count: u64,
+    /// Where the indices begin; the entries follow them.
+    pub(crate) indices: u64,
 }
 
 /// `PyDictObject` and its parts.

@@ -1,6 +1,7 @@
 //! CPython 3.13.
 
-use super::minor::{Beyond, DictKeys, Minor, Rule::*, UnicodeState};
+use super::minor::{Beyond, GeneratorStates, Minor, Rule::*};
+use super::structures::{TaskLayout, UnicodeState};
 
 /// This minor version.
 pub(super) const MINOR: Minor = Minor {
@@ -16,10 +17,22 @@ const BEYOND: Beyond = Beyond {
     // Include/internal/pycore_runtime.h, 3.13: `struct pyinterpreters` is mutex, head, main,
     // next_id, and `main_thread` follows it.
     main_thread_behind_head: 24,
+    // Include/cpython/pystate.h, 3.13: `struct _ts`.
+    current_exception: Some(112),
+    exc_info: 120,
     // Include/internal/pycore_frame.h, 3.13: FRAME_OWNED_BY_CSTACK.
-    first_sentinel_owner: 3,
-    // Include/cpython/unicodeobject.h, 3.13: `utf8_length` and `utf8` follow PyASCIIObject.
-    compact_behind_ascii: 16,
+    first_sentinel: 3,
+    // Include/internal/pycore_frame.h, 3.13: `_PyInterpreterFrame`.
+    stack_count: Some(64),
+    // Include/internal/pycore_frame.h, 3.13: `PyFrameState`.
+    generator_states: GeneratorStates {
+        created: -3,
+        suspended: [-2, -1, -1],
+        executing: 0,
+    },
+    // Include/cpython/object.h, 3.13: `PyHeapTypeObject`.
+    heap_qualname: 872,
+    heap_cached_keys: 880,
     // Include/cpython/unicodeobject.h, 3.13: the bit field `state`, the same in both builds.
     unicode_state: UnicodeState {
         kind_shift: 2,
@@ -31,15 +44,16 @@ const BEYOND: Beyond = Beyond {
         compact_bit: 5,
         ascii_bit: 6,
     },
-    // Include/internal/pycore_dict.h, 3.13: `struct _dictkeysobject`.
-    dict_keys: DictKeys {
-        log2_index_bytes: 9,
-        kind: 10,
-        entry_count: 24,
-        indices: 32,
+    // Modules/_asynciomodule.c, 3.13: `TaskObj`.
+    task: TaskLayout {
+        event_loop: 16,
+        state: 96,
+        waiter: 112,
+        coroutine: 120,
+        name: 128,
+        size: 144,
+        links: None,
     },
-    // Include/internal/pycore_dict.h, 3.13: `struct _dictvalues`, four bytes of counts first.
-    dict_values: 8,
 };
 
 /// `_Py_DebugOffsets` of 3.13 behind its cookie, version and `free_threaded`

@@ -1,6 +1,7 @@
 //! CPython 3.14.
 
-use super::minor::{Beyond, DictKeys, Minor, Rule::*, UnicodeState};
+use super::minor::{Beyond, GeneratorStates, Minor, Rule::*};
+use super::structures::{TaskLayout, TaskLinksLayout, UnicodeState};
 
 /// This minor version.
 pub(super) const MINOR: Minor = Minor {
@@ -16,11 +17,22 @@ const BEYOND: Beyond = Beyond {
     // Include/internal/pycore_runtime_structs.h, 3.14: `struct pyinterpreters` is mutex, head, main,
     // next_id, and `main_thread` follows it.
     main_thread_behind_head: 24,
+    // Include/cpython/pystate.h, 3.14: `struct _ts`.
+    current_exception: Some(112),
+    exc_info: 120,
     // Include/internal/pycore_interpframe_structs.h, 3.14: FRAME_OWNED_BY_INTERPRETER, and above it
     // FRAME_OWNED_BY_CSTACK.
-    first_sentinel_owner: 3,
-    // Include/cpython/unicodeobject.h, 3.14: `utf8_length` and `utf8` follow PyASCIIObject.
-    compact_behind_ascii: 16,
+    first_sentinel: 3,
+    stack_count: None,
+    // Include/internal/pycore_frame.h, 3.14: `PyFrameState`.
+    generator_states: GeneratorStates {
+        created: -3,
+        suspended: [-2, -1, -1],
+        executing: 0,
+    },
+    // Include/cpython/object.h, 3.14: `PyHeapTypeObject`.
+    heap_qualname: 872,
+    heap_cached_keys: 880,
     // Include/cpython/unicodeobject.h, 3.14: the bit field `state`. A free-threaded build
     // gives the first byte to `interned` alone.
     unicode_state: UnicodeState {
@@ -33,15 +45,21 @@ const BEYOND: Beyond = Beyond {
         compact_bit: 11,
         ascii_bit: 12,
     },
-    // Include/internal/pycore_dict.h, 3.14: `struct _dictkeysobject`.
-    dict_keys: DictKeys {
-        log2_index_bytes: 9,
-        kind: 10,
-        entry_count: 24,
-        indices: 32,
+    // Modules/_asynciomodule.c, 3.14: `TaskObj`.
+    task: TaskLayout {
+        event_loop: 16,
+        state: 104,
+        waiter: 120,
+        coroutine: 128,
+        name: 136,
+        size: 168,
+        links: Some(TaskLinksLayout {
+            awaited_by: 96,
+            awaited_by_is_set: 109,
+            is_task: 108,
+            node: 152,
+        }),
     },
-    // Include/internal/pycore_dict.h, 3.14: `struct _dictvalues`, four bytes of counts first.
-    dict_values: 8,
 };
 
 /// `_Py_DebugOffsets` of 3.14 behind its cookie, version and `free_threaded`
