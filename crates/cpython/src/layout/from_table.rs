@@ -10,6 +10,12 @@ use super::table::{Table, invalid};
 /// Where the pointers begin in the values of a split table: four bytes of counts stand first
 /// (Include/internal/pycore_dict.h, `struct _dictvalues`, 3.13 to 3.15).
 const DICT_VALUES: u64 = 8;
+/// What those bytes say, and the bytes behind the pointers (as above).
+const VALUES_ORDER: ValuesOrder = ValuesOrder::Behind {
+    capacity: 0,
+    set: 1,
+    valid: 3,
+};
 /// The number of the bit `active` in `_status` (Include/cpython/pystate.h, 3.13 to 3.15).
 const ACTIVE_BIT: u32 = 4;
 /// Bytes before an object where the pointer to its dictionary is
@@ -43,7 +49,7 @@ pub(super) fn layout(table: &Table, minor: &Minor, free_threaded: bool) -> Resul
         dict: DictLayout {
             keys: table.offset("dict_object.ma_keys")?,
             values: table.offset("dict_object.ma_values")?,
-            ..objects::dict(header, objects::DICT_KEYS, DICT_VALUES)
+            ..objects::dict(header, objects::DICT_KEYS, DICT_VALUES, VALUES_ORDER)
         },
         builtin: builtin(table, header)?,
         task: task(&beyond.task, grown),
@@ -254,6 +260,7 @@ fn unicode(table: &Table, beyond: &Beyond, free_threaded: bool) -> Result<Unicod
         } else {
             beyond.unicode_state
         },
+        not_ready: None,
     })
 }
 

@@ -3,7 +3,7 @@
 
 use super::structures::{
     AttributesLayout, BuiltinLayout, ChunkLayout, DequeLayout, DictKeys, DictLayout, IndexBytes,
-    IntSize, ObjectLayout, OwnerLayout,
+    IntSize, ObjectLayout, OwnerLayout, ValuesOrder,
 };
 
 /// The size of `PyObject` in a build with a GIL.
@@ -24,6 +24,7 @@ pub(super) const fn object(
         type_basicsize: header + 16,
         type_itemsize: header + 24,
         type_flags: header + 152,
+        type_members: header + 224,
         type_base: header + 240,
         type_dict: header + 248,
         type_dictoffset: header + 272,
@@ -35,13 +36,19 @@ pub(super) const fn object(
 }
 
 /// `PyDictObject` (Include/cpython/dictobject.h, 3.8 to 3.15).
-pub(super) const fn dict(header: u64, in_keys: DictKeys, in_values: u64) -> DictLayout {
+pub(super) const fn dict(
+    header: u64,
+    in_keys: DictKeys,
+    in_values: u64,
+    order: ValuesOrder,
+) -> DictLayout {
     DictLayout {
         used: header,
         keys: header + 16,
         values: header + 24,
         in_keys,
         in_values,
+        order,
     }
 }
 

@@ -324,6 +324,8 @@ pub(crate) struct ObjectLayout {
     pub(crate) type_basicsize: u64,
     pub(crate) type_itemsize: u64,
     pub(crate) type_flags: u64,
+    /// The pointer to `PyMemberDef`s, up to one without a name.
+    pub(crate) type_members: u64,
     pub(crate) type_dictoffset: u64,
     pub(crate) type_base: u64,
     pub(crate) type_dict: u64,
@@ -383,6 +385,17 @@ pub(crate) struct UnicodeLayout {
     /// a string that is not compact stands.
     pub(crate) compact_data: u64,
     pub(crate) bits: UnicodeState,
+    /// Where a string is described that has no width yet; `None` where every string has one.
+    pub(crate) not_ready: Option<NotReadyLayout>,
+}
+
+/// A string of `wchar_t`s that nobody has needed in another form so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NotReadyLayout {
+    /// `wstr`: the pointer to its characters.
+    pub(crate) characters: u64,
+    /// `wstr_length`.
+    pub(crate) length: u64,
 }
 
 /// How the keys of a dictionary say how many bytes their indices take.
@@ -417,6 +430,26 @@ pub(crate) struct DictLayout {
     pub(crate) in_keys: DictKeys,
     /// Where the pointers begin in the values of a split table.
     pub(crate) in_values: u64,
+    pub(crate) order: ValuesOrder,
+}
+
+/// How the values of a split table say in which order they were set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ValuesOrder {
+    /// It is always that of the keys.
+    OfKeys,
+    /// By bytes before the values, read backwards: their own count, how many values are set, and
+    /// the index of each.
+    Before,
+    /// By the index of each, a byte, behind the last pointer. What follows are bytes at the start.
+    Behind {
+        /// How many pointers there are.
+        capacity: u64,
+        /// How many values are set.
+        set: u64,
+        /// 0 where values inside an object are in use no more.
+        valid: u64,
+    },
 }
 
 /// How an integer says how many digits it has, and its sign.
