@@ -9,8 +9,12 @@ pub struct Task {
     pub name: Option<Text>,
     /// Where it stands.
     pub state: TaskState,
-    /// The number (in its own pid namespace) of the thread whose event loop it belongs to; `None`
-    /// where that could not be told, as for a task whose thread has ended.
+    /// The state of the thread whose event loop it belongs to, as
+    /// [`ThreadState::address`](crate::ThreadState) has it; null where that could not be told, as
+    /// for a task whose thread has ended.
+    pub thread: Address,
+    /// The number (in its own pid namespace) of that thread; `None` also in versions that don't
+    /// keep it.
     pub native_id: Option<u64>,
     /// The number of its interpreter.
     pub interpreter: i64,
