@@ -6,8 +6,10 @@ use invivo_model::{Address, DebuggerSupport, Defect, Interpreter, Result, Thread
 use invivo_process::{Fault, Memory};
 
 use crate::fields::{fault, read_fields};
+use crate::frames::Head;
 use crate::layout::{CurrentFrame, Layout};
 use crate::limits::Limits;
+use crate::pieces::{Piece, length, read_pieces};
 
 const WHAT: &str = "cannot list the interpreters";
 /// A list read while it changes looks broken: it is read again this often before it counts as so.
@@ -29,6 +31,41 @@ impl Interpreters {
     }
 }
 
+/// The interpreters, with what their states say beside who they are.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) list: Vec<FoundInterpreter>,
+    /// `thread_id` of the thread in which Python was initialized.
+    pub(crate) main_thread: u64,
+    /// The GIL, where all interpreters share one.
+    pub(crate) gil: Option<FoundGil>,
+    /// What kept the list of interpreters from being read.
+    pub(crate) defects: Vec<Defect>,
+}
+
+/// What a GIL says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FoundGil {
+    pub(crate) locked: bool,
+    /// The thread state that holds it, or held it last.
+    pub(crate) holder: Address,
+}
+
+/// An interpreter, with what its state says beside who it is.
+#[derive(Clone, Debug)]
+pub(crate) struct FoundInterpreter {
+    pub(crate) interpreter: Interpreter,
+    /// What was read of each thread state, in the order of the threads.
+    pub(crate) states: Vec<Piece>,
+    /// Where its GIL is; null where the version does not say so.
+    pub(crate) gil: Address,
+    pub(crate) collecting: Option<bool>,
+    /// The frame in which the running collection began; `None` where the version does not say so.
+    pub(crate) collecting_frame: Option<Address>,
+    /// What kept its threads from being read.
+    pub(crate) defects: Vec<Defect>,
+}
+
 /// Reads all interpreters of the runtime state at `runtime`, and their threads.
 pub(crate) fn read_all(
     memory: &impl Memory,
@@ -36,22 +73,42 @@ pub(crate) fn read_all(
     layout: &Layout,
     limits: &Limits,
 ) -> Result<Interpreters> {
-    let mut result = Interpreters::default();
+    let found = find_all(memory, runtime, layout, limits)?;
+    let mut result = Interpreters {
+        list: Vec::with_capacity(found.list.len()),
+        defects: Vec::new(),
+    };
+    for interpreter in found.list {
+        result.list.push(interpreter.interpreter);
+        result.defects.extend(interpreter.defects);
+    }
+    result.defects.extend(found.defects);
+    Ok(result)
+}
+
+/// As [`read_all`], with all that was read.
+pub(crate) fn find_all(
+    memory: &impl Memory,
+    runtime: Address,
+    layout: &Layout,
+    limits: &Limits,
+) -> Result<Found> {
+    let mut found = Found::default();
     for _ in 0..ATTEMPTS {
         let mut walk = Walk {
             memory,
             layout,
             limits,
             threads: 0,
-            result: Interpreters::default(),
+            defects: Vec::new(),
         };
-        walk.interpreters(runtime).map_err(|met| fault(WHAT, met))?;
-        result = walk.result;
-        if result.defects.is_empty() {
+        found = walk.interpreters(runtime).map_err(|met| fault(WHAT, met))?;
+        let mut all = found.list.iter().map(|interpreter| &interpreter.defects);
+        if found.defects.is_empty() && all.all(Vec::is_empty) {
             break;
         }
     }
-    Ok(result)
+    Ok(found)
 }
 
 /// Whether there is a main interpreter in the runtime state at `runtime`.
@@ -85,14 +142,23 @@ struct Walk<'a, M> {
     limits: &'a Limits,
     /// Of all interpreters so far.
     threads: usize,
-    result: Interpreters,
+    /// Of the list that is walked.
+    defects: Vec<Defect>,
+}
+
+/// What the runtime state says of all interpreters.
+struct Top {
+    head: Address,
+    main_thread: u64,
+    gil: Option<FoundGil>,
+    collecting: Option<bool>,
 }
 
 impl<M: Memory> Walk<'_, M> {
-    fn interpreters(&mut self, runtime: Address) -> Result<(), Fault> {
-        let head = [(self.layout.runtime.interpreters_head, 8)];
-        let [head] = read_fields(self.memory, runtime, head)?;
-        let mut next = Address(head);
+    fn interpreters(&mut self, runtime: Address) -> Result<Found, Fault> {
+        let top = self.top(runtime)?;
+        let mut list: Vec<FoundInterpreter> = Vec::new();
+        let mut next = top.head;
         let mut seen = HashSet::new();
         while !next.is_null() {
             if !seen.insert(next) {
@@ -103,48 +169,112 @@ impl<M: Memory> Walk<'_, M> {
                 self.defect(next, "more interpreters than are looked at");
                 break;
             }
-            match self.interpreter(next) {
-                Ok(following) => next = following,
+            match self.interpreter(next, &top) {
+                Ok((mut interpreter, following)) => {
+                    interpreter.defects = std::mem::take(&mut self.defects);
+                    list.push(interpreter);
+                    next = following;
+                }
                 Err(met) => {
                     self.note(next, "the interpreter state can't be read", met)?;
                     break;
                 }
             }
         }
-        Ok(())
+        let defects = std::mem::take(&mut self.defects);
+        self.follow_current_frames(&mut list)?;
+        Ok(Found {
+            list,
+            main_thread: top.main_thread,
+            gil: top.gil,
+            defects,
+        })
+    }
+
+    fn top(&self, runtime: Address) -> Result<Top, Fault> {
+        let layout = &self.layout.runtime;
+        let head = layout.interpreters_head;
+        let gil = |field| layout.gil.map_or(head, |gil| gil + field);
+        // A version without a field has another one read in its place, and it is not looked at.
+        let fields = [
+            (head, 8),
+            (layout.main_thread, 8),
+            (gil(self.layout.gil.locked), 4),
+            (gil(self.layout.gil.last_holder), 8),
+            (layout.gc_collecting.unwrap_or(head), 4),
+        ];
+        let [head, main_thread, locked, holder, collecting] =
+            read_fields(self.memory, runtime, fields)?;
+        Ok(Top {
+            head: Address(head),
+            main_thread,
+            gil: layout.gil.map(|_| FoundGil {
+                locked: locked == 1,
+                holder: Address(holder),
+            }),
+            collecting: layout.gc_collecting.map(|_| collecting != 0),
+        })
     }
 
     /// Reads the interpreter at `address` with its threads; gives the next one's address.
-    fn interpreter(&mut self, address: Address) -> Result<Address, Fault> {
+    fn interpreter(
+        &mut self,
+        address: Address,
+        top: &Top,
+    ) -> Result<(FoundInterpreter, Address), Fault> {
         let layout = &self.layout.interpreter;
-        let enabled = self
-            .layout
-            .debugger
-            .as_ref()
-            .map(|debugger| debugger.enabled);
-        // A version without a field has another one read in its place, and it is not looked at.
+        let debugger = self.layout.debugger.as_ref();
+        let enabled = debugger.map(|debugger| debugger.enabled);
+        // As above.
         let fields = [
             (layout.next, 8),
             (layout.id, 8),
             (layout.threads_head, 8),
             (layout.threads_main.unwrap_or(layout.next), 8),
             (enabled.unwrap_or(layout.next), 4),
+            (layout.gil.unwrap_or(layout.next), 8),
+            (layout.gc_collecting.unwrap_or(layout.next), 4),
+            (layout.gc_frame.unwrap_or(layout.next), 8),
         ];
-        let [next, id, threads_head, threads_main, enabled_value] =
-            read_fields(self.memory, address, fields)?;
-        let threads = self.threads(address, Address(threads_head))?;
-        self.result.list.push(Interpreter {
+        let [
+            next,
+            id,
+            threads_head,
+            threads_main,
+            enabled_value,
+            gil,
+            collecting,
+            frame,
+        ] = read_fields(self.memory, address, fields)?;
+        let (threads, states) = self.threads(address, Address(threads_head))?;
+        let interpreter = Interpreter {
             address,
             id: id.cast_signed(),
             main_thread: layout.threads_main.map(|_| Address(threads_main)),
             remote_debugging: enabled.map(|_| enabled_value == 1),
             threads,
-        });
-        Ok(Address(next))
+        };
+        let found = FoundInterpreter {
+            interpreter,
+            states,
+            gil: layout.gil.map_or(Address::NULL, |_| Address(gil)),
+            collecting: layout
+                .gc_collecting
+                .map(|_| collecting != 0)
+                .or(top.collecting),
+            collecting_frame: layout.gc_frame.map(|_| Address(frame)),
+            defects: Vec::new(),
+        };
+        Ok((found, Address(next)))
     }
 
-    fn threads(&mut self, owner: Address, head: Address) -> Result<Vec<ThreadState>, Fault> {
+    fn threads(
+        &mut self,
+        owner: Address,
+        head: Address,
+    ) -> Result<(Vec<ThreadState>, Vec<Piece>), Fault> {
         let mut threads = Vec::new();
+        let mut pieces = Vec::new();
         let mut seen = HashSet::new();
         let mut next = head;
         while !next.is_null() {
@@ -157,7 +287,7 @@ impl<M: Memory> Walk<'_, M> {
                 self.defect(next, "more threads than are looked at");
                 break;
             }
-            let (thread, interpreter, following) = match self.thread(next) {
+            let (thread, interpreter, following, piece) = match self.thread(next) {
                 Ok(read) => read,
                 Err(met) => {
                     self.note(next, "the thread state can't be read", met)?;
@@ -169,64 +299,75 @@ impl<M: Memory> Walk<'_, M> {
                 break;
             }
             threads.push(thread);
+            pieces.push(piece);
             next = following;
         }
-        Ok(threads)
+        Ok((threads, pieces))
     }
 
-    /// The thread state at `address`, the interpreter it belongs to, and the next one's address.
-    fn thread(&self, address: Address) -> Result<(ThreadState, Address, Address), Fault> {
+    /// The thread state at `address`, the interpreter it belongs to, the next one's address, and
+    /// all that was read.
+    fn thread(&self, address: Address) -> Result<(ThreadState, Address, Address, Piece), Fault> {
         let layout = &self.layout.thread;
-        let pending = self
-            .layout
-            .debugger
-            .as_ref()
-            .map(|debugger| debugger.pending_call);
-        let frame_at = match layout.current_frame {
-            CurrentFrame::Direct(at) | CurrentFrame::Through { pointer: at, .. } => at,
-        };
-        let fields = [
-            (layout.next, 8),
-            (layout.interpreter, 8),
-            (frame_at, 8),
-            (layout.thread_id, 8),
-            (layout.native_thread_id.unwrap_or(layout.next), 8),
-            (pending.unwrap_or(layout.next), 4),
-        ];
-        let [next, interpreter, frame, thread_id, native_id, pending] =
-            read_fields(self.memory, address, fields)?;
+        let (from, to) = thread_span(self.layout);
+        let start = address.offset(from).ok_or(Fault::Unmapped(address))?;
+        let mut pieces = read_pieces(self.memory, [(start, length(to - from))])?;
+        let piece = pieces.pop().unwrap_or_default();
+        let word = |offset| piece.word(address, offset).ok_or(Fault::Unmapped(start));
         let state = ThreadState {
             address,
-            native_id: layout.native_thread_id.map_or(0, |_| native_id),
-            thread_id,
-            current_frame: self.current_frame(Address(frame)),
-            debugger: self.debugger(address, pending)?,
+            native_id: layout.native_thread_id.map_or(Ok(0), word)?,
+            thread_id: word(layout.thread_id)?,
+            current_frame: match layout.current_frame {
+                CurrentFrame::Direct(at) => Address(word(at)?),
+                CurrentFrame::Through { .. } => Address::NULL,
+            },
+            debugger: self.debugger(address, &piece)?,
         };
-        Ok((state, Address(interpreter), Address(next)))
+        let (interpreter, next) = (word(layout.interpreter)?, word(layout.next)?);
+        Ok((state, Address(interpreter), Address(next), piece))
     }
 
-    /// The frame, by what the thread state says of it. A pointer that leads nowhere belongs to a
-    /// thread that is just leaving Python.
-    fn current_frame(&self, said: Address) -> Address {
-        let CurrentFrame::Through { inside, .. } = self.layout.thread.current_frame else {
-            return said;
+    /// Fills in the current frames that other structures say. A pointer that leads nowhere belongs
+    /// to a thread that is just leaving Python.
+    fn follow_current_frames(&self, list: &mut [FoundInterpreter]) -> Result<(), Fault> {
+        let CurrentFrame::Through { pointer, inside } = self.layout.thread.current_frame else {
+            return Ok(());
         };
-        let frame = read_fields(self.memory, said, [(inside, 8)]);
-        frame.map_or(Address::NULL, |[frame]| Address(frame))
+        let place = |(thread, piece): (&ThreadState, &Piece)| {
+            let said = piece.word(thread.address, pointer).map(Address);
+            (
+                said.and_then(|said| said.offset(inside))
+                    .unwrap_or_default(),
+                8,
+            )
+        };
+        let places = list.iter().flat_map(|found| {
+            let threads = found.interpreter.threads.iter();
+            threads.zip(&found.states).map(place)
+        });
+        let frames = read_pieces(self.memory, places)?;
+        let threads = list
+            .iter_mut()
+            .flat_map(|found| &mut found.interpreter.threads);
+        for (thread, frame) in threads.zip(frames) {
+            thread.current_frame = Address(frame.word(frame.start, 0).unwrap_or_default());
+        }
+        Ok(())
     }
 
-    fn debugger(&self, thread: Address, pending: u64) -> Result<Option<DebuggerSupport>, Fault> {
+    fn debugger(&self, thread: Address, piece: &Piece) -> Result<Option<DebuggerSupport>, Fault> {
         let Some(layout) = &self.layout.debugger else {
             return Ok(None);
         };
         let at = |offset| thread.offset(offset).ok_or(Fault::Unmapped(thread));
+        let pending = piece.int(thread, layout.pending_call);
         Ok(Some(DebuggerSupport {
             pending_call: at(layout.pending_call)?,
             script_path: at(layout.script_path)?,
             script_path_size: layout.script_path_size,
             eval_breaker: at(layout.eval_breaker)?,
-            // Read as four bytes.
-            pending: u32::try_from(pending).unwrap_or_default().cast_signed(),
+            pending: pending.ok_or(Fault::Unmapped(thread))?,
         }))
     }
 
@@ -239,9 +380,33 @@ impl<M: Memory> Walk<'_, M> {
     }
 
     fn defect(&mut self, address: Address, what: &str) {
-        self.result.defects.push(Defect {
+        self.defects.push(Defect {
             address,
             what: what.to_owned(),
         });
     }
+}
+
+/// Which bytes of a thread state hold all that is asked of it.
+fn thread_span(layout: &Layout) -> (u64, u64) {
+    let thread = &layout.thread;
+    let (head_from, head_to) = Head::span(layout);
+    let debugger = layout.debugger.as_ref();
+    let words = [
+        Some(thread.next),
+        Some(thread.interpreter),
+        Some(thread.thread_id),
+        thread.native_thread_id,
+        thread.holds_gil,
+        thread.gil_requested,
+        thread.status.map(|(at, _)| at),
+        Some(thread.current_exception),
+        Some(thread.exc_info),
+    ];
+    let words = words.into_iter().flatten().map(|at| (at, at + 8));
+    let flags = debugger.map(|debugger| (debugger.pending_call, debugger.pending_call + 4));
+    let all = words.chain(flags);
+    all.fold((head_from, head_to), |(from, to), (first, end)| {
+        (from.min(first), to.max(end))
+    })
 }

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod code;
 mod facts;
 mod fields;
 mod frames;
@@ -15,10 +16,13 @@ mod layout;
 mod limits;
 mod locate;
 mod objects;
+mod pieces;
+mod positions;
 mod runtime;
+mod threads;
 
 pub use facts::{FileFacts, examine};
-pub use frames::Function;
+pub use frames::{Function, StackOptions};
 pub use interpreters::Interpreters;
 pub use layout::Layout;
 pub use limits::Limits;

@@ -10,9 +10,11 @@ pub struct Limits {
     pub interpreters: usize,
     /// Thread states of all interpreters together: 32 768.
     pub threads: usize,
-    /// Frames that are no Python code, on the way to the innermost one that is: 64.
+    /// Frames of one stack, and a fourth of those of all stacks together: 65 536.
     pub frames: usize,
-    /// Characters of one string: 4096. More are cut.
+    /// Frames that are no Python code, on the way to the innermost one that is: 64.
+    pub sentinels: usize,
+    /// Characters of one string: 16 384. More are cut.
     pub string_characters: usize,
     /// Entries of one dictionary: 16 384. More are cut.
     pub dict_entries: usize,
@@ -25,8 +27,9 @@ impl Default for Limits {
             scan_bytes: 16 << 20,
             interpreters: 1024,
             threads: 32_768,
-            frames: 64,
-            string_characters: 4096,
+            frames: 65_536,
+            sentinels: 64,
+            string_characters: 16_384,
             dict_entries: 16_384,
         }
     }

@@ -29,12 +29,12 @@ pub struct DictItems {
 }
 
 /// What the header of a string says.
-struct StringHeader {
-    length: u64,
+pub(crate) struct StringHeader {
+    pub(crate) length: u64,
     /// Bytes a character.
-    width: usize,
+    pub(crate) width: usize,
     /// Where the characters are.
-    data: Address,
+    pub(crate) data: Address,
 }
 
 impl<M: Memory> Runtime<M> {
@@ -222,7 +222,7 @@ impl<M: Memory> Runtime<M> {
     }
 
     /// Understands a string's header. `bytes` begins with the object.
-    fn string_header(&self, address: Address, bytes: &[u8]) -> Result<StringHeader> {
+    pub(crate) fn string_header(&self, address: Address, bytes: &[u8]) -> Result<StringHeader> {
         let layout = &self.layout.unicode;
         let wrong = || {
             corrupt(
@@ -297,7 +297,7 @@ fn word(bytes: &[u8], offset: u64) -> Option<u64> {
 }
 
 /// Characters of `width` bytes each.
-fn decode(data: &[u8], width: usize) -> String {
+pub(crate) fn decode(data: &[u8], width: usize) -> String {
     let character = |code| char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER);
     match width {
         2 => {

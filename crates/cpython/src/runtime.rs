@@ -3,6 +3,7 @@
 use invivo_model::{Address, Build, Error, ErrorKind, Interpreter, Result, Text, Version};
 use invivo_process::Memory;
 
+use crate::code::SharedCodes;
 use crate::fields::{corrupt, fault, read_fields};
 use crate::interpreters::{self, Interpreters};
 use crate::layout::{Layout, Preamble};
@@ -13,12 +14,13 @@ use crate::locate::Location;
 const MAX_XOPTIONS: usize = 256;
 
 /// The runtime state of an interpreter whose layout is known. Reads what is asked for when it is
-/// asked for; keeps nothing of the target but where it is.
+/// asked for; keeps nothing of the target but where it is, and the code objects it has met.
 #[derive(Clone, Debug)]
 pub struct Runtime<M> {
     pub(crate) memory: M,
     pub(crate) layout: Layout,
     pub(crate) limits: Limits,
+    pub(crate) codes: SharedCodes,
     address: Address,
     version: Version,
     build: Build,
@@ -51,6 +53,7 @@ impl<M: Memory> Runtime<M> {
             memory,
             layout,
             limits,
+            codes: SharedCodes::default(),
             address: location.address,
             version,
             build: location.build,

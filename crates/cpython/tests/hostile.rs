@@ -126,7 +126,7 @@ proptest! {
         if let Ok(text) = runtime.string(Address(string)) {
             prop_assert!(text.text.chars().count() <= Limits::default().string_characters);
         }
-        prop_assert!(memory.bytes.get() - before < 32 << 10);
+        prop_assert!(memory.bytes.get() - before < 128 << 10);
     }
 
     #[test]

@@ -375,7 +375,7 @@ fn strings_of_every_form_are_read() {
     let addresses: Vec<_> = texts.iter().map(|text| image.string(text)).collect();
     let apart = image.string_of(b"elsewhere", 1, false, false);
     let surrogate = image.string_of(&[b'a', 0, 0x80, 0xdc], 2, true, false);
-    let long = image.string(&"y".repeat(5000));
+    let long = image.string(&"y".repeat(20_000));
     let no_string = image.object();
     let memory = Made::new(image);
     let runtime = open(&memory);
@@ -389,7 +389,7 @@ fn strings_of_every_form_are_read() {
         "a\u{fffd}"
     );
     let cut = runtime.string(Address(long)).unwrap();
-    assert_eq!((cut.text.len(), cut.truncated), (4096, true));
+    assert_eq!((cut.text.len(), cut.truncated), (16_384, true));
     assert!(cut.to_string().ends_with("y…"));
     assert_eq!(
         runtime.string(Address(no_string)).unwrap_err().kind,
@@ -518,7 +518,7 @@ fn the_innermost_python_function_is_told() {
 }
 
 #[test]
-fn a_thread_without_python_code_or_with_a_cycle_of_sentinels_has_no_function() {
+fn a_thread_without_python_code_has_no_function_and_a_cycle_is_said() {
     let (mut image, interpreter, idle) = Image::with_main(Release::V3_15);
     let cycle = image.frame("none", "none", 3, 0);
     image.set_word(cycle + 8, cycle);
@@ -532,7 +532,8 @@ fn a_thread_without_python_code_or_with_a_cycle_of_sentinels_has_no_function() {
         (threads[0].address, threads[1].address),
         (Address(spinning), Address(idle))
     );
-    for thread in threads {
-        assert_eq!(runtime.thread_top_function(thread).unwrap(), None);
-    }
+    let error = runtime.thread_top_function(&threads[0]).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Corrupt);
+    assert!(error.why.contains("lead back"), "{}", error.why);
+    assert_eq!(runtime.thread_top_function(&threads[1]).unwrap(), None);
 }

@@ -17,6 +17,7 @@ const PAGE: u64 = 0x10000;
 const STR_TYPE: u64 = RUNTIME + 0x80000;
 const DICT_TYPE: u64 = RUNTIME + 0x80400;
 const OTHER_TYPE: u64 = RUNTIME + 0x80800;
+const CODE_TYPE: u64 = RUNTIME + 0x80c00;
 
 /// A CPython release whose memory can be made up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,6 +169,10 @@ impl Image {
         image.set_word(STR_TYPE + 168, 1 << 28);
         image.set_word(DICT_TYPE + 168, 1 << 29);
         image.set_word(OTHER_TYPE + 168, 0);
+        image.set_word(CODE_TYPE + 168, 0);
+        let name = image.allocate(5);
+        image.write(name, b"code\0");
+        image.set_word(CODE_TYPE + 24, name);
         image
     }
 
@@ -300,8 +305,13 @@ impl Image {
     /// ordinary one, 3 the sentinel at the entry of the interpreter's loop.
     pub fn frame(&mut self, function: &str, file: &str, owner: u8, previous: u64) -> u64 {
         let (name, file) = (self.string(function), self.string(file));
-        let code = self.allocate(216);
+        let (code, empty) = (self.allocate(216), self.allocate(40));
+        self.set_word(code + 8, CODE_TYPE);
+        // The names of its variables, and its line table.
+        self.set_word(code + 96, empty);
+        self.set_word(code + 136, empty);
         self.set_word(code + 112, file);
+        self.set_word(code + 120, name);
         self.set_word(code + 128, name);
         let frame = self.allocate(88);
         // The lowest bits are tags.

@@ -1,0 +1,471 @@
+//! Code objects: read in batches, understood once.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use invivo_model::{Address, Code, Position, Text};
+use invivo_process::{Fault, Memory};
+
+use crate::layout::common::{CODE_CLASS, SHIM_FILE};
+use crate::layout::{Bytecode, CodeVariables, LineTable};
+use crate::objects::decode;
+use crate::pieces::{Piece, length, read_pieces, within_page};
+use crate::positions::position;
+use crate::runtime::Runtime;
+
+/// How much of a string or a line table is read before its length is known: most are shorter.
+const FIRST_GUESS: usize = 384;
+/// Bytes of one line table. The longest of the standard library takes less than a tenth of it.
+const MAX_LINE_TABLE: usize = 1 << 20;
+/// Bytes of all line tables and strings that are kept.
+const MAX_KEPT: usize = 32 << 20;
+/// Code objects that are read by one call.
+const AT_ONCE: usize = 64;
+
+/// A code object, with what it takes to understand frames of it.
+#[derive(Clone, Debug)]
+pub(crate) struct CodeFacts {
+    pub(crate) code: Arc<Code>,
+    /// What it was understood from: while this is the same, so is all of it.
+    identity: Identity,
+    line_table: Vec<u8>,
+    form: LineTable,
+    /// Where its instructions begin.
+    pub(crate) bytecode: Address,
+    /// How many bytes they take.
+    pub(crate) bytecode_size: u64,
+    /// The pointer to the threads' own copies of them; null where there are none.
+    pub(crate) own_copies: Address,
+    /// Variables that a frame of it has room for.
+    pub(crate) slots: usize,
+    /// Whether CPython itself pushes its frames, and nobody wrote it.
+    pub(crate) is_shim: bool,
+}
+
+impl CodeFacts {
+    /// The position of the instruction that begins so many bytes behind the first one; of the
+    /// whole function where none has begun.
+    pub(crate) fn position(&self, offset: Option<u32>) -> Position {
+        position(&self.line_table, self.form, self.code.first_line, offset)
+    }
+
+    fn weight(&self) -> usize {
+        let text = |text: &Text| text.text.len();
+        let code = &self.code;
+        self.line_table.len()
+            + text(&code.name)
+            + text(&code.filename)
+            + code.qualname.as_ref().map_or(0, text)
+            + size_of::<Self>()
+    }
+}
+
+/// The words of a code object that never change while it lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Identity {
+    name: Address,
+    qualname: Option<Address>,
+    filename: Address,
+    line_table: Address,
+    first_line: i32,
+    flags: u32,
+    frame_words: u32,
+    bytecode: Address,
+}
+
+impl Identity {
+    fn strings(&self) -> impl Iterator<Item = Address> {
+        [Some(self.name), self.qualname, Some(self.filename)]
+            .into_iter()
+            .flatten()
+    }
+}
+
+/// The code objects that have been understood so far.
+#[derive(Debug, Default)]
+pub(crate) struct CodeCache {
+    known: HashMap<Address, Arc<CodeFacts>>,
+    /// What `known` takes.
+    weight: usize,
+    /// The class of code objects, once it has been seen.
+    class: Option<Address>,
+}
+
+/// What came of each code object that was asked for: why not, where it could not be had.
+pub(crate) type Codes = HashMap<Address, Result<Arc<CodeFacts>, String>>;
+
+/// What the object itself says.
+struct Raw {
+    address: Address,
+    class: Address,
+    identity: Identity,
+    units: u64,
+    own_copies: Address,
+    variables: Vec<Address>,
+}
+
+impl<M: Memory> Runtime<M> {
+    /// The code objects at all these addresses.
+    pub(crate) fn codes(
+        &self,
+        addresses: impl IntoIterator<Item = Address>,
+    ) -> Result<Codes, Fault> {
+        let mut codes = Codes::new();
+        let mut wanted: Vec<_> = addresses.into_iter().collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let mut weight = 0;
+        for group in wanted.chunks(AT_ONCE) {
+            if weight > MAX_KEPT {
+                let none = |at: &Address| (*at, Err("more code than is looked at".to_owned()));
+                codes.extend(group.iter().map(none));
+                continue;
+            }
+            self.read_codes(group, &mut codes)?;
+            let read = group.iter().filter_map(|at| codes.get(at)?.as_ref().ok());
+            weight += read.map(|facts| facts.weight()).sum::<usize>();
+        }
+        Ok(codes)
+    }
+
+    /// The code object at `address`.
+    pub(crate) fn code(&self, address: Address) -> Result<Arc<CodeFacts>, String> {
+        let mut codes = self.codes([address]).map_err(|met| met.to_string())?;
+        let found = codes.remove(&address);
+        found.unwrap_or_else(|| Err(format!("no code object at {address}")))
+    }
+
+    fn code_cache(&self) -> MutexGuard<'_, CodeCache> {
+        self.codes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read_codes(&self, wanted: &[Address], codes: &mut Codes) -> Result<(), Fault> {
+        let size = length(self.layout.code.size);
+        let pieces = read_pieces(&self.memory, wanted.iter().map(|at| (*at, size)))?;
+        let mut fresh = Vec::new();
+        let class = self.code_cache().class;
+        for piece in &pieces {
+            let address = piece.start;
+            let Some(raw) = self.raw_code(piece) else {
+                let why = format!("the code object at {address} can't be read");
+                codes.insert(address, Err(why));
+                continue;
+            };
+            if class.is_some_and(|class| class != raw.class) {
+                codes.insert(address, Err(format!("no code object at {address}")));
+                continue;
+            }
+            let known = self.code_cache().known.get(&address).cloned();
+            match known.filter(|known| known.identity == raw.identity) {
+                Some(known) => {
+                    codes.insert(address, Ok(known));
+                }
+                None => fresh.push(raw),
+            }
+        }
+        if fresh.is_empty() {
+            return Ok(());
+        }
+        if class.is_none() {
+            self.find_code_class(&mut fresh, codes)?;
+        }
+        self.understand_codes(&fresh, codes)
+    }
+
+    /// Finds out which of the classes is that of code objects, and drops what is of another.
+    fn find_code_class(&self, fresh: &mut Vec<Raw>, codes: &mut Codes) -> Result<(), Fault> {
+        let mut classes: Vec<_> = fresh.iter().map(|raw| raw.class).collect();
+        classes.sort_unstable();
+        classes.dedup();
+        let mut found = None;
+        for class in classes {
+            if self.class_name(class)?.as_deref() == Some(CODE_CLASS) {
+                found = Some(class);
+                break;
+            }
+        }
+        self.code_cache().class = found;
+        fresh.retain(|raw| {
+            let is_code = Some(raw.class) == found;
+            if !is_code {
+                let why = format!("no code object at {}", raw.address);
+                codes.insert(raw.address, Err(why));
+            }
+            is_code
+        });
+        Ok(())
+    }
+
+    /// `tp_name` of the class at `class`, where it is a short one.
+    pub(crate) fn class_name(&self, class: Address) -> Result<Option<Vec<u8>>, Fault> {
+        let unreadable = |met| match met {
+            Fault::Unmapped(_) => Ok(None),
+            met => Err(met),
+        };
+        let Some(at) = class.offset(self.layout.object.type_name) else {
+            return Ok(None);
+        };
+        let name = match self.memory.read_pointer(at) {
+            Ok(name) => name,
+            Err(met) => return unreadable(met),
+        };
+        let wanted = within_page(name, 1, 64);
+        let pieces = read_pieces(&self.memory, [(name, wanted)])?;
+        let bytes = pieces.into_iter().next().map(|piece| piece.bytes);
+        Ok(bytes.and_then(|bytes| {
+            let end = bytes.iter().position(|byte| *byte == 0)?;
+            bytes.get(..end).map(<[u8]>::to_vec)
+        }))
+    }
+
+    fn raw_code(&self, piece: &Piece) -> Option<Raw> {
+        let layout = &self.layout.code;
+        let at = piece.start;
+        let pointer = |offset| piece.word(at, offset).map(Address);
+        let (line_table, _) = layout.line_table;
+        let (bytecode, units) = match layout.bytecode {
+            Bytecode::Object(offset) => (pointer(offset)?, 0),
+            Bytecode::Inline(offset) => {
+                let units = piece.word(at, self.layout.object.var_size)?;
+                (at.offset(offset)?, units)
+            }
+        };
+        let variables = match layout.variables {
+            CodeVariables::Separate {
+                variables,
+                cells,
+                free,
+                ..
+            } => vec![pointer(variables)?, pointer(cells)?, pointer(free)?],
+            CodeVariables::Together { names, .. } => vec![pointer(names)?],
+        };
+        let number = |offset: Option<u64>| match offset {
+            Some(offset) => piece.int(at, offset).map(i32::cast_unsigned),
+            None => Some(0),
+        };
+        Some(Raw {
+            address: at,
+            class: pointer(self.layout.object.type_of)?,
+            identity: Identity {
+                name: pointer(layout.name)?,
+                qualname: match layout.qualname {
+                    Some(offset) => Some(pointer(offset)?),
+                    None => None,
+                },
+                filename: pointer(layout.filename)?,
+                line_table: pointer(line_table)?,
+                first_line: piece.int(at, layout.first_line)?,
+                flags: piece.int(at, layout.flags)?.cast_unsigned(),
+                frame_words: number(layout.frame_words)?,
+                bytecode,
+            },
+            units,
+            own_copies: match layout.tlbc {
+                Some(offset) => pointer(offset)?,
+                None => Address::NULL,
+            },
+            variables,
+        })
+    }
+
+    /// Reads what the code objects point to, and keeps what can be understood.
+    fn understand_codes(&self, fresh: &[Raw], codes: &mut Codes) -> Result<(), Fault> {
+        let mut parts = Parts::default();
+        for raw in fresh {
+            let identity = &raw.identity;
+            let header = self.string_header_size();
+            for string in identity.strings() {
+                parts.want(string, header, header + FIRST_GUESS / 2);
+            }
+            let header = self.bytes_header();
+            parts.want(identity.line_table, header, header + FIRST_GUESS);
+            let size = self.size_header();
+            for tuple in &raw.variables {
+                parts.want(*tuple, size, size);
+            }
+            if let Bytecode::Object(_) = self.layout.code.bytecode {
+                parts.want(identity.bytecode, size, size);
+            }
+        }
+        parts.read(&self.memory)?;
+        for raw in fresh {
+            let identity = &raw.identity;
+            for string in identity.strings() {
+                if let Some((start, length)) = self.string_rest(string, &parts) {
+                    parts.want(start, length, length);
+                }
+            }
+            let whole = self.line_table_size(identity.line_table, &parts);
+            let whole = whole.unwrap_or(0);
+            parts.want(identity.line_table, whole, whole);
+        }
+        parts.read(&self.memory)?;
+        for raw in fresh {
+            let understood = self.facts(raw, &parts);
+            let understood = understood
+                .map(Arc::new)
+                .ok_or_else(|| format!("the code object at {} can't be right", raw.address));
+            if let Ok(facts) = &understood {
+                self.code_cache().keep(raw.address, facts);
+            }
+            codes.insert(raw.address, understood);
+        }
+        Ok(())
+    }
+
+    fn facts(&self, raw: &Raw, parts: &Parts) -> Option<CodeFacts> {
+        let identity = &raw.identity;
+        let (_, form) = self.layout.code.line_table;
+        let filename = self.text(identity.filename, parts)?;
+        let slots = raw.variables.iter().map(|tuple| {
+            let length = parts.word(*tuple, self.layout.object.var_size)?;
+            usize::try_from(length).ok()
+        });
+        let slots = slots.sum::<Option<usize>>()?;
+        let (bytecode, bytecode_size) = match self.layout.code.bytecode {
+            Bytecode::Object(_) => (
+                identity.bytecode.offset(self.layout.builtin.bytes_data)?,
+                parts.word(identity.bytecode, self.layout.object.var_size)?,
+            ),
+            Bytecode::Inline(_) => (identity.bytecode, raw.units.checked_mul(2)?),
+        };
+        let is_shim = filename.text == SHIM_FILE;
+        Some(CodeFacts {
+            code: Arc::new(Code {
+                address: raw.address,
+                name: self.text(identity.name, parts)?,
+                qualname: match identity.qualname {
+                    Some(qualname) => Some(self.text(qualname, parts)?),
+                    None => None,
+                },
+                filename,
+                first_line: identity.first_line,
+                flags: identity.flags,
+            }),
+            identity: identity.clone(),
+            line_table: self.line_table(identity.line_table, parts)?,
+            form,
+            bytecode,
+            bytecode_size,
+            own_copies: raw.own_copies,
+            slots,
+            is_shim,
+        })
+    }
+
+    fn size_header(&self) -> usize {
+        length(self.layout.object.var_size) + 8
+    }
+
+    fn bytes_header(&self) -> usize {
+        length(self.layout.builtin.bytes_data)
+    }
+
+    /// Bytes of a string up to its characters, or to the pointer to them.
+    fn string_header_size(&self) -> usize {
+        length(self.layout.unicode.compact_data) + 8
+    }
+
+    /// How many bytes the bytes object of a line table is to be read for.
+    fn line_table_size(&self, table: Address, parts: &Parts) -> Option<usize> {
+        let size = parts.word(table, self.layout.object.var_size)?;
+        Some(self.bytes_header() + length(size).min(MAX_LINE_TABLE))
+    }
+
+    fn line_table(&self, table: Address, parts: &Parts) -> Option<Vec<u8>> {
+        let piece = parts.piece(table)?;
+        let whole = self.line_table_size(table, parts)?;
+        piece
+            .bytes
+            .get(self.bytes_header()..whole)
+            .map(<[u8]>::to_vec)
+    }
+
+    /// The characters of a string that have not been read with its header.
+    fn string_rest(&self, string: Address, parts: &Parts) -> Option<(Address, usize)> {
+        let header = self
+            .string_header(string, &parts.piece(string)?.bytes)
+            .ok()?;
+        let characters = length(header.length).min(self.limits.string_characters);
+        let size = characters.checked_mul(header.width)?;
+        let inside = header.data.since(string).map(length);
+        // Characters that follow the header are read with it, the others by themselves.
+        match inside.filter(|inside| *inside <= self.string_header_size()) {
+            Some(inside) => Some((string, inside + size)),
+            None => Some((header.data, size)),
+        }
+    }
+
+    fn text(&self, string: Address, parts: &Parts) -> Option<Text> {
+        let header = self
+            .string_header(string, &parts.piece(string)?.bytes)
+            .ok()?;
+        let whole = length(header.length);
+        let characters = whole.min(self.limits.string_characters);
+        let size = characters.checked_mul(header.width)?;
+        let with_header = parts.piece(string)?.get(header.data, size);
+        let apart = || parts.piece(header.data)?.get(header.data, size);
+        let data = with_header.or_else(apart)?;
+        Some(Text {
+            text: decode(data, header.width),
+            truncated: characters < whole,
+        })
+    }
+}
+
+impl CodeCache {
+    fn keep(&mut self, address: Address, facts: &Arc<CodeFacts>) {
+        let weight = facts.weight();
+        if self.weight + weight > MAX_KEPT {
+            self.known.clear();
+            self.weight = 0;
+        }
+        self.weight += weight;
+        if let Some(before) = self.known.insert(address, Arc::clone(facts)) {
+            self.weight -= before.weight();
+        }
+    }
+}
+
+/// Pieces of objects, by where they begin.
+#[derive(Default)]
+struct Parts {
+    pieces: HashMap<Address, Piece>,
+    /// What is to be read next: how much is needed, and how much would be good to have.
+    wanted: BTreeMap<Address, (usize, usize)>,
+}
+
+impl Parts {
+    /// Has `least` bytes at `address` read the next time, where they have not been yet, and up to
+    /// `size` where those come for nothing.
+    fn want(&mut self, address: Address, least: usize, size: usize) {
+        let known = self.pieces.get(&address);
+        if known.map_or(0, |piece| piece.bytes.len()) < least && !address.is_null() {
+            let (needed, good) = self.wanted.entry(address).or_default();
+            *needed = least.max(*needed);
+            *good = size.max(*good);
+        }
+    }
+
+    fn read(&mut self, memory: &impl Memory) -> Result<(), Fault> {
+        let wanted = std::mem::take(&mut self.wanted);
+        let wanted = wanted
+            .into_iter()
+            .map(|(address, (least, size))| (address, within_page(address, least, size)));
+        for piece in read_pieces(memory, wanted)? {
+            self.pieces.insert(piece.start, piece);
+        }
+        Ok(())
+    }
+
+    fn piece(&self, object: Address) -> Option<&Piece> {
+        self.pieces.get(&object)
+    }
+
+    fn word(&self, object: Address, offset: u64) -> Option<u64> {
+        self.piece(object)?.word(object, offset)
+    }
+}
+
+/// What a [`Runtime`] keeps of the code objects it has understood. Its copies share it.
+pub(crate) type SharedCodes = Arc<Mutex<CodeCache>>;

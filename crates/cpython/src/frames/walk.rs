@@ -1,0 +1,323 @@
+//! Following the frames of threads, many threads at a time.
+
+use std::collections::{BTreeMap, HashSet};
+
+use invivo_model::{Address, Defect};
+use invivo_process::{Fault, Memory};
+
+use super::raw::RawFrame;
+use crate::layout::{CurrentFrame, Layout};
+use crate::pieces::{Piece, length, read_pieces, within_page};
+use crate::runtime::Runtime;
+
+/// Bytes that are read of a frame that lies by itself: others and its variables often follow.
+const WINDOW: usize = 2048;
+/// Bytes that are read of an older chunk of a data stack: as many as nearly all have.
+const CHUNK: usize = 16 << 10;
+/// Bytes of a chunk's used part. Only a frame of thousands of variables makes one longer.
+const MAX_CHUNK: u64 = 1 << 20;
+/// Bytes read behind the used part of the newest chunk: a thread that runs calls on meanwhile.
+const AHEAD: u64 = 1024;
+/// A thread may change to another chunk while it is read: it is read again this often.
+const ATTEMPTS: usize = 4;
+
+/// What a thread state says of its frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Head {
+    /// Where the pointer to the current frame lies, where that is not the thread state.
+    through: Address,
+    /// The current frame, where the thread state itself says it.
+    frame: Address,
+    chunk: Address,
+    /// Where the used part of the chunk ends.
+    top: Address,
+    /// Where the chunk ends.
+    limit: Address,
+}
+
+impl Head {
+    /// Which bytes of a thread state a head is in.
+    pub(crate) fn span(layout: &Layout) -> (u64, u64) {
+        let (first, end) = match layout.thread.current_frame {
+            CurrentFrame::Direct(at) | CurrentFrame::Through { pointer: at, .. } => (at, at + 8),
+        };
+        match layout.thread.datastack_chunk {
+            Some(chunk) => (first.min(chunk), end.max(chunk + 24)),
+            None => (first, end),
+        }
+    }
+
+    /// The head of the thread state at `thread`, of which `piece` holds the span.
+    pub(crate) fn parse(layout: &Layout, thread: Address, piece: &Piece) -> Option<Self> {
+        let pointer = |offset| piece.word(thread, offset).map(Address);
+        let mut head = Self::default();
+        match layout.thread.current_frame {
+            CurrentFrame::Direct(at) => head.frame = pointer(at)?,
+            CurrentFrame::Through {
+                pointer: at,
+                inside,
+            } => {
+                let place = pointer(at)?;
+                if !place.is_null() {
+                    head.through = place.offset(inside)?;
+                }
+            }
+        }
+        if let Some(chunk) = layout.thread.datastack_chunk {
+            // Its top and its limit follow the pointer to the newest chunk.
+            head.chunk = pointer(chunk)?;
+            head.top = pointer(chunk + 8)?;
+            head.limit = pointer(chunk + 16)?;
+        }
+        Some(head)
+    }
+
+    /// Whether what was planned for `planned` also holds all that this one's frames take.
+    fn is_as(&self, planned: &Self) -> bool {
+        let end = planned
+            .used()
+            .and_then(|(start, size)| start.offset(size as u64));
+        self.through == planned.through
+            && self.chunk == planned.chunk
+            && self.top <= end.unwrap_or_default()
+    }
+
+    /// What is to be read of the chunk.
+    fn used(&self) -> Option<(Address, usize)> {
+        let whole = self.limit.since(self.chunk)?;
+        let used = self.top.since(self.chunk)?.saturating_add(AHEAD);
+        let size = used.min(whole).min(MAX_CHUNK);
+        (size > 0 && !self.chunk.is_null()).then(|| (self.chunk, length(size)))
+    }
+}
+
+/// What several walks may take together.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    /// Frames.
+    pub(crate) frames: usize,
+    /// Bytes that are read and kept while the walks last.
+    pub(crate) bytes: usize,
+}
+
+/// A thread's frames as far as they have been followed.
+#[derive(Debug, Default)]
+pub(crate) struct Walk {
+    /// Innermost first, sentinels included.
+    pub(crate) frames: Vec<RawFrame>,
+    pub(crate) cut: Option<Defect>,
+    next: Address,
+    seen: HashSet<Address>,
+    /// Chunks of the data stack, by where they begin.
+    chunks: BTreeMap<Address, Piece>,
+    /// What lies elsewhere.
+    windows: BTreeMap<Address, Piece>,
+    /// The newest chunk that has not been read.
+    older: Address,
+}
+
+impl Walk {
+    /// Of a stack that can't be read at all.
+    pub(crate) fn cut_off(address: Address, what: impl Into<String>) -> Self {
+        let mut walk = Self::default();
+        walk.end(address, what);
+        walk
+    }
+
+    fn end(&mut self, address: Address, what: impl Into<String>) {
+        let what = what.into();
+        self.cut = Some(Defect { address, what });
+        self.next = Address::NULL;
+    }
+
+    /// The piece that the `size` bytes at `address` lie in.
+    pub(crate) fn piece(&self, address: Address, size: usize) -> Option<&Piece> {
+        let before = |pieces: &'_ BTreeMap<Address, Piece>| {
+            let (_, piece) = pieces.range(..=address).next_back()?;
+            piece.get(address, size).map(|_| piece.start)
+        };
+        match before(&self.windows) {
+            Some(start) => self.windows.get(&start),
+            None => self.chunks.get(&before(&self.chunks)?),
+        }
+    }
+
+    /// Follows the frames as far as they have been read; gives the first that has not been.
+    fn advance(&mut self, layout: &Layout, limit: usize, budget: &mut Budget) -> Option<Address> {
+        while !self.next.is_null() {
+            let address = self.next;
+            let piece = self.piece(address, length(layout.frame.size));
+            let Some(frame) = piece.and_then(|piece| RawFrame::parse(layout, piece, address))
+            else {
+                return Some(address);
+            };
+            if self.frames.len() >= limit || budget.frames == 0 {
+                self.end(address, "more frames than are looked at");
+                break;
+            }
+            if !self.seen.insert(address) {
+                self.end(address, "the frames lead back to this one");
+                break;
+            }
+            budget.frames -= 1;
+            self.frames.push(frame);
+            self.next = frame.previous;
+        }
+        None
+    }
+}
+
+impl<M: Memory> Runtime<M> {
+    /// Follows the frames of threads with these heads, each as far as `limit`.
+    pub(crate) fn walks(
+        &self,
+        threads: &[(Address, Head)],
+        limit: usize,
+        budget: &mut Budget,
+    ) -> Result<Vec<Walk>, Fault> {
+        let mut walks = self.snapshots(threads, budget)?;
+        self.follow(&mut walks, limit, budget)?;
+        Ok(walks)
+    }
+
+    /// Follows walks that have begun to their ends.
+    fn follow(&self, walks: &mut [Walk], limit: usize, budget: &mut Budget) -> Result<(), Fault> {
+        let frame_size = length(self.layout.frame.size);
+        loop {
+            let mut wanted = Vec::new();
+            for (index, walk) in walks.iter_mut().enumerate() {
+                let Some(missing) = walk.advance(&self.layout, limit, budget) else {
+                    continue;
+                };
+                // What was asked for and did not come does not come the next time.
+                if walk.windows.contains_key(&missing) {
+                    walk.end(missing, "the frame can't be read");
+                    continue;
+                }
+                let window = within_page(missing, frame_size, WINDOW);
+                let chunk = if walk.older.is_null() { 0 } else { CHUNK };
+                let Some(left) = budget.bytes.checked_sub(window + chunk) else {
+                    walk.end(missing, "more memory than is looked at");
+                    continue;
+                };
+                budget.bytes = left;
+                wanted.push((index, missing, window));
+                if chunk > 0 {
+                    wanted.push((index, walk.older, chunk));
+                }
+            }
+            if wanted.is_empty() {
+                return Ok(());
+            }
+            let places = wanted.iter().map(|(_, at, size)| (*at, *size));
+            let pieces = read_pieces(&self.memory, places)?;
+            for ((index, ..), piece) in wanted.into_iter().zip(pieces) {
+                let Some(walk) = walks.get_mut(index) else {
+                    continue;
+                };
+                if piece.start == walk.older {
+                    let older = self.previous_chunk(&piece);
+                    let again = older == piece.start || walk.chunks.contains_key(&older);
+                    walk.older = if again { Address::NULL } else { older };
+                    walk.chunks.insert(piece.start, piece);
+                } else {
+                    walk.windows.insert(piece.start, piece);
+                }
+            }
+        }
+    }
+
+    /// Reads what each thread says of its frames, twice, and between the two the newest chunk of
+    /// its data stack: all by one call, so that hardly any time passes between them.
+    fn snapshots(
+        &self,
+        threads: &[(Address, Head)],
+        budget: &mut Budget,
+    ) -> Result<Vec<Walk>, Fault> {
+        let mut walks: Vec<_> = threads.iter().map(|_| Walk::default()).collect();
+        let mut open: Vec<_> = threads.iter().copied().enumerate().collect();
+        for attempt in 1..=ATTEMPTS {
+            let mut places = Vec::new();
+            for (_, (thread, head)) in &open {
+                places.extend(self.head_places(*thread, head));
+                places.push(head.used().unwrap_or_default());
+                places.extend(self.head_places(*thread, head));
+            }
+            let mut pieces = read_pieces(&self.memory, places)?.into_iter();
+            let mut again = Vec::new();
+            for (index, (thread, head)) in open {
+                let before = self.head(thread, &head, &mut pieces);
+                let chunk = pieces.next().unwrap_or_default();
+                let after = self.head(thread, &head, &mut pieces);
+                let walk = match before.zip(after) {
+                    None => Walk::cut_off(thread, "the thread state can't be read"),
+                    Some((_, after)) if !after.is_as(&head) && attempt < ATTEMPTS => {
+                        again.push((index, (thread, after)));
+                        continue;
+                    }
+                    Some((before, after)) => self.begin(before, after, chunk, budget),
+                };
+                if let Some(place) = walks.get_mut(index) {
+                    *place = walk;
+                }
+            }
+            open = again;
+            if open.is_empty() {
+                break;
+            }
+        }
+        Ok(walks)
+    }
+
+    fn begin(&self, before: Head, after: Head, chunk: Piece, budget: &mut Budget) -> Walk {
+        let _ = before;
+        budget.bytes = budget.bytes.saturating_sub(chunk.bytes.len());
+        let mut walk = Walk {
+            next: after.frame,
+            older: self.previous_chunk(&chunk),
+            ..Walk::default()
+        };
+        walk.chunks.insert(chunk.start, chunk);
+        walk
+    }
+
+    /// The chunk before that which `piece` begins with.
+    fn previous_chunk(&self, piece: &Piece) -> Address {
+        let layout = self.layout.chunk.as_ref();
+        let previous = layout.and_then(|layout| piece.word(piece.start, layout.previous));
+        previous.map_or(Address::NULL, Address)
+    }
+
+    /// What the thread state at `thread` says of its frames now.
+    pub(crate) fn head_of(&self, thread: Address) -> Result<Head, Fault> {
+        let (from, to) = Head::span(&self.layout);
+        let start = thread.offset(from).ok_or(Fault::Unmapped(thread))?;
+        let mut pieces = read_pieces(&self.memory, [(start, length(to - from))])?;
+        let piece = pieces.pop().unwrap_or_default();
+        Head::parse(&self.layout, thread, &piece).ok_or(Fault::Unmapped(start))
+    }
+
+    /// Where a head is read from: two pieces, the second of them empty where one is enough.
+    fn head_places(&self, thread: Address, head: &Head) -> [(Address, usize); 2] {
+        let (from, to) = Head::span(&self.layout);
+        let start = thread.offset(from).unwrap_or_default();
+        let current = if head.through.is_null() { 0 } else { 8 };
+        [(start, length(to - from)), (head.through, current)]
+    }
+
+    fn head(
+        &self,
+        thread: Address,
+        was: &Head,
+        pieces: &mut impl Iterator<Item = Piece>,
+    ) -> Option<Head> {
+        let span = pieces.next()?;
+        let current = pieces.next()?;
+        let mut head = Head::parse(&self.layout, thread, &span)?;
+        // It may point elsewhere by now, and then this is another's.
+        if !head.through.is_null() && head.through == was.through {
+            head.frame = Address(current.word(current.start, 0)?);
+        }
+        Some(head)
+    }
+}

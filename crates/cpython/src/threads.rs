@@ -1,0 +1,86 @@
+//! Threads: what each runs, and what it has to do with the GIL, exceptions and garbage.
+
+mod status;
+
+use invivo_model::{Address, InterpreterThreads, Result, Stack, Thread};
+use invivo_process::Memory;
+
+use crate::frames::{Head, StackOptions};
+use crate::interpreters::{self, Found, FoundInterpreter};
+use crate::runtime::Runtime;
+
+use status::Status;
+
+impl<M: Memory> Runtime<M> {
+    /// All threads of all interpreters, each with its stack. What keeps a part from being read
+    /// stands with that part: a thread that can't be read costs only itself.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::interpreters`].
+    pub fn threads(&self, options: &StackOptions) -> Result<Vec<InterpreterThreads>> {
+        let found =
+            interpreters::find_all(&self.memory, self.address(), &self.layout, &self.limits)?;
+        let stacks = self.stacks(&self.heads(&found), options);
+        let statuses = self.statuses(&found);
+        let mut parts = stacks.into_iter().zip(statuses);
+        let main_thread = found.main_thread;
+        let mut list: Vec<_> = found
+            .list
+            .into_iter()
+            .map(|found| together(found, main_thread, &mut parts))
+            .collect();
+        // Of the list itself: where it breaks off, the last one is the one that was to lead on.
+        if let Some(last) = list.last_mut() {
+            last.defects.extend(found.defects);
+        }
+        Ok(list)
+    }
+
+    /// Every thread state, with what it says of its frames.
+    fn heads(&self, found: &Found) -> Vec<(Address, Head)> {
+        let all = found.list.iter().flat_map(|interpreter| {
+            let threads = interpreter.interpreter.threads.iter();
+            threads.zip(&interpreter.states)
+        });
+        all.map(|(thread, piece)| {
+            let head = Head::parse(&self.layout, thread.address, piece);
+            (thread.address, head.unwrap_or_default())
+        })
+        .collect()
+    }
+}
+
+/// An interpreter's threads with what was read of each: the next of `parts`.
+fn together(
+    found: FoundInterpreter,
+    main_thread: u64,
+    parts: &mut impl Iterator<Item = (Stack, Status)>,
+) -> InterpreterThreads {
+    let alone = found.interpreter.threads.len() == 1;
+    let threads = found.interpreter.threads.into_iter().map(|state| {
+        let (stack, status) = parts.next().unwrap_or_default();
+        let collects_garbage = match (found.collecting, found.collecting_frame) {
+            (Some(false), _) => Some(false),
+            (_, Some(frame)) => Some(stack.frames.iter().any(|each| each.address == frame)),
+            (Some(true), None) if alone => Some(true),
+            _ => None,
+        };
+        Thread {
+            name: None,
+            gil: status.gil,
+            handles_exception: status.handles_exception,
+            is_main: state.thread_id == main_thread,
+            collects_garbage,
+            stack,
+            state,
+        }
+    });
+    InterpreterThreads {
+        address: found.interpreter.address,
+        id: found.interpreter.id,
+        collecting: found.collecting,
+        threads: threads.collect(),
+        defects: found.defects,
+    }
+}
