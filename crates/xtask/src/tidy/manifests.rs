@@ -4,7 +4,7 @@ use super::{Finding, Tree};
 
 /// What each crate may depend on: the edges of ARCHITECTURE.md, and whose library it may use.
 /// In tests it may also use `synth`, and what helps to test.
-const EDGES: [(&str, &[&str]); 9] = [
+const EDGES: [(&str, &[&str]); 10] = [
     ("model", &[]),
     ("process", &["invivo-model", "libc", "rustix"]),
     ("image", &["invivo-model", "object"]),
@@ -21,6 +21,10 @@ const EDGES: [(&str, &[&str]); 9] = [
             "serde",
             "serde_json",
         ],
+    ),
+    (
+        "formats",
+        &["flate2", "invivo-model", "serde_json", "unicode-width"],
     ),
     (
         "invivo",

@@ -1,0 +1,63 @@
+//! Collapsed stacks, which flame graph tools read: a line a stack, outermost frame first, and how
+//! many ticks it was seen for.
+//!
+//! ```text
+//! <module> (app.py);serve (app.py);parse (lib/parse.py) 812
+//! ```
+//!
+//! Where threads are asked for, the first frame of each line is the thread. A `;` in a name is
+//! written `\x3b`. The format has no place for what is missing from a profile.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use invivo_model::Result;
+
+use crate::counts::Counts;
+use crate::escape::plain_frame;
+use crate::places::Tree;
+use crate::source::Checked;
+use crate::{Options, Writer, names, unwritten};
+
+pub(crate) struct Collapsed;
+
+impl Writer for Collapsed {
+    fn write(
+        &self,
+        profile: &Checked<'_>,
+        options: &Options<'_>,
+        out: &mut dyn Write,
+    ) -> Result<()> {
+        let tree = Tree::new(profile, options.by);
+        let mut lines: BTreeMap<(Option<u32>, u32), u64> = BTreeMap::new();
+        for (key, ticks) in &Counts::new(profile)?.by_key {
+            let thread = options.threads.then_some(key.thread);
+            let node = tree.of_stack[key.stack as usize];
+            *lines.entry((thread, node)).or_default() += ticks;
+        }
+        let labels: Vec<String> = tree
+            .places
+            .iter()
+            .map(|place| frame(&names::place(profile, *place, options.by)))
+            .collect();
+        for ((thread, node), ticks) in lines {
+            let mut path: Vec<u32> = tree.callers(node).collect();
+            path.reverse();
+            let thread =
+                thread.map(|thread| frame(&names::thread(profile, profile.thread(thread))));
+            let places = path
+                .into_iter()
+                .map(|node| &labels[tree.nodes[node as usize].place as usize]);
+            for (n, label) in thread.iter().chain(places).enumerate() {
+                let between = if n > 0 { ";" } else { "" };
+                write!(out, "{between}{label}").map_err(unwritten)?;
+            }
+            writeln!(out, " {ticks}").map_err(unwritten)?;
+        }
+        Ok(())
+    }
+}
+
+fn frame(label: &str) -> String {
+    plain_frame(label).into_owned()
+}

@@ -1,0 +1,197 @@
+//! A profile as the files that people and their tools read, each format in a file of its own.
+//!
+//! Nothing here opens a file, a process or a clock: a profile comes as a [`Source`], and goes to
+//! whatever can be written to. Names in a profile come from a target and are escaped by what each
+//! format needs. No walk recurses: stacks may be as deep as the target's memory allows.
+//!
+//! Formats agree with each other: a sample weighs as many ticks as it stood for in each of them,
+//! a function's *self* is what it was innermost in, and its *total* is what it was on the stack of,
+//! counted once however often it stood there.
+
+#![forbid(unsafe_code)]
+
+mod collapsed;
+mod counts;
+mod escape;
+mod json;
+mod names;
+mod places;
+mod source;
+mod speedscope;
+mod summary;
+mod table;
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+use invivo_model::{Error, ErrorKind, Result};
+
+pub use source::Source;
+
+use source::Checked;
+
+/// A kind of file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// [Collapsed stacks](https://github.com/brendangregg/FlameGraph): a line a stack.
+    Collapsed,
+    /// A file for [speedscope](https://www.speedscope.app).
+    Speedscope,
+    /// Functions by self and total, as text of 80 columns.
+    Table,
+}
+
+/// What writes a format.
+trait Writer {
+    fn write(
+        &self,
+        profile: &Checked<'_>,
+        options: &Options<'_>,
+        out: &mut dyn io::Write,
+    ) -> Result<()>;
+}
+
+impl Format {
+    /// All there are.
+    pub const ALL: [Format; 3] = [Format::Collapsed, Format::Speedscope, Format::Table];
+
+    /// Its name, as a command line knows it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Collapsed => "collapsed",
+            Format::Speedscope => "speedscope",
+            Format::Table => "table",
+        }
+    }
+
+    /// The format of this name.
+    pub fn from_name(name: &str) -> Option<Format> {
+        Self::ALL.into_iter().find(|format| format.name() == name)
+    }
+
+    /// What names of its files end in, the usual one first.
+    pub fn endings(self) -> &'static [&'static str] {
+        match self {
+            Format::Collapsed => &[".collapsed", ".folded"],
+            Format::Speedscope => &[".speedscope.json", ".speedscope"],
+            Format::Table => &[".txt"],
+        }
+    }
+
+    /// The format that a file's name says. `None` where its ending is no format's, or, as `.json`,
+    /// that of several.
+    pub fn from_path(path: &Path) -> Option<Format> {
+        let name = path.file_name()?.to_str()?.to_ascii_lowercase();
+        let endings = |format: Format| format.endings().iter().map(move |end| (format, *end));
+        let longest = Self::ALL
+            .into_iter()
+            .flat_map(endings)
+            .filter(|(_, ending)| name.ends_with(ending))
+            .max_by_key(|(_, ending)| ending.len());
+        longest.map(|(format, _)| format)
+    }
+
+    fn writer(self) -> &'static dyn Writer {
+        match self {
+            Format::Collapsed => &collapsed::Collapsed,
+            Format::Speedscope => &speedscope::Speedscope,
+            Format::Table => &table::Table,
+        }
+    }
+}
+
+/// What stacks are made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum By {
+    /// Functions, wherever they stood.
+    #[default]
+    Function,
+    /// Lines of functions.
+    Line,
+}
+
+/// How to write a profile.
+#[derive(Clone, Copy)]
+pub struct Options<'a> {
+    /// What stacks are made of. The HTML flame graph offers both, and tables that are about
+    /// functions or about lines stay so.
+    pub by: By,
+    /// Whether threads stand below stacks, in formats that do not tell them apart by themselves.
+    pub threads: bool,
+    /// The text of a source file, by its name as code objects have it; `None` where it can't be
+    /// had. The heat map asks for it.
+    pub source: &'a dyn Fn(&str) -> Option<String>,
+}
+
+impl Default for Options<'_> {
+    fn default() -> Self {
+        Self {
+            by: By::default(),
+            threads: false,
+            source: &|_| None,
+        }
+    }
+}
+
+impl fmt::Debug for Options<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("by", &self.by)
+            .field("threads", &self.threads)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Writes a profile.
+///
+/// # Errors
+///
+/// `Corrupt` where its tables do not fit together, `Refused` where `out` takes no more, and what
+/// `source` fails with.
+pub fn write(
+    format: Format,
+    source: &dyn Source,
+    options: &Options<'_>,
+    out: &mut dyn io::Write,
+) -> Result<()> {
+    let profile = Checked::new(source)?;
+    format.writer().write(&profile, options, out)?;
+    out.flush().map_err(unwritten)
+}
+
+/// `out` took no more.
+fn unwritten(error: io::Error) -> Error {
+    Error::new(
+        ErrorKind::Refused,
+        "the profile could not be written",
+        error.to_string(),
+        "look whether there is room where it should go",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formats_by_path() {
+        let format = |path: &str| Format::from_path(Path::new(path));
+        assert_eq!(format("a/b.speedscope.json"), Some(Format::Speedscope));
+        assert_eq!(format("B.TXT"), Some(Format::Table));
+        assert_eq!(format("b.json"), None);
+        assert_eq!(format("txt"), None);
+        assert_eq!(format("/"), None);
+    }
+
+    #[test]
+    fn each_format_is_found_by_its_name_and_its_endings() {
+        for format in Format::ALL {
+            assert_eq!(Format::from_name(format.name()), Some(format));
+            for ending in format.endings() {
+                let path = format!("a{ending}");
+                assert_eq!(Format::from_path(Path::new(&path)), Some(format), "{path}");
+            }
+        }
+    }
+}
