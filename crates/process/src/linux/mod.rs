@@ -2,6 +2,8 @@
 
 pub(crate) mod access;
 mod channel;
+mod children;
+pub mod clock;
 mod list;
 mod lock;
 mod maps;
@@ -17,6 +19,7 @@ mod target;
 mod threads;
 
 pub use channel::{Connection, Listener, Transfer};
+pub use children::descendants;
 pub use list::pids;
 pub use lock::TargetLock;
 pub use memory::ProcessMemory;
@@ -26,4 +29,4 @@ pub use root::TargetRoot;
 pub use staging::{Owner, PrivateDirectory};
 pub use stop::Suspension;
 pub use target::Target;
-pub use threads::{Activity, SystemCall, Thread, native_ids};
+pub use threads::{Activity, SystemCall, Thread, ThreadWatch, native_ids};

@@ -109,6 +109,13 @@ pub(super) fn parse_stat(text: &[u8]) -> Option<Stat> {
     })
 }
 
+/// The parent's number that a `stat` file says.
+pub(super) fn parse_parent(text: &[u8]) -> Option<u32> {
+    let name_end = text.iter().rposition(|byte| *byte == b')')?;
+    let behind = str::from_utf8(text.get(name_end + 1..)?).ok()?;
+    behind.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
 /// What `/proc/PID/task/TID/syscall` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CallState {

@@ -12,7 +12,7 @@ use invivo_model::{Error, ErrorKind, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, Dir, Mode, OFlags, openat, readlinkat};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, pidfd_open, test_kill_process};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal, test_kill_process};
 
 use super::memory::ProcessMemory;
 use super::proc::{self, Stat, Status};
@@ -74,6 +74,17 @@ impl Target {
         } else {
             Err(Error::gone(self.pid()))
         }
+    }
+
+    /// Sends it a signal, as `kill` does.
+    ///
+    /// # Errors
+    /// `Refused` where there is no such signal or the kernel does not let us, or `Gone`.
+    pub fn signal(&self, number: i32) -> Result<()> {
+        let what = || format!("process {} can't be sent signal {number}", self.pid());
+        let signal = Signal::from_named_raw(number).ok_or(Errno::INVAL);
+        let sent = signal.and_then(|signal| pidfd_send_signal(&self.process.pidfd, signal));
+        sent.map_err(|errno| self.process.failed(what(), errno))
     }
 
     /// Its memory, for reading. Cheap: all of a target's share what was learned about how to read.
@@ -298,20 +309,7 @@ impl Process {
     /// The numbers of its threads, the first thread's first. One that starts or ends meanwhile may
     /// be in the list or not.
     pub(super) fn thread_ids(&self) -> Result<Vec<u32>, Errno> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let mut tids = Vec::new();
-        for entry in Dir::new(openat(&self.dir, "task", flags, Mode::empty())?)? {
-            let entry = entry?;
-            let name = entry.file_name().to_str().ok();
-            let Some(tid) = name.and_then(|name| name.parse().ok()) else {
-                continue;
-            };
-            if tids.len() == MAX_THREADS {
-                return Err(Errno::TOOBIG);
-            }
-            tids.push(tid);
-        }
-        Ok(tids)
+        thread_ids(&self.dir)
     }
 
     pub(super) fn thread_stat(&self, tid: u32) -> Result<Stat, Errno> {
@@ -367,8 +365,26 @@ pub(super) fn raw(pid: u32) -> Option<Pid> {
     i32::try_from(pid).ok().and_then(Pid::from_raw)
 }
 
+/// The numbers of the threads of the process with the directory `dir`.
+pub(super) fn thread_ids(dir: impl AsFd) -> Result<Vec<u32>, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut tids = Vec::new();
+    for entry in Dir::new(openat(dir, "task", flags, Mode::empty())?)? {
+        let entry = entry?;
+        let name = entry.file_name().to_str().ok();
+        let Some(tid) = name.and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        if tids.len() == MAX_THREADS {
+            return Err(Errno::TOOBIG);
+        }
+        tids.push(tid);
+    }
+    Ok(tids)
+}
+
 /// Reads a file under `dir`; `TOOBIG` where it is longer than `limit`.
-fn read_at(dir: impl AsFd, name: &str, limit: u64) -> Result<Vec<u8>, Errno> {
+pub(super) fn read_at(dir: impl AsFd, name: &str, limit: u64) -> Result<Vec<u8>, Errno> {
     let file = openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     // Most of these files fit, and the kernel gives a page of `maps` at a time.
     let mut text = Vec::with_capacity(4096);

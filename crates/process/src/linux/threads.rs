@@ -2,8 +2,11 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 
 use invivo_model::Result;
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::proc::{self, CallState};
@@ -72,6 +75,25 @@ impl fmt::Display for Activity {
     }
 }
 
+/// A thread, held to be asked again and again whether it runs: each time costs one system call.
+#[derive(Debug)]
+pub struct ThreadWatch(File);
+
+impl ThreadWatch {
+    /// Whether the thread runs, or waits for a processor; `None` where it has ended.
+    pub fn runs(&self) -> Option<bool> {
+        // The state follows the name, which has 64 bytes at most, and only numbers follow it.
+        let mut text = [0; 128];
+        let came = self.0.read_at(&mut text, 0).ok()?;
+        let text = text.get(..came)?;
+        let name_end = text.iter().rposition(|byte| *byte == b')')?;
+        match text.get(name_end + 2)? {
+            b'Z' | b'X' => None,
+            state => Some(*state == b'R'),
+        }
+    }
+}
+
 impl Target {
     /// Its threads, the first one first. One that starts or ends meanwhile may be missing.
     ///
@@ -106,6 +128,21 @@ impl Target {
     pub fn has_thread(&self, tid: u32) -> bool {
         let stat = self.process.thread_stat(tid);
         stat.is_ok_and(|stat| !matches!(stat.state, 'Z' | 'X'))
+    }
+
+    /// Opens what tells whether its thread `tid` (see [`Thread::tid`]) runs, to be asked often.
+    ///
+    /// # Errors
+    /// `Refused` where there is no such thread or it can't be looked at, or `Gone`.
+    pub fn watch(&self, tid: u32) -> Result<ThreadWatch> {
+        let opened = self
+            .process
+            .open_file(&format!("task/{tid}/stat"), OFlags::RDONLY);
+        let file = opened.map_err(|errno| {
+            let what = format!("thread {tid} of process {} can't be seen", self.pid());
+            self.process.failed(what, errno)
+        })?;
+        Ok(ThreadWatch(File::from(file)))
     }
 
     /// What its thread `tid` (see [`Thread::tid`]) is doing.
@@ -194,6 +231,33 @@ mod tests {
     use rustix::thread::gettid;
 
     use super::*;
+
+    #[test]
+    fn a_watched_thread_runs_sleeps_and_ends() {
+        let (say, said) = mpsc::channel();
+        let (end, ended) = mpsc::channel::<()>();
+        let other = thread::Builder::new()
+            .name("x) R (".to_owned())
+            .spawn(move || {
+                say.send(gettid().as_raw_nonzero().get().cast_unsigned())
+                    .expect("a listener");
+                let _ = ended.recv();
+            })
+            .expect("a thread");
+        let tid = said.recv().expect("its number");
+        let target = Target::open(std::process::id()).expect("we are there");
+        let watch = target.watch(tid).expect("a thread of ours");
+        while watch.runs() != Some(false) {
+            thread::yield_now();
+        }
+        let own = gettid().as_raw_nonzero().get().cast_unsigned();
+        assert_eq!(target.watch(own).expect("our thread").runs(), Some(true));
+        drop(end);
+        other.join().expect("its end");
+        while watch.runs().is_some() {
+            thread::yield_now();
+        }
+    }
 
     #[test]
     fn a_thread_is_told_by_what_the_c_library_keeps_of_it() {
