@@ -124,6 +124,16 @@ impl Walk {
         walk
     }
 
+    /// Of a single frame, which `piece` holds.
+    pub(crate) fn of(frame: RawFrame, piece: Piece) -> Self {
+        let mut walk = Self {
+            frames: vec![frame],
+            ..Self::default()
+        };
+        walk.windows.insert(piece.start, piece);
+        walk
+    }
+
     fn end(&mut self, address: Address, what: impl Into<String>) {
         let what = what.into();
         self.cut = Some(Defect { address, what });
