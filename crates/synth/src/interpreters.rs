@@ -47,6 +47,19 @@ pub struct Prefix {
     pub libraries: PathBuf,
 }
 
+impl Interpreter {
+    /// The 14 of 3.14.
+    ///
+    /// # Panics
+    /// If the version is not of that form.
+    pub fn minor(&self) -> u32 {
+        let minor = self.version.split('.').nth(1);
+        minor
+            .and_then(|minor| minor.parse().ok())
+            .unwrap_or_else(|| panic!("{} is no version of Python", self.version))
+    }
+}
+
 impl Prefix {
     /// Where `inside`, a path in the prefix's own view, lies in the host's view.
     pub fn outside(&self, inside: &Path) -> PathBuf {

@@ -11,6 +11,7 @@ pub mod interpreters;
 pub mod launch;
 pub mod root;
 pub mod samples;
+pub mod scenarios;
 pub mod target;
 
 pub use interpreters::{Interpreter, interpreter, interpreters, protocol};
