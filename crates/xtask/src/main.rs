@@ -20,7 +20,8 @@ usage: cargo xtask CHORE
   test [--no-root] [ARGUMENT…]  run every test; the arguments go to `cargo test`
   ci                            fmt, clippy, doc, tidy, deny and test, as CI does
   tidy                          check the invariants of ARCHITECTURE.md
-  pythons                       find or unpack the interpreters that tests and the demo use
+  pythons [--free-threaded]     find or unpack the interpreters that tests and the demo use;
+                                with the option, build a free-threaded one as well
   bench exec [ROUNDS]           the time that `invivo exec` takes, beside sys.remote_exec
   bench dump [ROUNDS]           the time that `invivo dump` takes, beside its peers
   bench ps [TARGETS]            the time that `invivo ps` takes among that many Pythons
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         ["ci"] => ci::run(),
         ["tidy"] => tidy::run(),
         ["pythons"] => pythons::report(),
+        ["pythons", "--free-threaded"] => pythons::report_with_free_threaded(),
         ["bench", "exec", rest @ ..] => bench::exec(rest),
         ["bench", "dump", rest @ ..] => bench::dump::run(rest),
         ["bench", "ps", rest @ ..] => bench::ps(rest),

@@ -11,7 +11,8 @@ use std::{env, fs};
 use synth::Interpreter;
 use synth::interpreters::Prefix;
 
-use super::{discover, sources};
+use super::apt::Apt;
+use super::discover;
 use crate::run::{Doing, Outcome, capture};
 
 const SUITE: &str = "forky";
@@ -132,14 +133,14 @@ impl Unpacked {
             .flatten()
         {
             if entry.file_name().to_string_lossy().starts_with(unfinished) {
-                remove(&entry.path())?;
+                super::remove(&entry.path())?;
             }
         }
         let work = tempfile::Builder::new()
             .prefix(unfinished)
             .tempdir_in(&self.directory)
             .doing(|| "making a directory to unpack into".to_owned())?;
-        let packages = Apt::new(work.path())?.fetch()?;
+        let packages = fetch(&Apt::for_packages(work.path(), SUITE, &NEEDLESS)?)?;
 
         eprintln!("xtask: unpacking {} packages", packages.len());
         let root = work.path().join("root");
@@ -151,7 +152,7 @@ impl Unpacked {
         for name in NAMES {
             layout.patch(&root, &self.root, name)?;
         }
-        remove(&self.root)?;
+        super::remove(&self.root)?;
         fs::rename(&root, &self.root).doing(|| format!("moving to {}", self.root.display()))?;
         self.prove()?;
         fs::write(self.root.join("complete"), self.expected())
@@ -169,106 +170,25 @@ impl Unpacked {
     }
 }
 
-/// A private apt: its own configuration, state and cache.
-struct Apt {
-    home: PathBuf,
-}
-
-impl Apt {
-    fn new(work: &Path) -> Outcome<Apt> {
-        let path = env::var_os("PATH").unwrap_or_default();
-        let there = |tool: &str| env::split_paths(&path).any(|place| place.join(tool).exists());
-        if let Some(tool) = ["apt-get", "dpkg-deb", "tar"]
-            .into_iter()
-            .find(|tool| !there(tool))
-        {
-            return Err(format!(
-                "this is no Debian-like machine ({tool} is missing), so they cannot be unpacked here"
-            ));
-        }
-        let mirror = sources::mirror(Path::new("/etc/apt"))
-            .ok_or("this machine's apt sources name no Debian mirror to fetch them from")?;
-        let architecture = capture(Command::new("dpkg").arg("--print-architecture"))?;
-        let architecture = architecture.trim();
-
-        let home = work.join("apt");
-        for part in ["state/lists/partial", "cache/archives/partial", "sources"] {
-            fs::create_dir_all(home.join(part)).doing(|| "making apt's directories".to_owned())?;
-        }
-        let stanza = |name| {
-            format!(
-                "Package: {name}\nStatus: install ok installed\nArchitecture: {architecture}\nVersion: 99:0\n\n"
-            )
-        };
-        let status: String = NEEDLESS.into_iter().map(stanza).collect();
-        let files = [
-            ("apt.conf", configuration(&home)),
-            ("sources/debian.sources", mirror.stanza(SUITE, architecture)),
-            ("state/status", status),
-        ];
-        for (name, text) in files {
-            fs::write(home.join(name), text).doing(|| format!("writing apt's {name}"))?;
-        }
-        Ok(Apt { home })
-    }
-
-    /// Fetches the packages and returns their files.
-    fn fetch(&self) -> Outcome<Vec<PathBuf>> {
-        eprintln!("xtask: fetching Python 3.14 and 3.15 from Debian's {SUITE} (250 MB, once)");
-        capture(self.command("apt-get").arg("update"))?;
-        let welcome = WELCOME
-            .into_iter()
-            .filter(|name| capture(self.command("apt-cache").args(["show", name])).is_ok());
-        let wanted: Vec<&str> = WANTED.into_iter().chain(welcome).collect();
-        capture(
-            self.command("apt-get")
-                .args(["install", "--yes", "--download-only"])
-                .args(wanted),
-        )?;
-        let archives = self.home.join("cache/archives");
-        let entries =
-            fs::read_dir(&archives).doing(|| format!("reading {}", archives.display()))?;
-        let files = entries.flatten().map(|entry| entry.path());
-        Ok(files
-            .filter(|file| file.extension().is_some_and(|e| e == "deb"))
-            .collect())
-    }
-
-    fn command(&self, tool: &str) -> Command {
-        let mut command = Command::new(tool);
-        command.arg("-qq").arg("-c").arg(self.home.join("apt.conf"));
-        command
-    }
-}
-
-/// apt reads this after the system's configuration, whose proxies and keys are thereby kept,
-/// and whose hooks are cleared: some images' delete the system's cache after every update.
-fn configuration(home: &Path) -> String {
-    let hooks = [
-        "APT::Update::Pre-Invoke",
-        "APT::Update::Post-Invoke",
-        "APT::Update::Post-Invoke-Success",
-    ];
-    let cleared: String = hooks
-        .iter()
-        .map(|hook| format!("#clear {hook};\n"))
-        .collect();
-    let home = home.display();
-    format!(
-        "{cleared}\
-         Dir::State \"{home}/state\";\n\
-         Dir::State::status \"{home}/state/status\";\n\
-         Dir::Cache \"{home}/cache\";\n\
-         Dir::Etc::SourceList \"/dev/null\";\n\
-         Dir::Etc::SourceParts \"{home}/sources\";\n\
-         Dir::Etc::Preferences \"/dev/null\";\n\
-         Dir::Etc::PreferencesParts \"/dev/null\";\n\
-         APT::Default-Release \"\";\n\
-         APT::Install-Recommends \"false\";\n\
-         APT::Update::Error-Mode \"any\";\n\
-         APT::Sandbox::User \"\";\n\
-         Debug::NoLocking \"true\";\n"
-    )
+/// Fetches the packages and returns their files.
+fn fetch(apt: &Apt) -> Outcome<Vec<PathBuf>> {
+    eprintln!("xtask: fetching Python 3.14 and 3.15 from Debian's {SUITE} (250 MB, once)");
+    capture(apt.command("apt-get").arg("update"))?;
+    let welcome = WELCOME
+        .into_iter()
+        .filter(|name| capture(apt.command("apt-cache").args(["show", name])).is_ok());
+    let wanted: Vec<&str> = WANTED.into_iter().chain(welcome).collect();
+    capture(
+        apt.command("apt-get")
+            .args(["install", "--yes", "--download-only"])
+            .args(wanted),
+    )?;
+    let archives = apt.archives();
+    let entries = fs::read_dir(&archives).doing(|| format!("reading {}", archives.display()))?;
+    let files = entries.flatten().map(|entry| entry.path());
+    Ok(files
+        .filter(|file| file.extension().is_some_and(|e| e == "deb"))
+        .collect())
 }
 
 /// The links that a merged `/usr` has at its top, without which nothing in it starts.
@@ -378,11 +298,4 @@ impl Layout {
         python.prefix = Some(prefix);
         Ok(python)
     }
-}
-
-fn remove(path: &Path) -> Outcome {
-    if path.exists() {
-        fs::remove_dir_all(path).doing(|| format!("removing {}", path.display()))?;
-    }
-    Ok(())
 }

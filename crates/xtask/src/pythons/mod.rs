@@ -1,11 +1,14 @@
 //! `cargo xtask pythons`: the interpreters that tests and the demo use.
 //!
 //! What the machine has is found; 3.14, 3.15 and their debug builds are unpacked beside the
-//! system where Debian's archive can be reached. The outcome is `target/pythons`: a manifest
+//! system where Debian's archive can be reached; `--free-threaded` builds 3.13t from Debian's source
+//! as well. The outcome is `target/pythons`: a manifest
 //! for `synth`, and `bin/` with a link to each program for people.
 
+mod apt;
 mod debian;
 mod discover;
+mod free_threaded;
 mod sources;
 
 use std::collections::BTreeMap;
@@ -57,7 +60,22 @@ impl Pythons {
 
 /// Makes `target/pythons` complete and lists it.
 pub(crate) fn report() -> Outcome {
-    let pythons = ensure()?;
+    list(&ensure()?)
+}
+
+/// The same, with a free-threaded interpreter, which is built where there is none.
+pub(crate) fn report_with_free_threaded() -> Outcome {
+    let directory = directory();
+    let built = free_threaded::Built::at(&directory);
+    let lock = lock(&directory)?;
+    if !built.complete() {
+        built.build()?;
+    }
+    drop(lock);
+    list(&ensure()?)
+}
+
+fn list(pythons: &Pythons) -> Outcome {
     for python in &pythons.interpreters {
         println!(
             "{:6} {:10} {}",
@@ -72,14 +90,12 @@ pub(crate) fn report() -> Outcome {
 /// Makes `target/pythons` as complete as this machine allows; quick when it is already.
 pub(crate) fn ensure() -> Outcome<Pythons> {
     let directory = directory();
-    fs::create_dir_all(&directory).doing(|| format!("making {}", directory.display()))?;
-    // Two chores at once must not unpack into one place.
-    let lock = File::create(directory.join("lock")).doing(|| "making the lock".to_owned())?;
-    lock.lock().doing(|| "waiting for the lock".to_owned())?;
+    let _lock = lock(&directory)?;
 
     let found = discover::candidates();
     let given = discover::given();
-    let current = |debian: &debian::Unpacked| inputs(&found, &given, debian);
+    let built = free_threaded::Built::at(&directory);
+    let current = |debian: &debian::Unpacked| inputs(&found, &given, debian, &built);
     let mut debian = debian::Unpacked::at(&directory);
     if let Ok(manifest) = Manifest::load(&directory)
         && manifest.inputs == current(&debian)
@@ -109,7 +125,11 @@ pub(crate) fn ensure() -> Outcome<Pythons> {
             keep_newest(&mut by_name, python);
         }
     }
-    for python in debian.interpreters()? {
+    for python in debian
+        .interpreters()?
+        .into_iter()
+        .chain(built.interpreter()?)
+    {
         by_name.insert(order(&python), python);
     }
     for (name, program) in &given {
@@ -139,12 +159,28 @@ pub(crate) fn ensure() -> Outcome<Pythons> {
     })
 }
 
+/// Two chores at once must not unpack into one place.
+fn lock(directory: &Path) -> Outcome<File> {
+    fs::create_dir_all(directory).doing(|| format!("making {}", directory.display()))?;
+    let lock = File::create(directory.join("lock")).doing(|| "making the lock".to_owned())?;
+    lock.lock().doing(|| "waiting for the lock".to_owned())?;
+    Ok(lock)
+}
+
+fn remove(path: &Path) -> Outcome {
+    if path.exists() {
+        fs::remove_dir_all(path).doing(|| format!("removing {}", path.display()))?;
+    }
+    Ok(())
+}
+
 fn inputs(
     found: &[std::path::PathBuf],
     given: &[(String, std::path::PathBuf)],
     debian: &debian::Unpacked,
+    built: &free_threaded::Built,
 ) -> Vec<String> {
-    let mut inputs = vec![FORM.to_owned(), debian.stamp()];
+    let mut inputs = vec![FORM.to_owned(), debian.stamp(), built.stamp()];
     inputs.extend(
         given
             .iter()
@@ -173,9 +209,7 @@ fn keep_newest(by_name: &mut BTreeMap<Order, Interpreter>, python: Interpreter) 
 }
 
 fn link_programs(bin: &Path, interpreters: &[Interpreter]) -> Outcome {
-    if bin.exists() {
-        fs::remove_dir_all(bin).doing(|| format!("emptying {}", bin.display()))?;
-    }
+    remove(bin)?;
     fs::create_dir_all(bin).doing(|| format!("making {}", bin.display()))?;
     for python in interpreters {
         let link = bin.join(format!("python{}", python.name));

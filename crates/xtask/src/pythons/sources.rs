@@ -14,13 +14,23 @@ pub(super) struct Mirror {
 impl Mirror {
     /// The text of a `.sources` file that offers one suite for one architecture from here.
     pub(super) fn stanza(&self, suite: &str, architecture: &str) -> String {
+        let packages = format!("Targets: Packages\nArchitectures: {architecture}\n");
+        self.offering("deb", suite, &packages)
+    }
+
+    /// The text of one that offers the source packages of a suite.
+    pub(super) fn source_stanza(&self, suite: &str) -> String {
+        self.offering("deb-src", suite, "Targets: Sources\n")
+    }
+
+    fn offering(&self, kind: &str, suite: &str, what: &str) -> String {
         let signed_by = self
             .signed_by
             .as_ref()
             .map_or(String::new(), |by| format!("Signed-By: {by}\n"));
         format!(
-            "Types: deb\nURIs: {}\nSuites: {suite}\nComponents: main\nArchitectures: {architecture}\n\
-             Languages: none\nTargets: Packages\n{signed_by}",
+            "Types: {kind}\nURIs: {}\nSuites: {suite}\nComponents: main\nLanguages: none\n\
+             {what}{signed_by}",
             self.uri
         )
     }
