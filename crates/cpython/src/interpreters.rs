@@ -111,27 +111,28 @@ pub(crate) fn find_all(
     Ok(found)
 }
 
-/// Whether there is a main interpreter in the runtime state at `runtime`.
-pub(crate) fn has_main(
+/// Where the main interpreter of the runtime state at `runtime` is, if there is one.
+pub(crate) fn main(
     memory: &impl Memory,
     runtime: Address,
     layout: &Layout,
     limits: &Limits,
-) -> bool {
+) -> Option<Address> {
     let fields = [(layout.interpreter.id, 8), (layout.interpreter.next, 8)];
-    let head = read_fields(memory, runtime, [(layout.runtime.interpreters_head, 8)]);
-    let mut next = head.map_or(Address::NULL, |[head]| Address(head));
+    let head = [(layout.runtime.interpreters_head, 8)];
+    let [head] = read_fields(memory, runtime, head).ok()?;
+    let mut next = Address(head);
     for _ in 0..limits.interpreters {
         if next.is_null() {
-            return false;
+            break;
         }
-        match read_fields(memory, next, fields) {
-            Ok([0, _]) => return true,
-            Ok([_, following]) => next = Address(following),
-            Err(_) => return false,
+        let [id, following] = read_fields(memory, next, fields).ok()?;
+        if id == 0 {
+            return Some(next);
         }
+        next = Address(following);
     }
-    false
+    None
 }
 
 /// One pass over the lists. A fault that concerns one address becomes a defect; one that concerns

@@ -1,12 +1,14 @@
 //! An interpreter that can be looked into.
 
-use invivo_model::{Address, Build, Error, ErrorKind, Interpreter, Result, Text, Version};
+use invivo_model::{
+    Address, Build, Error, ErrorKind, Interpreter, ReleaseLevel, Result, Text, Version,
+};
 use invivo_process::Memory;
 
 use crate::code::SharedCodes;
 use crate::fields::{corrupt, fault, read_fields};
 use crate::interpreters::{self, Interpreters};
-use crate::layout::{Layout, Preamble};
+use crate::layout::{self, Layout, Preamble};
 use crate::limits::Limits;
 use crate::locate::Location;
 
@@ -49,15 +51,28 @@ impl<M: Memory> Runtime<M> {
                 "it has a layout, but no version",
             )
         })?;
-        Ok(Self {
+        let (address, build) = (location.address, location.build);
+        Ok(Self::new(memory, layout, limits, address, version, build))
+    }
+
+    /// The interpreter at `address`, if it is as is said here.
+    pub(crate) fn new(
+        memory: M,
+        layout: Layout,
+        limits: Limits,
+        address: Address,
+        version: Version,
+        build: Build,
+    ) -> Self {
+        Self {
             memory,
             layout,
             limits,
             codes: SharedCodes::default(),
-            address: location.address,
+            address,
             version,
-            build: location.build,
-        })
+            build,
+        }
     }
 
     /// The interpreter's version.
@@ -87,12 +102,12 @@ impl<M: Memory> Runtime<M> {
     ///
     /// `Gone` where it is there no more.
     pub fn ensure_present(&self) -> Result<()> {
-        let mut bytes = [0; Preamble::SIZE];
-        let read = self.memory.read(self.address, &mut bytes);
-        let free_threaded = u64::from(self.build.free_threaded == Some(true));
-        let is_it =
-            |found: Preamble| found.version == self.version && found.free_threaded == free_threaded;
-        if read.is_ok() && Preamble::parse(&bytes).is_some_and(is_it) {
+        let is_it = if layout::has_table(self.version) {
+            self.has_own_table()
+        } else {
+            self.told_version() == Some(self.version)
+        };
+        if is_it {
             return Ok(());
         }
         Err(Error::new(
@@ -101,6 +116,23 @@ impl<M: Memory> Runtime<M> {
             "the process runs another program now, or has ended",
             "look at what there is with: invivo ps",
         ))
+    }
+
+    /// Whether the table's first words are those of this interpreter.
+    fn has_own_table(&self) -> bool {
+        let mut bytes = [0; Preamble::SIZE];
+        let read = self.memory.read(self.address, &mut bytes);
+        let free_threaded = u64::from(self.build.free_threaded == Some(true));
+        let is_it =
+            |found: Preamble| found.version == self.version && found.free_threaded == free_threaded;
+        read.is_ok() && Preamble::parse(&bytes).is_some_and(is_it)
+    }
+
+    /// The version that the main interpreter says it is, if there is one and it can be read.
+    pub(crate) fn told_version(&self) -> Option<Version> {
+        let main = interpreters::main(&self.memory, self.address, &self.layout, &self.limits)?;
+        let text = self.sys_object(main, "version").ok()??;
+        version_at_start(&self.string(text).ok()?.text)
     }
 
     /// All interpreters and their threads. What keeps a part from being read stands among the
@@ -146,8 +178,12 @@ impl<M: Memory> Runtime<M> {
     ///
     /// As [`Runtime::dict_items`].
     pub fn sys_attribute(&self, interpreter: &Interpreter, name: &str) -> Result<Option<Address>> {
+        self.sys_object(interpreter.address, name)
+    }
+
+    fn sys_object(&self, interpreter: Address, name: &str) -> Result<Option<Address>> {
         let field = [(self.layout.interpreter.sysdict, 8)];
-        let [sysdict] = read_fields(&self.memory, interpreter.address, field)
+        let [sysdict] = read_fields(&self.memory, interpreter, field)
             .map_err(|met| fault("cannot read the module sys", met))?;
         if sysdict == 0 {
             return Ok(None);
@@ -205,5 +241,59 @@ impl<M: Memory> Runtime<M> {
     fn sys_string(&self, interpreter: &Interpreter, name: &str) -> Result<Option<Text>> {
         let object = self.sys_attribute(interpreter, name)?;
         object.map(|object| self.string(object)).transpose()
+    }
+}
+
+/// The version that `sys.version` begins with, such as `3.9.0rc1+ (default, …`.
+fn version_at_start(text: &str) -> Option<Version> {
+    let (number, _) = text.split_once(' ')?;
+    let mut parts = number.trim_end_matches('+').splitn(3, '.');
+    let major = parts.next()?.parse().ok()?;
+    let minor = parts.next()?.parse().ok()?;
+    let rest = parts.next()?;
+    let digits = rest
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(rest.len());
+    let (micro, level) = rest.split_at(digits);
+    let levels = [
+        ("a", ReleaseLevel::Alpha),
+        ("b", ReleaseLevel::Beta),
+        ("rc", ReleaseLevel::Candidate),
+    ];
+    let (level, serial) = match levels.into_iter().find(|(sign, _)| level.starts_with(sign)) {
+        Some((sign, found)) => (found, level.strip_prefix(sign)?.parse().ok()?),
+        None if level.is_empty() => (ReleaseLevel::Final, 0),
+        None => return None,
+    };
+    Some(Version {
+        micro: Some(micro.parse().ok()?),
+        level,
+        serial,
+        ..Version::from_minor(major, minor)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::version_at_start;
+
+    #[test]
+    fn versions_are_taken_from_the_start_of_sys_version() {
+        let shown = |text| version_at_start(text).map(|version| version.to_string());
+        let told = |text: &str| Some(text.to_owned());
+        assert_eq!(shown("3.8.18 (default, May  9 2026)"), told("3.8.18"));
+        assert_eq!(shown("3.9.0rc1+ (default, Aug 2020)"), told("3.9.0rc1"));
+        assert_eq!(shown("3.10.0b3 (tags/v3.10.0b3)"), told("3.10.0b3"));
+        for none in [
+            "",
+            "3.8.18",
+            "3.8 (x)",
+            "3.8.x (x)",
+            "3.8.1x (x)",
+            "3.8.1rc (x)",
+            "3.999.1 (x)",
+        ] {
+            assert_eq!(shown(none), None, "{none}");
+        }
     }
 }

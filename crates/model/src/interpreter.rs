@@ -22,7 +22,8 @@ pub struct Interpreter {
 pub struct ThreadState {
     /// Where its `PyThreadState` lies.
     pub address: Address,
-    /// The OS thread's number *in the target's own pid namespace*; 0 before the thread runs.
+    /// The OS thread's number *in the target's own pid namespace*; 0 before the thread runs, and
+    /// in versions whose thread states don't hold it, which are those before 3.11.
     pub native_id: u64,
     /// The number `threading.get_ident()` gives, on Linux a `pthread_t`.
     pub thread_id: u64,

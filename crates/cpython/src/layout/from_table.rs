@@ -66,7 +66,6 @@ fn runtime(table: &Table, beyond: &Beyond) -> Result<RuntimeLayout> {
         finalizing: table.offset("runtime_state.finalizing")?,
         interpreters_head,
         main_thread,
-        current_thread: None,
         gil: None,
         gc_collecting: None,
     })
@@ -221,12 +220,12 @@ fn object(
             MANAGED_DICTIONARY
         },
     };
-    let known = objects::object(
-        header,
-        beyond.heap_qualname + grown,
-        beyond.heap_cached_keys + grown,
-        attributes,
-    );
+    let heap_cached_keys = match beyond.heap_cached_keys {
+        Some(offset) => offset + grown,
+        None => table.offset("heap_type_object.ht_cached_keys")?,
+    };
+    let heap_qualname = beyond.heap_qualname + grown;
+    let known = objects::object(header, heap_qualname, heap_cached_keys, attributes);
     Ok(ObjectLayout {
         type_of: table.offset("pyobject.ob_type")?,
         type_name: table.offset("type_object.tp_name")?,
@@ -237,9 +236,6 @@ fn object(
         type_dictoffset: table
             .value("type_object.tp_dictoffset")
             .unwrap_or(known.type_dictoffset),
-        heap_cached_keys: table
-            .value("heap_type_object.ht_cached_keys")
-            .unwrap_or(known.heap_cached_keys),
         ..known
     })
 }
@@ -258,7 +254,7 @@ fn unicode(table: &Table, beyond: &Beyond, free_threaded: bool) -> Result<Unicod
         bits: if free_threaded {
             beyond.unicode_state_free_threaded
         } else {
-            beyond.unicode_state
+            objects::UNICODE_STATE
         },
         not_ready: None,
     })

@@ -59,9 +59,8 @@ pub(super) struct Beyond {
     pub(super) generator_states: GeneratorStates,
     /// `ht_qualname`.
     pub(super) heap_qualname: u64,
-    /// `ht_cached_keys`.
-    pub(super) heap_cached_keys: u64,
-    pub(super) unicode_state: UnicodeState,
+    /// `ht_cached_keys`, where the table does not say it.
+    pub(super) heap_cached_keys: Option<u64>,
     pub(super) unicode_state_free_threaded: UnicodeState,
     pub(super) task: TaskLayout,
 }

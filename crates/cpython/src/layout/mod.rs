@@ -1,10 +1,10 @@
 //! The version room: which field lies where in each CPython, as tables, and nothing else. Version
 //! numbers stand here and nowhere else.
 //!
-//! Since 3.13 an interpreter carries a table of its own offsets (`_Py_DebugOffsets`, at the start
-//! of `_PyRuntime`). Each minor version has its own order of fields, inserted in the middle: a
-//! file here names each field and says which structure bounds it. What the table leaves unsaid
-//! stands in the same file.
+//! Up to 3.12, each minor version has a file with all the numbers. Since 3.13 an interpreter
+//! carries a table of its own offsets (`_Py_DebugOffsets`, at the start of `_PyRuntime`). Each
+//! minor version has its own order of fields, inserted in the middle: a file here names each field
+//! and says which structure bounds it. What the table leaves unsaid stands in the same file.
 
 #[allow(dead_code, reason = "some views that read it are still to come")]
 pub(crate) mod common;
@@ -14,9 +14,14 @@ mod objects;
 #[allow(dead_code, reason = "some views that read it are still to come")]
 mod structures;
 mod table;
+mod v3_10;
+mod v3_11;
+mod v3_12;
 mod v3_13;
 mod v3_14;
 mod v3_15;
+mod v3_8;
+mod v3_9;
 
 use invivo_model::{Error, ErrorKind, Result, Version};
 
@@ -27,13 +32,22 @@ pub(crate) use table::Preamble;
 use minor::Minor;
 use table::{Table, invalid};
 
-/// Every minor version whose layout is known, oldest first.
-const KNOWN: [&Minor; 3] = [&v3_13::MINOR, &v3_14::MINOR, &v3_15::MINOR];
+/// The minor versions that have a table and whose layout is known, oldest first.
+const WITH_TABLE: [&Minor; 3] = [&v3_13::MINOR, &v3_14::MINOR, &v3_15::MINOR];
+
+/// The minor versions that have no table and whose layout is known, oldest first.
+const WITHOUT_TABLE: [(u8, u8, &Layout); 5] = [
+    (3, 8, &v3_8::LAYOUT),
+    (3, 9, &v3_9::LAYOUT),
+    (3, 10, &v3_10::LAYOUT),
+    (3, 11, &v3_11::LAYOUT),
+    (3, 12, &v3_12::LAYOUT),
+];
 
 impl Layout {
     /// Bytes of the largest table there is: reading as many at `_PyRuntime` is always enough.
     pub(crate) fn max_table_size() -> usize {
-        KNOWN
+        WITH_TABLE
             .iter()
             .map(|minor| Table::size(minor))
             .max()
@@ -60,18 +74,41 @@ impl Layout {
         };
         from_table::layout(&Table::parse(minor, bytes)?, minor, free_threaded)
     }
+
+    /// The layout of a version that has no table.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` where the version is one whose layout is not known.
+    pub(crate) fn without_table(version: Version) -> Result<Self> {
+        if version.is_prerelease() {
+            return Err(unknown_prerelease(version));
+        }
+        let mut known = WITHOUT_TABLE.into_iter();
+        let found =
+            known.find(|(major, minor, _)| (*major, *minor) == (version.major, version.minor));
+        let (_, _, layout) = found.ok_or_else(|| unknown(version))?;
+        Ok(layout.clone())
+    }
 }
 
 fn known(version: Version) -> Option<&'static Minor> {
-    KNOWN
+    WITH_TABLE
         .into_iter()
         .find(|minor| (minor.major, minor.minor) == (version.major, version.minor))
 }
 
 /// Whether an interpreter of this version carries a table of its offsets.
 pub(crate) fn has_table(version: Version) -> bool {
-    let first = KNOWN.first().map(|minor| (minor.major, minor.minor));
+    let first = WITH_TABLE.first().map(|minor| (minor.major, minor.minor));
     first.is_some_and(|first| (version.major, version.minor) >= first)
+}
+
+/// The minor versions that have no table.
+pub(crate) fn versions_without_table() -> impl Iterator<Item = Version> {
+    WITHOUT_TABLE
+        .into_iter()
+        .map(|(major, minor, _)| Version::from_minor(major, minor))
 }
 
 /// That a version is not one of those known.
@@ -79,8 +116,32 @@ fn unknown(version: Version) -> Error {
     Error::new(
         ErrorKind::Unsupported,
         format!("cannot look into CPython {version}"),
-        format!("its layout is not known; known are {}", list(&KNOWN)),
+        format!("its layout is not known; known are {}", known_versions()),
         "use a release of Invivo that knows it",
+    )
+}
+
+/// That an interpreter says nowhere which version it is.
+pub(crate) fn untold() -> Error {
+    Error::new(
+        ErrorKind::Unsupported,
+        "cannot look into a CPython whose version cannot be told",
+        format!(
+            "no name tells it, and sys.version can't be found with any known layout; known are {}",
+            known_versions()
+        ),
+        "try again if the process has just begun",
+    )
+}
+
+/// That an interpreter is called after a version, but does not look like it.
+pub(crate) fn unconfirmed(version: Version) -> Error {
+    Error::new(
+        ErrorKind::Unsupported,
+        format!("cannot look into CPython {version}"),
+        "only a file's name tells the version, and sys.version can't be found where that version \
+         has it: it is built in an unusual way",
+        "try again if the process has just begun",
     )
 }
 
@@ -94,43 +155,13 @@ fn unknown_prerelease(version: Version) -> Error {
     )
 }
 
-/// That an interpreter carries no table, so that its layout is not known.
-pub(crate) fn without_table(version: Option<Version>) -> Error {
-    let name = match version {
-        Some(version) => format!("CPython {version}"),
-        None => "a CPython whose version cannot be told".to_owned(),
-    };
-    let acting: Vec<_> = KNOWN
-        .into_iter()
-        .filter(|minor| has_protocol(minor))
-        .collect();
-    Error::new(
-        ErrorKind::Unsupported,
-        format!("cannot look into {name}"),
-        "it carries no table of its offsets, and this release has none for it",
-        format!(
-            "this release acts on {}: run the target with one of these",
-            list(&acting)
-        ),
-    )
-}
-
-/// Whether interpreters of this minor version take part in the remote debugging protocol.
-fn has_protocol(minor: &Minor) -> bool {
-    minor
-        .fields
-        .iter()
-        .any(|(name, _)| name.starts_with("debugger_support."))
-}
-
-/// `3.13, 3.14 and 3.15`.
-fn list(minors: &[&Minor]) -> String {
-    let names: Vec<_> = minors
-        .iter()
-        .map(|minor| format!("{}.{}", minor.major, minor.minor))
-        .collect();
-    match names.split_last() {
-        Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
-        _ => names.concat(),
-    }
+/// `3.8 to 3.15`.
+fn known_versions() -> String {
+    let first = WITHOUT_TABLE
+        .first()
+        .map(|(major, minor, _)| format!("{major}.{minor}"));
+    let last = WITH_TABLE
+        .last()
+        .map(|minor| format!("{}.{}", minor.major, minor.minor));
+    [first, last].map(Option::unwrap_or_default).join(" to ")
 }

@@ -1,10 +1,7 @@
-//! What has lain at the same place in objects in every version from 3.8 to 3.15, but for what the
-//! parameters say. `header` is the size of `PyObject`: 16 bytes, in free-threaded builds 32.
+//! What has lain at the same place in every version from 3.8 to 3.15, but for what the parameters
+//! say. `header` is the size of `PyObject`: 16 bytes, in free-threaded builds 32.
 
-use super::structures::{
-    AttributesLayout, BuiltinLayout, ChunkLayout, DequeLayout, DictKeys, DictLayout, IndexBytes,
-    IntSize, ObjectLayout, OwnerLayout, ValuesOrder,
-};
+use super::structures::*;
 
 /// The size of `PyObject` in a build with a GIL.
 pub(super) const HEADER: u64 = 16;
@@ -58,6 +55,20 @@ pub(super) const DICT_KEYS: DictKeys = DictKeys {
     kind: Some(10),
     entry_count: 24,
     indices: 32,
+};
+
+/// The bit field `state` of strings in builds with a GIL (Include/cpython/unicodeobject.h, 3.8 to
+/// 3.15).
+pub(super) const UNICODE_STATE: UnicodeState = UnicodeState {
+    kind_shift: 2,
+    compact_bit: 5,
+    ascii_bit: 6,
+};
+
+/// `struct _gil_runtime_state` of a build with a GIL (Include/internal/pycore_gil.h, 3.8 to 3.15).
+pub(super) const GIL: GilLayout = GilLayout {
+    locked: 16,
+    last_holder: 8,
 };
 
 /// `_PyStackChunk` (Include/cpython/pystate.h, 3.11 to 3.15).

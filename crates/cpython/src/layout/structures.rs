@@ -30,8 +30,6 @@ pub(crate) struct RuntimeLayout {
     pub(crate) finalizing: u64,
     pub(crate) interpreters_head: u64,
     pub(crate) main_thread: u64,
-    /// `gilstate.tstate_current`: the thread state that holds the GIL, null while nobody does.
-    pub(crate) current_thread: Option<u64>,
     /// The GIL (`struct _gil_runtime_state`), where the runtime state holds the only one.
     pub(crate) gil: Option<u64>,
     /// `gc.collecting`, where the runtime state holds it.
@@ -181,7 +179,8 @@ pub(crate) enum FramePosition {
 pub(crate) enum StackTop {
     /// A pointer; null while the frame runs.
     Pointer(u64),
-    /// An `int`: how many values lie on the stack that `values` points to.
+    /// An `int`: how many values lie on the stack that `values` points to; -1 while the frame
+    /// runs.
     Depth {
         /// The `int`.
         depth: u64,

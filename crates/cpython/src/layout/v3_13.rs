@@ -1,7 +1,8 @@
 //! CPython 3.13.
 
 use super::minor::{Beyond, GeneratorStates, Minor, Rule::*};
-use super::structures::{TaskLayout, UnicodeState};
+use super::objects;
+use super::structures::TaskLayout;
 
 /// This minor version.
 pub(super) const MINOR: Minor = Minor {
@@ -32,18 +33,9 @@ const BEYOND: Beyond = Beyond {
     },
     // Include/cpython/object.h, 3.13: `PyHeapTypeObject`.
     heap_qualname: 872,
-    heap_cached_keys: 880,
-    // Include/cpython/unicodeobject.h, 3.13: the bit field `state`, the same in both builds.
-    unicode_state: UnicodeState {
-        kind_shift: 2,
-        compact_bit: 5,
-        ascii_bit: 6,
-    },
-    unicode_state_free_threaded: UnicodeState {
-        kind_shift: 2,
-        compact_bit: 5,
-        ascii_bit: 6,
-    },
+    heap_cached_keys: Some(880),
+    // Include/cpython/unicodeobject.h, 3.13.
+    unicode_state_free_threaded: objects::UNICODE_STATE,
     // Modules/_asynciomodule.c, 3.13: `TaskObj`.
     task: TaskLayout {
         event_loop: 16,

@@ -32,14 +32,8 @@ const BEYOND: Beyond = Beyond {
     },
     // Include/cpython/object.h, 3.15: `PyHeapTypeObject`.
     heap_qualname: 880,
-    heap_cached_keys: 888,
-    // Include/cpython/unicodeobject.h, 3.15: the bit field `state`. A free-threaded build
-    // gives the first byte to `interned` alone.
-    unicode_state: UnicodeState {
-        kind_shift: 2,
-        compact_bit: 5,
-        ascii_bit: 6,
-    },
+    heap_cached_keys: None,
+    // Include/cpython/unicodeobject.h, 3.15: `interned` has the first byte for itself.
     unicode_state_free_threaded: UnicodeState {
         kind_shift: 8,
         compact_bit: 11,

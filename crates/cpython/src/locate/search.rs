@@ -11,6 +11,7 @@ use crate::interpreters;
 use crate::layout::common::{DEBUG_SYMBOL, RUNTIME_SYMBOL, VERSION_SYMBOL};
 use crate::layout::{self, Layout, Preamble};
 use crate::limits::Limits;
+use crate::runtime::Runtime;
 
 const WHAT: &str = "cannot find a Python interpreter in the process";
 /// How often one file may be mapped as a whole, as `dlmopen` does it.
@@ -285,11 +286,7 @@ impl<'a, M: Memory> Search<'a, M> {
         let rank = match &layout {
             Err(error) if error.kind == ErrorKind::Corrupt => Rank::Damaged,
             Err(_) => Rank::Closed,
-            Ok(layout) => {
-                let live =
-                    interpreters::has_main(self.memory, candidate.address, layout, self.limits);
-                if live { Rank::Live } else { Rank::Idle }
-            }
+            Ok(layout) => self.rank(candidate, layout),
         };
         let build = Build {
             free_threaded: Some(preamble.free_threaded != 0),
@@ -301,32 +298,70 @@ impl<'a, M: Memory> Search<'a, M> {
         )
     }
 
+    /// How good a place is at which there is an interpreter with this layout.
+    fn rank(&self, candidate: &Candidate<'_>, layout: &Layout) -> Rank {
+        match interpreters::main(self.memory, candidate.address, layout, self.limits) {
+            Some(_) => Rank::Live,
+            None => Rank::Idle,
+        }
+    }
+
     fn without_table(&self, candidate: &Candidate<'_>) -> (Rank, Location) {
         let in_memory = candidate
             .version_address
             .and_then(|at| Version::from_hex(self.memory.read_u64(at).ok()?));
-        let version = in_memory
-            .or(candidate.version)
-            .or_else(|| names::version(candidate.module, self.modules));
-        if version.is_some_and(layout::has_table) {
+        let said = in_memory.or(candidate.version);
+        let named = names::version(candidate.module, self.modules);
+        if let Some(version) = said.or(named).filter(|version| layout::has_table(*version)) {
             let error = corrupt(
                 "cannot look into the interpreter",
                 format!("there is no table of offsets at {}", candidate.address),
             );
-            return (
-                Rank::Damaged,
-                location(candidate, version, candidate.build, Err(error)),
-            );
+            let location = location(candidate, Some(version), candidate.build, Err(error));
+            return (Rank::Damaged, location);
         }
-        let build = Build {
-            free_threaded: Some(false),
-            ..candidate.build
+        let (version, layout) = match said {
+            Some(version) => (said, Layout::without_table(version)),
+            None => self.by_memory(candidate, named),
         };
-        let error = layout::without_table(version);
-        (
-            Rank::Closed,
-            location(candidate, version, build, Err(error)),
-        )
+        let rank = layout
+            .as_ref()
+            .map_or(Rank::Closed, |layout| self.rank(candidate, layout));
+        let build = without_free_threading(candidate);
+        (rank, location(candidate, version, build, layout))
+    }
+
+    /// Version and layout of an interpreter that says its version only in `sys.version`: the
+    /// layout is the one with which it reads as that layout's own version.
+    fn by_memory(
+        &self,
+        candidate: &Candidate<'_>,
+        named: Option<Version>,
+    ) -> (Option<Version>, Result<Layout>) {
+        let others = layout::versions_without_table().filter(|version| Some(*version) != named);
+        for version in named.into_iter().chain(others) {
+            let Ok(layout) = Layout::without_table(version) else {
+                continue;
+            };
+            let build = without_free_threading(candidate);
+            let address = candidate.address;
+            let runtime = Runtime::new(self.memory, layout, *self.limits, address, version, build);
+            let told = runtime.told_version();
+            if let Some(told) = told.filter(|told| is_same_minor(*told, version)) {
+                return (Some(told), Layout::without_table(told));
+            }
+        }
+        let Some(version) = named else {
+            return (None, Err(layout::untold()));
+        };
+        let layout = Layout::without_table(version).and_then(|layout| {
+            // Where nothing runs yet, there is nothing to confirm it, and nothing to misread.
+            match self.rank(candidate, &layout) {
+                Rank::Idle => Ok(layout),
+                _ => Err(layout::unconfirmed(version)),
+            }
+        });
+        (named, layout)
     }
 
     /// What the file tells has to do where the memory may not be read.
@@ -388,6 +423,18 @@ impl<'a, M: Memory> Search<'a, M> {
             "see which processes are Python with: invivo ps",
         ))
     }
+}
+
+/// What is known of the build of an interpreter from before there were free-threaded ones.
+fn without_free_threading(candidate: &Candidate<'_>) -> Build {
+    Build {
+        free_threaded: Some(false),
+        ..candidate.build
+    }
+}
+
+fn is_same_minor(one: Version, other: Version) -> bool {
+    (one.major, one.minor) == (other.major, other.minor)
 }
 
 fn location(
