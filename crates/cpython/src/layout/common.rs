@@ -32,11 +32,26 @@ pub(crate) const EXCEPTION_FLAG: u64 = 1 << 30;
 pub(crate) const CLASS_FLAG: u64 = 1 << 31;
 /// `Py_TPFLAGS_HEAPTYPE`: the class is a `PyHeapTypeObject`.
 pub(crate) const HEAP_CLASS_FLAG: u64 = 1 << 9;
+/// `Py_TPFLAGS_IMMUTABLETYPE`: Python code can neither make such a class nor change it (3.10 to
+/// 3.15).
+pub(crate) const IMMUTABLE_CLASS_FLAG: u64 = 1 << 8;
+/// `Py_TPFLAGS_READY`: all fields of the class are set.
+pub(crate) const READY_FLAG: u64 = 1 << 12;
 /// `Py_TPFLAGS_MANAGED_DICT`: attributes lie as [`AttributesLayout`](super::AttributesLayout)
 /// says (3.11 to 3.15; before, no class has it).
 pub(crate) const MANAGED_DICT_FLAG: u64 = 1 << 4;
 /// `Py_TPFLAGS_INLINE_VALUES`: the values of attributes may lie in the object (3.13 to 3.15).
 pub(crate) const INLINE_VALUES_FLAG: u64 = 1 << 2;
+
+/// Bytes of a `PyMemberDef`, and where in it the pointer to its name, its type (an `int`) and its
+/// place in instances (a `Py_ssize_t`) are (Include/structmember.h, 3.8 to 3.11, and
+/// Include/descrobject.h, 3.12 to 3.15).
+pub(crate) const MEMBER_SIZE: usize = 40;
+pub(crate) const MEMBER_NAME: u64 = 0;
+pub(crate) const MEMBER_TYPE: u64 = 8;
+pub(crate) const MEMBER_OFFSET: u64 = 16;
+/// The types of members that are pointers to objects: `T_OBJECT` and `T_OBJECT_EX` (as above).
+pub(crate) const OBJECT_MEMBERS: [u32; 2] = [6, 16];
 
 /// Bits of `co_flags` (Include/cpython/code.h, 3.8 to 3.15).
 pub(crate) const CO_VARARGS: u32 = 0x4;

@@ -1,0 +1,164 @@
+//! What the instances of a class are, as far as memory tells it.
+
+use invivo_model::SequenceForm;
+
+use super::classes::Class;
+use crate::layout::common::{
+    BYTES_FLAG, CLASS_FLAG, DICT_FLAG, EXCEPTION_FLAG, INT_FLAG, LIST_FLAG, STRING_FLAG, TUPLE_FLAG,
+};
+
+/// What an object is read as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    None,
+    Bool,
+    Int,
+    Float,
+    Complex,
+    Str,
+    Bytes,
+    ByteArray,
+    Tuple,
+    NamedTuple,
+    List,
+    Set(SequenceForm),
+    Deque,
+    Dict,
+    Exception,
+    Class,
+    Module,
+    Function,
+    Method,
+    NativeFunction,
+    /// A generator, coroutine or asynchronous generator.
+    Generator,
+    Code,
+    Date,
+    DateTime,
+    Time,
+    TimeDelta,
+    Decimal,
+    Array,
+    /// A number of numpy.
+    Scalar(Scalar),
+    /// Anything else.
+    Object,
+}
+
+/// How a number of numpy lies behind its header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scalar {
+    Bool,
+    /// Of so many bytes.
+    Signed(usize),
+    /// Of so many bytes.
+    Unsigned(usize),
+    Single,
+    Double,
+}
+
+impl Kind {
+    /// What instances of the first class in `chain` are: the others are its bases. `metaclasses`
+    /// are its class and the bases of that.
+    pub(crate) fn of(chain: &[&Class], metaclasses: &[&Class]) -> Self {
+        let flags = chain.first().map_or(0, |class| class.flags);
+        // Members of an enumeration are best known by their attributes, whatever else they are.
+        if metaclasses.iter().any(|class| is_of_enum(class)) {
+            return Self::Object;
+        }
+        let mut native = chain.iter().filter(|class| class.is_native());
+        let has_fields = || chain.iter().any(|class| !class.fields.is_empty());
+        let by_flag = [
+            (CLASS_FLAG, Self::Class),
+            (EXCEPTION_FLAG, Self::Exception),
+            (STRING_FLAG, Self::Str),
+            (BYTES_FLAG, Self::Bytes),
+            (LIST_FLAG, Self::List),
+            (DICT_FLAG, Self::Dict),
+        ];
+        let flagged = by_flag.into_iter().find(|(flag, _)| flags & flag != 0);
+        match flagged {
+            Some((_, kind)) => kind,
+            None if flags & TUPLE_FLAG != 0 && has_fields() => Self::NamedTuple,
+            None if flags & TUPLE_FLAG != 0 => Self::Tuple,
+            None if flags & INT_FLAG != 0 => {
+                if native.any(|class| class.name.text == "bool") {
+                    Self::Bool
+                } else {
+                    Self::Int
+                }
+            }
+            None => native
+                .find_map(|class| Self::called(&class.name.text))
+                .unwrap_or(Self::Object),
+        }
+    }
+
+    /// What instances of the native class of that name are.
+    fn called(name: &str) -> Option<Self> {
+        let numpy = name.strip_prefix("numpy.");
+        Some(match name {
+            "NoneType" => Self::None,
+            "float" => Self::Float,
+            "complex" => Self::Complex,
+            "bytearray" => Self::ByteArray,
+            "set" => Self::Set(SequenceForm::Set),
+            "frozenset" => Self::Set(SequenceForm::FrozenSet),
+            "frozendict" => Self::Dict,
+            "collections.deque" => Self::Deque,
+            "module" => Self::Module,
+            "function" => Self::Function,
+            "method" => Self::Method,
+            "builtin_function_or_method" => Self::NativeFunction,
+            "generator" | "coroutine" | "async_generator" => Self::Generator,
+            "code" => Self::Code,
+            "datetime.date" => Self::Date,
+            "datetime.datetime" => Self::DateTime,
+            "datetime.time" => Self::Time,
+            "datetime.timedelta" => Self::TimeDelta,
+            "decimal.Decimal" => Self::Decimal,
+            "numpy.ndarray" => Self::Array,
+            _ => Self::Scalar(Scalar::called(numpy?)?),
+        })
+    }
+
+    /// Whether such objects hold others.
+    pub(crate) fn is_container(self) -> bool {
+        matches!(
+            self,
+            Self::Tuple
+                | Self::NamedTuple
+                | Self::List
+                | Self::Set(_)
+                | Self::Deque
+                | Self::Dict
+                | Self::Exception
+                | Self::Object
+        )
+    }
+}
+
+impl Scalar {
+    /// The scalar type of numpy of that name. Those of which it depends on the platform how long
+    /// they are have other names there.
+    fn called(name: &str) -> Option<Self> {
+        Some(match name {
+            "bool" | "bool_" => Self::Bool,
+            "int8" => Self::Signed(1),
+            "int16" => Self::Signed(2),
+            "int32" => Self::Signed(4),
+            "int64" => Self::Signed(8),
+            "uint8" => Self::Unsigned(1),
+            "uint16" => Self::Unsigned(2),
+            "uint32" => Self::Unsigned(4),
+            "uint64" => Self::Unsigned(8),
+            "float32" => Self::Single,
+            "float64" => Self::Double,
+            _ => return None,
+        })
+    }
+}
+
+fn is_of_enum(class: &Class) -> bool {
+    class.is_by_python() && ["EnumMeta", "EnumType"].contains(&class.name.text.as_str())
+}
