@@ -11,10 +11,11 @@ mod search;
 use std::fmt;
 
 use invivo_model::{Address, Build, Error, Result, Version};
-use invivo_process::{Memory, Module, ModuleFiles};
+use invivo_process::{Memory, Module, ModuleFiles, ReadRequest};
 
 use crate::facts::{FileFacts, examine};
-use crate::layout::Layout;
+use crate::fields::{corrupt, fault};
+use crate::layout::{Layout, Preamble};
 use crate::limits::Limits;
 use search::Search;
 
@@ -29,6 +30,8 @@ pub enum Method {
     MappedSymbol,
     /// The cookie it begins with, in writable memory.
     Scan,
+    /// By whoever recorded the memory that it is in.
+    Recorded,
 }
 
 impl fmt::Display for Method {
@@ -38,6 +41,7 @@ impl fmt::Display for Method {
             Self::Symbol => "dynamic symbol in the file",
             Self::MappedSymbol => "dynamic symbol in memory",
             Self::Scan => "scan of memory",
+            Self::Recorded => "recording",
         })
     }
 }
@@ -60,6 +64,43 @@ pub struct Location {
     /// table that can't be right (`Corrupt`).
     pub layout: Result<Layout, Error>,
 }
+
+impl Location {
+    /// An interpreter that was found before: what lies where is read again from `memory`, which
+    /// may hold no more than what was read then.
+    pub fn again(
+        memory: &impl Memory,
+        address: Address,
+        module: Vec<u8>,
+        version: Option<Version>,
+        build: Build,
+    ) -> Self {
+        let mut table = vec![0; Layout::max_table_size()];
+        let mut request = [ReadRequest::new(address, &mut table)];
+        let read = memory.read_many(&mut request);
+        let [request] = &request;
+        let filled = request.filled;
+        table.truncate(filled);
+        let layout = match (read, Preamble::parse(&table), version) {
+            (Err(met), ..) => Err(fault(WHAT, met)),
+            (_, Some(_), _) => Layout::parse(&table),
+            (_, None, Some(version)) => Layout::without_table(version),
+            (_, None, None) => Err(corrupt(WHAT, "nothing says which version it is")),
+        };
+        Self {
+            address,
+            module,
+            method: Method::Recorded,
+            version: Preamble::parse(&table)
+                .map(|preamble| preamble.version)
+                .or(version),
+            build,
+            layout,
+        }
+    }
+}
+
+const WHAT: &str = "cannot look into the interpreter";
 
 /// Finds the interpreter of a process. Where several copies of one are mapped, the live one.
 ///

@@ -25,10 +25,15 @@ impl<M: Memory> Runtime<M> {
         let statuses = self.statuses(&found);
         let mut parts = stacks.into_iter().zip(statuses);
         let main_thread = found.main_thread;
+        let only_gil = self.layout.runtime.gil;
+        let only_gil = only_gil.and_then(|offset| self.address().offset(offset));
         let mut list: Vec<_> = found
             .list
             .into_iter()
-            .map(|found| together(found, main_thread, &mut parts))
+            .map(|mut found| {
+                found.gil = only_gil.unwrap_or(found.gil);
+                together(found, main_thread, &mut parts)
+            })
             .collect();
         // Of the list itself: where it breaks off, the last one is the one that was to lead on.
         if let Some(last) = list.last_mut() {
@@ -79,6 +84,7 @@ fn together(
     InterpreterThreads {
         address: found.interpreter.address,
         id: found.interpreter.id,
+        gil: found.gil,
         collecting: found.collecting,
         threads: threads.collect(),
         defects: found.defects,

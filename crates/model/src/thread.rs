@@ -40,6 +40,9 @@ pub struct InterpreterThreads {
     pub address: Address,
     /// Its number; 0 is the main interpreter.
     pub id: i64,
+    /// Where the GIL lies that its threads take; null where there is none or that could not be
+    /// read. Interpreters may share one.
+    pub gil: Address,
     /// Whether it collects garbage; `None` where that could not be read.
     pub collecting: Option<bool>,
     /// Its threads, newest first as CPython lists them.
