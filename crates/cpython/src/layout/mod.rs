@@ -25,8 +25,8 @@ mod v3_9;
 
 use invivo_model::{Error, ErrorKind, Result, Version};
 
-pub use structures::Layout;
 pub(crate) use structures::*;
+pub use structures::{Layout, LineTable};
 pub(crate) use table::Preamble;
 
 use minor::Minor;

@@ -221,12 +221,15 @@ pub(crate) struct CodeLayout {
 
 /// The forms that line tables have had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LineTable {
-    /// `co_lnotab`: unsigned steps of bytes, signed steps of lines.
+pub enum LineTable {
+    /// `co_lnotab`: pairs of a step of bytes and a signed step of lines (Objects/lnotab_notes.txt,
+    /// 3.8 and 3.9).
     Lnotab,
-    /// PEP 626: ranges of bytes, -128 for no line.
+    /// `co_linetable` of PEP 626: pairs of a number of bytes and a signed step of lines, -128 for
+    /// no line (Objects/lnotab_notes.txt, 3.10).
     Ranges,
-    /// PEP 657: lines and columns.
+    /// `co_linetable` of PEP 657: lines and columns (Objects/locations.md, 3.11 to 3.13;
+    /// InternalDocs/code_objects.md, 3.14 and 3.15).
     Locations,
 }
 
