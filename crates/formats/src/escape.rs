@@ -14,6 +14,24 @@ pub(crate) fn plain_frame(text: &str) -> Cow<'_, str> {
     escaped(text, |character| character == ';')
 }
 
+/// `text` within HTML or SVG, in text and in quoted attributes.
+pub(crate) fn markup(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len() + 16);
+    for character in plain(text).chars() {
+        match character {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '"' => safe.push_str("&quot;"),
+            '\'' => safe.push_str("&#39;"),
+            // Neither is a character that XML may hold.
+            '\u{fffe}' | '\u{ffff}' => safe.push('\u{fffd}'),
+            other => safe.push(other),
+        }
+    }
+    safe
+}
+
 fn escaped(text: &str, bad: impl Fn(char) -> bool) -> Cow<'_, str> {
     let good = |character| is_plain(character) && !bad(character);
     if text.chars().all(good) {
@@ -87,5 +105,13 @@ mod tests {
         assert_eq!(plain("a\x1b]0;x\n"), "a\\x1b]0;x\\n");
         assert_eq!(plain("x\u{202e}y\u{e0041}"), "x\\u202ey\\U000e0041");
         assert_eq!(plain_frame("a;b"), "a\\x3bb");
+    }
+
+    #[test]
+    fn markup_is_no_markup() {
+        assert_eq!(
+            markup("<a href='\"&\u{ffff}\0"),
+            "&lt;a href=&#39;&quot;&amp;\u{fffd}\\x00"
+        );
     }
 }

@@ -13,6 +13,7 @@
 mod collapsed;
 mod counts;
 mod escape;
+mod html;
 mod json;
 mod names;
 mod places;
@@ -20,6 +21,7 @@ mod source;
 mod speedscope;
 mod summary;
 mod table;
+mod timeline;
 
 use std::fmt;
 use std::io;
@@ -34,6 +36,8 @@ use source::Checked;
 /// A kind of file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
+    /// An interactive flame graph, as one HTML file that needs nothing else.
+    FlameGraph,
     /// [Collapsed stacks](https://github.com/brendangregg/FlameGraph): a line a stack.
     Collapsed,
     /// A file for [speedscope](https://www.speedscope.app).
@@ -54,11 +58,17 @@ trait Writer {
 
 impl Format {
     /// All there are.
-    pub const ALL: [Format; 3] = [Format::Collapsed, Format::Speedscope, Format::Table];
+    pub const ALL: [Format; 4] = [
+        Format::FlameGraph,
+        Format::Collapsed,
+        Format::Speedscope,
+        Format::Table,
+    ];
 
     /// Its name, as a command line knows it.
     pub fn name(self) -> &'static str {
         match self {
+            Format::FlameGraph => "flamegraph",
             Format::Collapsed => "collapsed",
             Format::Speedscope => "speedscope",
             Format::Table => "table",
@@ -73,6 +83,7 @@ impl Format {
     /// What names of its files end in, the usual one first.
     pub fn endings(self) -> &'static [&'static str] {
         match self {
+            Format::FlameGraph => &[".html", ".htm"],
             Format::Collapsed => &[".collapsed", ".folded"],
             Format::Speedscope => &[".speedscope.json", ".speedscope"],
             Format::Table => &[".txt"],
@@ -94,6 +105,7 @@ impl Format {
 
     fn writer(self) -> &'static dyn Writer {
         match self {
+            Format::FlameGraph => &html::flame::Flame,
             Format::Collapsed => &collapsed::Collapsed,
             Format::Speedscope => &speedscope::Speedscope,
             Format::Table => &table::Table,

@@ -1,6 +1,6 @@
 //! What functions, threads and processes are called in front of people.
 
-use invivo_model::{ProfileFunction, ProfileProcess, ProfileThread};
+use invivo_model::{FunctionKind, ProfileFunction, ProfileProcess, ProfileThread};
 
 use crate::By;
 use crate::escape::plain;
@@ -64,5 +64,16 @@ pub(crate) fn thread(profile: &Checked<'_>, thread: &ProfileThread) -> String {
             let pid = processes[thread.process as usize].pid;
             format!("{name}{interpreter} of process {pid}")
         }
+    }
+}
+
+/// What kind of function it is, in a word.
+pub(crate) fn kind(kind: FunctionKind) -> &'static str {
+    match kind {
+        FunctionKind::Python => "python",
+        FunctionKind::Native => "native",
+        FunctionKind::Collector => "collector",
+        FunctionKind::Task => "task",
+        FunctionKind::Place => "place",
     }
 }

@@ -47,6 +47,49 @@ fn speedscope(profile: &Profile) -> Shares {
     shares
 }
 
+/// What a flame graph's page holds for its script.
+fn embedded(page: &str) -> Value {
+    let (_, data) = page.split_once("id=\"profile\">").unwrap();
+    serde_json::from_str(data.split_once("</script>").unwrap().0).unwrap()
+}
+
+fn numbers(column: &Value) -> Vec<i64> {
+    let column = column.as_array().unwrap();
+    column.iter().map(|n| n.as_i64().unwrap()).collect()
+}
+
+/// Its counts; the order of time holds the same samples.
+fn flame_graph(profile: &Profile) -> Shares {
+    let data = embedded(&written_text(Format::FlameGraph, profile));
+    let text = |index: &i64| data["strings"][*index as usize].as_str().unwrap();
+    let functions: Vec<u32> = numbers(&data["functions"]["name"])
+        .iter()
+        .map(|name| number(text(name)))
+        .collect();
+    let of_frame = numbers(&data["frames"]["function"]);
+    let (callers, frames) = (
+        numbers(&data["stacks"]["caller"]),
+        numbers(&data["stacks"]["frame"]),
+    );
+    let shares = |part: &Value| {
+        let mut shares = Shares::default();
+        for (stack, ticks) in numbers(&part["stack"])
+            .into_iter()
+            .zip(numbers(&part["ticks"]))
+        {
+            let up = |stack: &i64| Some(callers[*stack as usize]).filter(|caller| *caller >= 0);
+            let stack: Vec<u32> = std::iter::successors(Some(stack), up)
+                .map(|stack| functions[of_frame[frames[stack as usize] as usize] as usize])
+                .collect();
+            shares.add(&stack, ticks as u64);
+        }
+        shares
+    };
+    let counted = shares(&data["counts"]);
+    assert_eq!(shares(&data["times"]), counted);
+    counted
+}
+
 /// The table says shares, not ticks: these are checked against `truth`.
 fn check_table(profile: &Profile, truth: &Shares) {
     let text = written_text(Format::Table, profile);
@@ -82,6 +125,7 @@ proptest! {
         let truth = Shares::of(&profile);
         prop_assert_eq!(collapsed(&profile), truth.clone(), "collapsed");
         prop_assert_eq!(speedscope(&profile), truth.clone(), "speedscope");
+        prop_assert_eq!(flame_graph(&profile), truth.clone(), "flame graph");
         check_table(&profile, &truth);
     }
 }
@@ -92,6 +136,7 @@ fn deep_recursion() {
     let truth = Shares::of(&profile);
     assert_eq!(collapsed(&profile), truth);
     assert_eq!(speedscope(&profile), truth);
+    assert_eq!(flame_graph(&profile), truth);
     check_table(&profile, &truth);
 }
 
