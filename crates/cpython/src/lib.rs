@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod asyncio;
 mod code;
 mod facts;
 mod fields;
@@ -19,16 +20,20 @@ mod objects;
 mod pieces;
 mod positions;
 mod runtime;
+mod tasks;
 mod threads;
 #[allow(dead_code, reason = "some views that read objects are still to come")]
 mod values;
 
+pub use asyncio::locate_asyncio;
 pub use facts::{FileFacts, examine};
 pub use frames::{Function, StackOptions};
 pub use interpreters::Interpreters;
+pub use layout::asyncio::AsyncioDebug;
 pub use layout::{Layout, LineTable};
 pub use limits::Limits;
 pub use locate::{Location, Method, locate, locate_with};
 pub use objects::DictItems;
 pub use positions::{position, ranges};
 pub use runtime::{Runtime, XOption};
+pub use tasks::TaskOptions;

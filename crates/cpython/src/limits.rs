@@ -14,6 +14,10 @@ pub struct Limits {
     pub frames: usize,
     /// Frames that are no Python code, on the way to the innermost one that is: 64.
     pub sentinels: usize,
+    /// asyncio tasks of all interpreters together: 65 536.
+    pub tasks: usize,
+    /// Coroutines of all tasks together: 524 288.
+    pub coroutines: usize,
     /// Characters of one string: 16 384. More are cut.
     pub string_characters: usize,
     /// Entries of one dictionary: 16 384. More are cut.
@@ -29,6 +33,8 @@ impl Default for Limits {
             threads: 32_768,
             frames: 65_536,
             sentinels: 64,
+            tasks: 65_536,
+            coroutines: 524_288,
             string_characters: 16_384,
             dict_entries: 16_384,
         }

@@ -75,6 +75,19 @@ impl<M: Memory> Runtime<M> {
         }
     }
 
+    /// The same interpreter, read by way of other memory.
+    pub(crate) fn with_memory<N>(&self, memory: N) -> Runtime<N> {
+        Runtime {
+            memory,
+            layout: self.layout.clone(),
+            limits: self.limits,
+            codes: self.codes.clone(),
+            address: self.address,
+            version: self.version,
+            build: self.build,
+        }
+    }
+
     /// The interpreter's version.
     pub fn version(&self) -> Version {
         self.version

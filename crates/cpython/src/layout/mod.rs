@@ -6,6 +6,7 @@
 //! minor version has its own order of fields, inserted in the middle: a file here names each field
 //! and says which structure bounds it. What the table leaves unsaid stands in the same file.
 
+pub(crate) mod asyncio;
 #[allow(dead_code, reason = "some views that read it are still to come")]
 pub(crate) mod common;
 mod from_table;

@@ -1,0 +1,271 @@
+//! asyncio's tasks: which there are, where each stands, and who waits for whom.
+
+mod chain;
+mod classes;
+mod fields;
+mod found;
+mod links;
+mod objects;
+mod pages;
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use invivo_model::{Address, Defect, Result, Stack, Task, TaskState, Tasks, Text, Waited};
+use invivo_process::{Fault, Memory};
+
+use crate::fields::fault;
+use crate::layout::asyncio::AsyncioDebug;
+use crate::layout::{AsyncioLayout, Layout, TaskLayout};
+use crate::runtime::Runtime;
+
+use chain::{Chain, Standing};
+use classes::{Class, Native};
+use fields::Fields;
+use found::{Found, Met};
+use links::Party;
+use pages::Pages;
+
+const WHAT: &str = "cannot list the tasks";
+/// Tasks that are looked at together.
+const AT_ONCE: usize = 2048;
+
+/// What it takes to find tasks, beside memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TaskOptions {
+    /// Where the target's `_asyncio` keeps its tasks, as [`locate_asyncio`](crate::locate_asyncio)
+    /// finds it. Where that is not known, it is supposed to be as in release builds, and held
+    /// against memory.
+    pub asyncio: Option<AsyncioDebug>,
+}
+
+impl<M: Memory> Runtime<M> {
+    /// All tasks of all interpreters: those of every thread, native ones and those of Python code.
+    ///
+    /// The target runs on meanwhile. What can't be read as it should, or changes too fast, stands
+    /// among the defects; what is missing where time or bytes ran out does too.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Runtime::interpreters`].
+    pub fn tasks(&self, options: &TaskOptions) -> Result<Tasks> {
+        let pages = Pages::new(&self.memory);
+        let mut look = Look::new(self, pages, options);
+        let found = look.find()?;
+        let tasks = look.all(found);
+        match look.memory().met() {
+            Some(met @ (Fault::Gone | Fault::Refused)) => Err(fault(WHAT, met)),
+            _ => Ok(tasks),
+        }
+    }
+}
+
+/// A look at the tasks of a process. Reads each page of its memory once, as far as that goes.
+struct Look<'a, M> {
+    /// Reads memory as it is now.
+    fresh: &'a Runtime<M>,
+    /// Reads pages that are kept.
+    runtime: Runtime<Pages<'a, M>>,
+    /// Where tasks keep what.
+    task: TaskLayout,
+    /// Where states keep what asyncio does, if they do, and whether that is only supposed.
+    states: Option<(AsyncioLayout, bool)>,
+    classes: RefCell<HashMap<Address, Rc<Class>>>,
+    /// The stacks of threads that run tasks, by their place among the threads found.
+    stacks: HashMap<usize, Stack>,
+    /// Frames that may still be read.
+    frames: usize,
+    defects: Vec<Defect>,
+}
+
+/// A task, and what of it matters to the others.
+struct Seen {
+    task: Task,
+    party: Party,
+}
+
+impl<'a, M: Memory> Look<'a, M> {
+    fn new(fresh: &'a Runtime<M>, pages: Pages<'a, M>, options: &TaskOptions) -> Self {
+        let known = &fresh.layout.task;
+        let supposed = options.asyncio.is_none();
+        // Versions whose tasks have no links have no lists of them either.
+        let asyncio = options
+            .asyncio
+            .or_else(|| AsyncioDebug::of_release(fresh.version()))
+            .filter(|_| known.links.is_some());
+        Self {
+            fresh,
+            runtime: fresh.with_memory(pages),
+            task: asyncio.map_or_else(|| known.clone(), |debug| debug.task(known)),
+            states: asyncio.map(|debug| (debug.states(), supposed)),
+            classes: RefCell::default(),
+            stacks: HashMap::new(),
+            frames: fresh.limits.coroutines,
+            defects: Vec::new(),
+        }
+    }
+
+    fn memory(&self) -> &Pages<'a, M> {
+        &self.runtime.memory
+    }
+
+    fn layout(&self) -> &Layout {
+        &self.runtime.layout
+    }
+
+    /// Looks at every task found.
+    fn all(&mut self, mut found: Found) -> Tasks {
+        let mut seen = Vec::with_capacity(found.tasks.len());
+        for group in std::mem::take(&mut found.tasks).chunks(AT_ONCE) {
+            let size = self.task_size();
+            let tasks = group.iter().map(|met| (met.address, size));
+            self.memory().prepare(tasks);
+            let addresses: Vec<_> = group.iter().map(|met| met.address).collect();
+            let fields = self.fields(&addresses);
+            self.prepare(&fields);
+            for (met, fields) in group.iter().zip(fields) {
+                seen.push(self.look_at(met, fields, &mut found));
+            }
+        }
+        let links = self.link(&mut seen);
+        if let Some(met @ (Fault::TimedOut | Fault::Exhausted)) = self.memory().met() {
+            self.defect(
+                self.runtime.address(),
+                &format!("not all of the tasks could be read: {met}"),
+            );
+        }
+        Tasks {
+            list: seen.into_iter().map(|seen| seen.task).collect(),
+            futures: links.futures,
+            links: links.origin,
+            defects: std::mem::take(&mut self.defects),
+        }
+    }
+
+    /// Reads what these tasks point to.
+    fn prepare(&self, fields: &[Option<Fields>]) {
+        let coroutine = self.coroutine_size();
+        let object = self.object_size();
+        let wanted = fields.iter().flatten().flat_map(|fields| {
+            [
+                (fields.coroutine, coroutine),
+                (fields.name, object),
+                (fields.waiter, object),
+            ]
+        });
+        self.memory().prepare(wanted);
+    }
+
+    fn look_at(&mut self, met: &Met, fields: Option<Fields>, found: &mut Found) -> Seen {
+        let Some(fields) = fields else {
+            self.defect(met.address, "the task can't be read");
+            return Seen {
+                task: unreadable(met),
+                party: Party::default(),
+            };
+        };
+        let mut chain = self.chain(fields.coroutine);
+        let state = self.state(met, &fields, &chain, found);
+        let thread = self.thread_of(met, fields.event_loop, found);
+        if state == TaskState::Running {
+            let thread = found
+                .running
+                .get(&met.address)
+                .copied()
+                .flatten()
+                .or(thread);
+            self.complete(&mut chain, thread, found);
+        }
+        let waits_for = self.waited(fields.waiter);
+        let state_of = thread.and_then(|index| found.threads.get(index));
+        let state_of = state_of.map(|(_, thread)| thread);
+        Seen {
+            task: Task {
+                address: met.address,
+                name: self.name(fields.name),
+                state,
+                thread: state_of.map_or(Address::NULL, |thread| thread.address),
+                native_id: state_of
+                    .map(|thread| thread.native_id)
+                    .filter(|number| *number != 0),
+                interpreter: met.interpreter,
+                event_loop: fields.event_loop,
+                coroutines: chain.stack,
+                waits_for,
+                awaited_by: Vec::new(),
+            },
+            party: fields.party,
+        }
+    }
+
+    /// Where a task stands: its coroutine knows best.
+    fn state(&self, met: &Met, fields: &Fields, chain: &Chain, found: &Found) -> TaskState {
+        if fields.done == Some(true) {
+            return TaskState::Done;
+        }
+        if found.running.contains_key(&met.address) {
+            return TaskState::Running;
+        }
+        match (fields.done, chain.standing) {
+            (_, Some(Standing::Executing)) => TaskState::Running,
+            (_, Some(Standing::Created)) if fields.waiter.is_null() => TaskState::Created,
+            (None, _) => TaskState::Unknown,
+            // A coroutine that is none of the interpreter's own says nothing of itself.
+            (Some(_), _) => TaskState::Waiting,
+        }
+    }
+
+    /// Which of the threads found the task's event loop runs in.
+    fn thread_of(&self, met: &Met, event_loop: Address, found: &mut Found) -> Option<usize> {
+        if let Some(thread) = found.loops.get(&event_loop) {
+            return *thread;
+        }
+        let number = self.attribute(event_loop, "_thread_id");
+        let number = number.and_then(|number| self.integer(number));
+        let by_loop = number.and_then(|number| found.by_number.get(&(met.interpreter, number)));
+        let thread = by_loop.copied().or(met.thread);
+        found.loops.insert(event_loop, thread);
+        thread
+    }
+
+    fn waited(&self, waiter: Address) -> Option<Waited> {
+        if waiter.is_null() {
+            return None;
+        }
+        let class = self.class_of(waiter);
+        Some(Waited {
+            address: waiter,
+            class: class.as_ref().map(|class| class.short_name()),
+            is_task: class.is_some_and(|class| class.native == Some(Native::Task)),
+        })
+    }
+
+    /// A task's name: what it was called, or its number.
+    fn name(&self, object: Address) -> Option<Text> {
+        let class = self.class_of(object)?;
+        if class.is_int() {
+            return Some(Text {
+                text: format!("Task-{}", self.integer(object)?),
+                truncated: false,
+            });
+        }
+        self.runtime.string(object).ok()
+    }
+}
+
+/// A task of which nothing is known but that it is there.
+fn unreadable(met: &Met) -> Task {
+    Task {
+        address: met.address,
+        name: None,
+        state: TaskState::Unknown,
+        thread: Address::NULL,
+        native_id: None,
+        interpreter: met.interpreter,
+        event_loop: Address::NULL,
+        coroutines: Stack::default(),
+        waits_for: None,
+        awaited_by: Vec::new(),
+    }
+}

@@ -1,0 +1,225 @@
+//! Who waits for whom.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use invivo_model::{Address, Links};
+use invivo_process::Memory;
+
+use super::{Look, Seen};
+use crate::layout::asyncio::CallbackLayout;
+
+/// Awaiters of one task or future that are told.
+const MAX_AWAITERS: usize = 16_384;
+/// Callbacks of one future that are looked at.
+const MAX_CALLBACKS: usize = 64;
+/// Cells of one function that are looked at.
+const MAX_CELLS: usize = 16;
+/// How many times as many links, and as many futures, as tasks there may be.
+const LINKS_PER_TASK: usize = 4;
+
+/// What a task or future has to do with others.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Party {
+    pub(super) awaiters: Awaiters,
+    pub(super) callbacks: Callbacks,
+    /// Whether it is one of `_asyncio`'s, which keep links among themselves.
+    pub(super) is_native: bool,
+}
+
+/// Who waits for a future, as it says itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) enum Awaiters {
+    /// Nobody, or it does not say.
+    #[default]
+    None,
+    /// This one.
+    One(Address),
+    /// Those in this set.
+    Set(Address),
+}
+
+/// What a future calls when it is done.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Callbacks {
+    /// The first one; null where there is none.
+    pub(super) first: Address,
+    /// The list of pairs of the others (or of all) and their contexts; null or `None` where there
+    /// are none.
+    pub(super) list: Address,
+}
+
+/// What is known of who waits for whom, beside what each task is told.
+pub(super) struct Web {
+    pub(super) futures: Vec<(Address, Vec<Address>)>,
+    pub(super) origin: Links,
+}
+
+/// What is being found out.
+struct Weaving {
+    tasks: HashSet<Address>,
+    /// Who waits for what, as tasks say.
+    waiters: HashMap<Address, Vec<Address>>,
+    /// Which futures and tasks a callback ends the waiting of, by the callback.
+    ends: HashMap<Address, Vec<Address>>,
+    /// Links that may still be told.
+    left: usize,
+}
+
+impl<M: Memory> Look<'_, M> {
+    /// Tells every task who waits for it.
+    pub(super) fn link(&mut self, seen: &mut [Seen]) -> Web {
+        let recorded = self.task.links.is_some();
+        let mut weaving = Weaving {
+            tasks: seen.iter().map(|seen| seen.task.address).collect(),
+            waiters: HashMap::new(),
+            ends: HashMap::new(),
+            left: seen.len().saturating_mul(LINKS_PER_TASK).max(MAX_AWAITERS),
+        };
+        for Seen { task, party } in seen.iter_mut() {
+            let Some(waited) = &mut task.waits_for else {
+                continue;
+            };
+            waited.is_task = weaving.tasks.contains(&waited.address);
+            // Native ones say it themselves where the version has links.
+            if !recorded || !party.is_native || waited.is_task {
+                let waiters = weaving.waiters.entry(waited.address).or_default();
+                waiters.push(task.address);
+            }
+        }
+        let mut known = HashSet::new();
+        let mut open = VecDeque::new();
+        for Seen { task, party } in seen {
+            task.awaited_by = self.awaiters(task.address, *party, recorded, &mut weaving);
+            open.extend(task.awaited_by.iter().copied());
+        }
+        let mut futures = Vec::new();
+        while let Some(future) = open.pop_front() {
+            if weaving.tasks.contains(&future) || !known.insert(future) {
+                continue;
+            }
+            let party = self.party(future).unwrap_or_default();
+            let awaiters = self.awaiters(future, party, recorded, &mut weaving);
+            open.extend(awaiters.iter().copied());
+            futures.push((future, awaiters));
+        }
+        Web {
+            futures,
+            origin: if recorded {
+                Links::Recorded
+            } else {
+                Links::Computed
+            },
+        }
+    }
+
+    /// Who waits for a task or future.
+    fn awaiters(
+        &mut self,
+        address: Address,
+        party: Party,
+        recorded: bool,
+        weaving: &mut Weaving,
+    ) -> Vec<Address> {
+        let most = MAX_AWAITERS.min(weaving.left);
+        let mut awaiters = match party.awaiters {
+            Awaiters::None => Vec::new(),
+            Awaiters::One(awaiter) => vec![awaiter],
+            Awaiters::Set(set) => self.set_items(set, most).unwrap_or_else(|why| {
+                self.defect(address, &format!("who awaits it can't be read: {why}"));
+                Vec::new()
+            }),
+        };
+        awaiters.extend(weaving.waiters.get(&address).into_iter().flatten());
+        if !recorded || !party.is_native {
+            awaiters.extend(self.ended_by(party.callbacks, weaving));
+        }
+        let mut seen = HashSet::new();
+        awaiters.retain(|awaiter| seen.insert(*awaiter));
+        if awaiters.len() > most {
+            self.defect(address, "more await it than are told");
+            awaiters.truncate(most);
+        }
+        weaving.left -= awaiters.len();
+        awaiters
+    }
+
+    /// Whose waiting these callbacks end.
+    fn ended_by(&self, callbacks: Callbacks, weaving: &mut Weaving) -> Vec<Address> {
+        let pairs = self.items(callbacks.list, MAX_CALLBACKS);
+        let listed = pairs
+            .iter()
+            .filter_map(|pair| self.items(*pair, 1).first().copied());
+        let mut ended = Vec::new();
+        for callback in [callbacks.first].into_iter().chain(listed) {
+            if callback.is_null() {
+                continue;
+            }
+            let ends = weaving.ends.entry(callback);
+            let ends = ends.or_insert_with(|| self.ends(callback).unwrap_or_default());
+            ended.extend(ends.iter().copied());
+        }
+        ended
+    }
+
+    /// Whose waiting a callback ends, if it is one of those by which asyncio lets one wait for
+    /// others.
+    fn ends(&self, callback: Address) -> Option<Vec<Address>> {
+        let builtin = &self.layout().builtin;
+        let pointer =
+            |object: Address, offset| self.memory().read_pointer(object.offset(offset)?).ok();
+        let class = self.class_of(callback)?;
+        if class.is_builtin("function") {
+            let name = self.function_name(callback)?;
+            let is_known = [
+                "gather.<locals>._done_callback",
+                "shield.<locals>._inner_done_callback",
+                "_wait.<locals>._on_completion",
+            ];
+            if !is_known.contains(&name.as_str()) {
+                return None;
+            }
+            let cells = self.items(
+                pointer(callback, CallbackLayout::of(self.layout()).function_closure)?,
+                MAX_CELLS,
+            );
+            let content = cells
+                .iter()
+                .filter_map(|cell| pointer(*cell, builtin.cell_value));
+            let is_future = |object: &Address| self.is_future(*object);
+            return Some(content.filter(is_future).collect());
+        }
+        if class.is_builtin("method") {
+            let (function, this) = builtin.method;
+            if self.function_name(pointer(callback, function)?)? != "TaskGroup._on_task_done" {
+                return None;
+            }
+            let parent = self.attribute(pointer(callback, this)?, "_parent_task");
+            return Some(parent.into_iter().collect());
+        }
+        if class.name == "functools.partial" {
+            let (function, arguments) = CallbackLayout::of(self.layout()).partial;
+            if self.function_name(pointer(callback, function)?)? != "_release_waiter" {
+                return None;
+            }
+            return Some(self.items(pointer(callback, arguments)?, 1));
+        }
+        None
+    }
+
+    /// Whether the object is a future that is no task.
+    fn is_future(&self, object: Address) -> bool {
+        let class = self.class_of(object);
+        class.is_some_and(|class| {
+            class.native == Some(super::Native::Future)
+                || (class.is_heap()
+                    && ["Future", "_GatheringFuture"].contains(&class.name.as_str()))
+        })
+    }
+
+    /// `__qualname__` of a function.
+    fn function_name(&self, function: Address) -> Option<String> {
+        let at = function.offset(self.layout().builtin.function_qualname)?;
+        let name = self.memory().read_pointer(at).ok()?;
+        Some(self.runtime.string(name).ok()?.text)
+    }
+}

@@ -1,0 +1,153 @@
+//! The few kinds of objects that tasks hold.
+
+use invivo_model::Address;
+use invivo_process::Memory;
+
+use super::Look;
+use crate::fields::read_fields;
+use crate::layout::IntSize;
+use crate::layout::common::TUPLE_FLAG;
+
+/// Entries of a set that are read at a time.
+const ENTRIES_AT_ONCE: u64 = 2048;
+/// Entries that the table of a set has at most: what 65,536 members take when many others have
+/// come and gone, and four times as much.
+const MAX_ENTRIES: u64 = 1 << 20;
+/// Bytes of a key and its hash.
+const ENTRY: usize = 16;
+/// The hash of no object: the entry's key has been taken out.
+const NO_HASH: u64 = u64::MAX;
+/// Digits of an integer of at most 64 bits, and bits of each.
+const DIGITS: u64 = 3;
+const DIGIT_BITS: u32 = 30;
+
+impl<M: Memory> Look<'_, M> {
+    /// Bytes that tell most of a small object: a string's header and its first characters, or
+    /// what another points to.
+    pub(super) fn object_size(&self) -> usize {
+        96
+    }
+
+    /// The attribute `name` of an instance; `None` where it is `None` as well.
+    pub(super) fn attribute(&self, object: Address, name: &str) -> Option<Address> {
+        self.attributes(&[object], name).pop().flatten()
+    }
+
+    /// The same of each of these.
+    pub(super) fn attributes(&self, objects: &[Address], name: &str) -> Vec<Option<Address>> {
+        let found = self.runtime.instance_attributes(objects, name);
+        let mut found = found.unwrap_or_default();
+        found.resize(objects.len(), None);
+        let is_none = |object: Address| self.class_of(object).is_some_and(|class| class.is_none());
+        for object in &mut found {
+            *object = object.filter(|object| !is_none(*object));
+        }
+        found
+    }
+
+    /// The members of the set at `set`; why not, where it can't be right or changes meanwhile.
+    pub(super) fn set_items(&self, set: Address, most: usize) -> Result<Vec<Address>, String> {
+        let before = self.set_header(set)?;
+        let (used, mask, table) = before;
+        if mask >= MAX_ENTRIES || !(mask + 1).is_power_of_two() || used > mask {
+            return Err(format!("the set at {set} can't be right"));
+        }
+        let mut items = Vec::new();
+        let mut start = 0;
+        while start <= mask && (items.len() as u64) < used && items.len() <= most {
+            let count = ENTRIES_AT_ONCE.min(mask + 1 - start);
+            let mut bytes = vec![0; (count as usize) * ENTRY];
+            let at = table.offset(start * ENTRY as u64);
+            let at = at.ok_or_else(|| format!("the set at {set} reaches out of memory"))?;
+            self.memory()
+                .read(at, &mut bytes)
+                .map_err(|met| met.to_string())?;
+            let (words, _) = bytes.as_chunks();
+            let entries = words.as_chunks::<2>().0.iter();
+            let keys = entries
+                .map(|[key, hash]| (u64::from_le_bytes(*key), u64::from_le_bytes(*hash)))
+                .filter(|(key, hash)| *key != 0 && *hash != NO_HASH);
+            items.extend(keys.map(|(key, _)| Address(key)));
+            start += count;
+        }
+        if items.len() as u64 != used && items.len() <= most {
+            return Err(format!(
+                "the set at {set} has {used} members, but {} are found",
+                items.len()
+            ));
+        }
+        Ok(items)
+    }
+
+    /// How many members a set has, the mask of its table, and where that lies.
+    fn set_header(&self, set: Address) -> Result<(u64, u64, Address), String> {
+        let is_set = |name| {
+            self.class_of(set)
+                .is_some_and(|class| class.is_builtin(name))
+        };
+        if !is_set("set") && !is_set("frozenset") {
+            return Err(format!("no set at {set}"));
+        }
+        let layout = &self.layout().builtin;
+        let fields = [
+            (layout.set_used, 8),
+            (layout.set_mask, 8),
+            (layout.set_table, 8),
+        ];
+        let [used, mask, table] =
+            read_fields(self.memory(), set, fields).map_err(|met| met.to_string())?;
+        Ok((used, mask, Address(table)))
+    }
+
+    /// The integer at `object`, if it is one that is not negative and fits in 64 bits.
+    pub(super) fn integer(&self, object: Address) -> Option<u64> {
+        if !self.class_of(object)?.is_int() {
+            return None;
+        }
+        let layout = &self.layout().builtin;
+        let (IntSize::Signed(at) | IntSize::Tagged { at, .. }) = layout.int_size;
+        let [size] = read_fields(self.memory(), object, [(at, 8)]).ok()?;
+        let count = match layout.int_size {
+            IntSize::Signed(_) => size,
+            // Its two lowest bits: 0 for a positive integer, 1 for zero.
+            IntSize::Tagged { shift, .. } => match size & 0b11 {
+                0 => size >> shift,
+                1 => 0,
+                _ => return None,
+            },
+        };
+        let mut value: u64 = 0;
+        for index in 0..Some(count).filter(|count| *count <= DIGITS)? {
+            let [digit] =
+                read_fields(self.memory(), object, [(layout.int_digits + index * 4, 4)]).ok()?;
+            let shift = DIGIT_BITS * u32::try_from(index).ok()?;
+            let part = digit
+                .checked_shl(shift)
+                .filter(|part| part >> shift == digit)?;
+            value |= part;
+        }
+        Some(value)
+    }
+
+    /// The first items of the list or tuple at `object`: `most` of them.
+    pub(super) fn items(&self, object: Address, most: usize) -> Vec<Address> {
+        let items = || {
+            let layout = self.layout();
+            let [length] =
+                read_fields(self.memory(), object, [(layout.object.var_size, 8)]).ok()?;
+            let start = if self.class_of(object)?.flags & TUPLE_FLAG != 0 {
+                object.offset(layout.builtin.tuple_items)?
+            } else {
+                let at = object.offset(layout.builtin.list_items)?;
+                self.memory().read_pointer(at).ok()?
+            };
+            let count = usize::try_from(length).unwrap_or(usize::MAX).min(most);
+            let mut bytes = vec![0; count * 8];
+            self.memory().read(start, &mut bytes).ok()?;
+            let (words, _) = bytes.as_chunks();
+            let words = words.iter().map(|word| Address(u64::from_le_bytes(*word)));
+            Some(words.collect())
+        };
+        items().unwrap_or_default()
+    }
+}
