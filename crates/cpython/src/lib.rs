@@ -22,7 +22,6 @@ mod positions;
 mod runtime;
 mod tasks;
 mod threads;
-#[allow(dead_code, reason = "some views that read objects are still to come")]
 mod values;
 
 pub use asyncio::locate_asyncio;
@@ -37,3 +36,4 @@ pub use objects::DictItems;
 pub use positions::{position, ranges};
 pub use runtime::{Runtime, XOption};
 pub use tasks::TaskOptions;
+pub use values::ValueLimits;

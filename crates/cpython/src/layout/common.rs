@@ -43,6 +43,10 @@ pub(crate) const MANAGED_DICT_FLAG: u64 = 1 << 4;
 /// `Py_TPFLAGS_INLINE_VALUES`: the values of attributes may lie in the object (3.13 to 3.15).
 pub(crate) const INLINE_VALUES_FLAG: u64 = 1 << 2;
 
+/// The hash that stands in a set where an item was deleted, and that no item has
+/// (Objects/setobject.c, 3.8 to 3.15).
+pub(crate) const DELETED_HASH: u64 = u64::MAX;
+
 /// Bytes of a `PyMemberDef`, and where in it the pointer to its name, its type (an `int`) and its
 /// place in instances (a `Py_ssize_t`) are (Include/structmember.h, 3.8 to 3.11, and
 /// Include/descrobject.h, 3.12 to 3.15).

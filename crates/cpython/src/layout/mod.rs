@@ -9,6 +9,7 @@
 pub(crate) mod asyncio;
 #[allow(dead_code, reason = "some views that read it are still to come")]
 pub(crate) mod common;
+pub(crate) mod extensions;
 mod from_table;
 mod minor;
 mod objects;

@@ -66,6 +66,19 @@ impl<'a, T: 'a> Step<'a, T> {
     }
 }
 
+impl<'a, T: 'a, E: 'a> Step<'a, Result<T, E>> {
+    /// Goes on with the `T`, if there is one.
+    pub(crate) fn and_then<U: 'a>(
+        self,
+        next: impl FnOnce(T) -> Step<'a, Result<U, E>> + 'a,
+    ) -> Step<'a, Result<U, E>> {
+        self.then(|result| match result {
+            Ok(value) => next(value),
+            Err(error) => Step::Done(Err(error)),
+        })
+    }
+}
+
 /// Takes all steps to their end, together: each round of reads is one call.
 pub(crate) fn finish<'a, T>(
     memory: &impl Memory,

@@ -89,6 +89,7 @@ impl<M: Memory> Runtime<M> {
     /// # Errors
     ///
     /// Those of [`Runtime::instance_attributes`].
+    #[allow(dead_code, reason = "names of threads are still to come")]
     pub(crate) fn instance_attribute(
         &self,
         object: Address,
@@ -136,7 +137,9 @@ impl<M: Memory> Runtime<M> {
             }
         })
     }
+}
 
+impl<M: Memory> Runtime<M> {
     /// The first bytes of the objects at `addresses`: none where nothing can be read.
     pub(crate) fn object_heads(&self, addresses: &[Address]) -> Result<Vec<Head>, Fault> {
         let with_before = addresses.iter().map(|address| {

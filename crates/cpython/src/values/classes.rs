@@ -45,6 +45,8 @@ pub(crate) struct Class {
     pub(crate) slots: Vec<Slot>,
     /// `_fields` of a named tuple.
     pub(crate) fields: Vec<Text>,
+    /// Whether a `class` statement (or `type()`) made it.
+    pub(crate) by_python: bool,
     class: Address,
     base: Address,
     dict: Address,
@@ -63,12 +65,6 @@ impl Class {
     /// Whether Python code can't have made it, whatever it is called.
     pub(crate) fn is_native(&self) -> bool {
         self.flags & HEAP_CLASS_FLAG == 0 || self.flags & IMMUTABLE_CLASS_FLAG != 0
-    }
-
-    /// Whether a `class` statement (or `type()`) made it. Classes of C code have a module in
-    /// their name.
-    pub(crate) fn is_by_python(&self) -> bool {
-        !self.is_native() && !self.name.text.contains('.')
     }
 }
 
@@ -194,6 +190,7 @@ impl<M: Memory> Runtime<M> {
             kind: Kind::Object,
             slots: Vec::new(),
             fields: Vec::new(),
+            by_python: false,
             class: address(layout.type_of)?,
             base: address(layout.type_base)?,
             dict: address(layout.type_dict)?,
@@ -216,12 +213,14 @@ impl<M: Memory> Runtime<M> {
         let names: Vec<_> = pairs.iter().map(|[name, _]| *name).collect();
         let names = self.c_strings(&names)?;
         for (class, name) in classes.values_mut().zip(names) {
+            // Classes of C code have their module in their name.
+            class.by_python = !class.is_native() && !name.text.contains('.');
             class.name = name;
         }
         let mut by_python: Vec<_> = classes
             .values_mut()
             .zip(pairs)
-            .filter(|(class, _)| class.is_by_python())
+            .filter(|(class, _)| class.by_python)
             .collect();
         let qualnames: Vec<_> = by_python.iter().map(|(_, [_, at])| *at).collect();
         let qualnames = self.strings_up_to(&qualnames, self.limits.string_characters)?;
@@ -265,7 +264,7 @@ impl<M: Memory> Runtime<M> {
             };
             // Those of C code that are called so are of no interest, and dictionaries among them.
             let special = name.text.starts_with("__") && name.text.ends_with("__");
-            if offset < MAX_BASICSIZE && (class.is_by_python() || !special) {
+            if offset < MAX_BASICSIZE && (class.by_python || !special) {
                 class.own_slots.push(Slot { name, offset });
             }
         }
@@ -276,7 +275,7 @@ impl<M: Memory> Runtime<M> {
     fn list_fields(&self, classes: &mut BTreeMap<Address, Class>) -> Result<(), Fault> {
         let tuples: Vec<_> = classes
             .values_mut()
-            .filter(|class| class.flags & TUPLE_FLAG != 0 && class.is_by_python())
+            .filter(|class| class.flags & TUPLE_FLAG != 0 && class.by_python)
             .collect();
         let found = tuples.iter().map(|class| {
             self.dict(class.dict, self.limits.dict_entries)

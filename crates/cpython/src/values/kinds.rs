@@ -160,5 +160,5 @@ impl Scalar {
 }
 
 fn is_of_enum(class: &Class) -> bool {
-    class.is_by_python() && ["EnumMeta", "EnumType"].contains(&class.name.text.as_str())
+    class.by_python && ["EnumMeta", "EnumType"].contains(&class.name.text.as_str())
 }

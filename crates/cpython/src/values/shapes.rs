@@ -1,0 +1,168 @@
+//! What an object holds, by what it is.
+
+use invivo_model::{Address, Result, SequenceForm, ValueKind};
+use invivo_process::{Fault, Memory};
+
+use super::ValueLimits;
+use super::attributes::{Attributes, Head, Name};
+use super::classes::Class;
+use super::containers::Items;
+use super::kinds::Kind;
+use crate::fields::fault;
+use crate::objects::{Pairs, Step, Want};
+use crate::pieces::length;
+use crate::runtime::Runtime;
+
+const READING: &str = "cannot read an object";
+
+/// What an object holds: other objects by where they are.
+#[derive(Clone, Debug)]
+pub(super) enum Shape {
+    Leaf(ValueKind),
+    Row(SequenceForm, Items),
+    Dict(Pairs),
+    /// What an exception was made with, and attributes.
+    Instance(Option<Items>, Attributes),
+}
+
+impl Shape {
+    /// The attributes, where it is an instance.
+    pub(super) fn attributes(&self) -> &[(Name, Address)] {
+        match self {
+            Self::Instance(_, attributes) => &attributes.items,
+            _ => &[],
+        }
+    }
+}
+
+/// Steps to a shape, or to why there is none.
+pub(super) type Shaping<'a> = Step<'a, Result<Shape>>;
+
+/// A shape that is there at once.
+pub(super) fn leaf<'a>(kind: ValueKind) -> Shaping<'a> {
+    Step::Done(Ok(Shape::Leaf(kind)))
+}
+
+impl<M: Memory> Runtime<M> {
+    /// What the object that begins with `head` holds.
+    pub(super) fn shape<'a>(
+        &'a self,
+        head: &'a Head,
+        class: &'a Class,
+        limits: &ValueLimits,
+    ) -> Shaping<'a> {
+        let (items, characters) = (limits.items, limits.characters);
+        match class.kind {
+            Kind::None => leaf(ValueKind::None),
+            Kind::Bool => self.bool(head),
+            Kind::Int => self.int(head, characters),
+            Kind::Float => self.float(head),
+            Kind::Complex => self.complex(head),
+            Kind::Str => {
+                let text = self.string_text(head.address, &head.bytes, characters);
+                text.and_then(|text| leaf(ValueKind::Str(text)))
+            }
+            Kind::Bytes => self.bytes(head, characters),
+            Kind::ByteArray => self.byte_array(head, characters),
+            Kind::Tuple => self
+                .tuple(head.address, items)
+                .and_then(|items| Step::Done(Ok(Shape::Row(SequenceForm::Tuple, items)))),
+            Kind::NamedTuple => self.named_tuple(head, class, items),
+            Kind::List => self.list(head, items),
+            Kind::Set(form) => self.set(head, form, items),
+            Kind::Deque => self.deque(head, items),
+            Kind::Dict => self
+                .dict(head.address, items)
+                .and_then(|pairs| Step::Done(Ok(Shape::Dict(pairs)))),
+            Kind::Exception => self.exception(head, class, items),
+            Kind::Date | Kind::DateTime | Kind::Time | Kind::TimeDelta => {
+                self.time(head, class.kind)
+            }
+            Kind::Decimal => self.decimal(head, characters),
+            Kind::Array => self.array(head),
+            Kind::Scalar(scalar) => self.scalar(head, scalar),
+            Kind::Object => self.instance(head, class, items),
+            Kind::Class
+            | Kind::Module
+            | Kind::Function
+            | Kind::Method
+            | Kind::NativeFunction
+            | Kind::Generator
+            | Kind::Code => self
+                .called(head, class.kind, characters)
+                .and_then(|name| leaf(ValueKind::Named(name))),
+        }
+    }
+
+    /// A tuple whose class names its items; further ones are left out.
+    fn named_tuple<'a>(&'a self, head: &Head, class: &'a Class, limit: usize) -> Shaping<'a> {
+        self.tuple(head.address, limit).and_then(|tuple| {
+            let names = class.fields.iter().cloned().map(Name::Known);
+            let items = names.zip(tuple.items).collect();
+            let attributes = Attributes {
+                items,
+                length: tuple.length.min(class.fields.len() as u64),
+            };
+            Step::Done(Ok(Shape::Instance(None, attributes)))
+        })
+    }
+
+    fn exception<'a>(&'a self, head: &'a Head, class: &'a Class, limit: usize) -> Shaping<'a> {
+        let arguments = self.words(head, [self.layout.builtin.exception_args]);
+        let arguments = arguments.and_then(move |[arguments]| match arguments {
+            // It is being made.
+            0 => Step::Done(Ok(Items::default())),
+            _ => self.tuple(Address(arguments), limit),
+        });
+        arguments.and_then(move |arguments| {
+            self.attributes(head, class, limit)
+                .and_then(|attributes| Step::Done(Ok(Shape::Instance(Some(arguments), attributes))))
+        })
+    }
+
+    fn instance<'a>(&'a self, head: &'a Head, class: &'a Class, limit: usize) -> Shaping<'a> {
+        self.attributes(head, class, limit).and_then(|attributes| {
+            // Instances of native classes keep things that have no names.
+            if attributes.length == 0 && !class.by_python {
+                return leaf(ValueKind::Opaque);
+            }
+            Step::Done(Ok(Shape::Instance(None, attributes)))
+        })
+    }
+
+    /// The words at `offsets` in the object that begins with `head`.
+    pub(super) fn words<'a, const N: usize>(
+        &'a self,
+        head: &Head,
+        offsets: [u64; N],
+    ) -> Step<'a, Result<[u64; N]>> {
+        let address = head.address;
+        self.object_fields(head, offsets.to_vec())
+            .then(move |found| {
+                let words: Option<Vec<_>> = found.into_iter().collect();
+                let words = words.and_then(|words| words.try_into().ok());
+                Step::Done(words.ok_or_else(|| fault(READING, Fault::Unmapped(address))))
+            })
+    }
+
+    /// The `size` bytes at `start`, which may be known with `head`.
+    pub(super) fn bytes_at<'a>(
+        &'a self,
+        head: &Head,
+        start: Address,
+        size: usize,
+    ) -> Step<'a, Result<Vec<u8>>> {
+        let inside = start.since(head.address).map(length);
+        let inside = inside.and_then(|from| head.bytes.get(from..from.checked_add(size)?));
+        match inside {
+            Some(bytes) => Step::Done(Ok(bytes.to_vec())),
+            None => Step::read(Want::new(start, size), move |bytes| {
+                Step::Done(if bytes.len() == size {
+                    Ok(bytes.to_vec())
+                } else {
+                    Err(fault(READING, Fault::Unmapped(start)))
+                })
+            }),
+        }
+    }
+}
