@@ -132,7 +132,7 @@ impl<M: Memory> Runtime<M> {
     pub(crate) fn code(&self, address: Address) -> Result<Arc<CodeFacts>, String> {
         let mut codes = self.codes([address]).map_err(|met| met.to_string())?;
         let found = codes.remove(&address);
-        found.unwrap_or_else(|| Err(format!("no code object at {address}")))
+        found.unwrap_or_else(|| Err(no_code(address)))
     }
 
     fn code_cache(&self) -> MutexGuard<'_, CodeCache> {
@@ -152,7 +152,7 @@ impl<M: Memory> Runtime<M> {
                 continue;
             };
             if class.is_some_and(|class| class != raw.class) {
-                codes.insert(address, Err(format!("no code object at {address}")));
+                codes.insert(address, Err(no_code(address)));
                 continue;
             }
             let known = self.code_cache().known.get(&address).cloned();
@@ -166,56 +166,7 @@ impl<M: Memory> Runtime<M> {
         if fresh.is_empty() {
             return Ok(());
         }
-        if class.is_none() {
-            self.find_code_class(&mut fresh, codes)?;
-        }
-        self.understand_codes(&fresh, codes)
-    }
-
-    /// Finds out which of the classes is that of code objects, and drops what is of another.
-    fn find_code_class(&self, fresh: &mut Vec<Raw>, codes: &mut Codes) -> Result<(), Fault> {
-        let mut classes: Vec<_> = fresh.iter().map(|raw| raw.class).collect();
-        classes.sort_unstable();
-        classes.dedup();
-        let mut found = None;
-        for class in classes {
-            if self.class_name(class)?.as_deref() == Some(CODE_CLASS) {
-                found = Some(class);
-                break;
-            }
-        }
-        self.code_cache().class = found;
-        fresh.retain(|raw| {
-            let is_code = Some(raw.class) == found;
-            if !is_code {
-                let why = format!("no code object at {}", raw.address);
-                codes.insert(raw.address, Err(why));
-            }
-            is_code
-        });
-        Ok(())
-    }
-
-    /// `tp_name` of the class at `class`, where it is a short one.
-    pub(crate) fn class_name(&self, class: Address) -> Result<Option<Vec<u8>>, Fault> {
-        let unreadable = |met| match met {
-            Fault::Unmapped(_) => Ok(None),
-            met => Err(met),
-        };
-        let Some(at) = class.offset(self.layout.object.type_name) else {
-            return Ok(None);
-        };
-        let name = match self.memory.read_pointer(at) {
-            Ok(name) => name,
-            Err(met) => return unreadable(met),
-        };
-        let wanted = within_page(name, 1, 64);
-        let pieces = read_pieces(&self.memory, [(name, wanted)])?;
-        let bytes = pieces.into_iter().next().map(|piece| piece.bytes);
-        Ok(bytes.and_then(|bytes| {
-            let end = bytes.iter().position(|byte| *byte == 0)?;
-            bytes.get(..end).map(<[u8]>::to_vec)
-        }))
+        self.understand_codes(fresh, class, codes)
     }
 
     fn raw_code(&self, piece: &Piece) -> Option<Raw> {
@@ -269,9 +220,18 @@ impl<M: Memory> Runtime<M> {
     }
 
     /// Reads what the code objects point to, and keeps what can be understood.
-    fn understand_codes(&self, fresh: &[Raw], codes: &mut Codes) -> Result<(), Fault> {
+    fn understand_codes(
+        &self,
+        mut fresh: Vec<Raw>,
+        class: Option<Address>,
+        codes: &mut Codes,
+    ) -> Result<(), Fault> {
         let mut parts = Parts::default();
-        for raw in fresh {
+        let name_of_class = length(self.layout.object.type_name) + 8;
+        for raw in &fresh {
+            if class.is_none() {
+                parts.want(raw.class, name_of_class, name_of_class);
+            }
             let identity = &raw.identity;
             let header = self.string_header_size();
             for string in identity.strings() {
@@ -288,8 +248,13 @@ impl<M: Memory> Runtime<M> {
             }
         }
         parts.read(&self.memory)?;
-        for raw in fresh {
+        for raw in &fresh {
             let identity = &raw.identity;
+            if class.is_none()
+                && let Some(name) = self.class_name(raw.class, &parts)
+            {
+                parts.want(name, CODE_CLASS.len(), CODE_CLASS.len());
+            }
             for string in identity.strings() {
                 if let Some((start, length)) = self.string_rest(string, &parts) {
                     parts.want(start, length, length);
@@ -300,7 +265,22 @@ impl<M: Memory> Runtime<M> {
             parts.want(identity.line_table, whole, whole);
         }
         parts.read(&self.memory)?;
-        for raw in fresh {
+        if class.is_none() {
+            let is_code = |raw: &Raw| {
+                let name = parts.piece(self.class_name(raw.class, &parts)?);
+                Some(name?.bytes.starts_with(CODE_CLASS))
+            };
+            fresh.retain(|raw| {
+                let is_code = is_code(raw) == Some(true);
+                if is_code {
+                    self.code_cache().class = Some(raw.class);
+                } else {
+                    codes.insert(raw.address, Err(no_code(raw.address)));
+                }
+                is_code
+            });
+        }
+        for raw in &fresh {
             let understood = self.facts(raw, &parts);
             let understood = understood
                 .map(Arc::new)
@@ -351,6 +331,11 @@ impl<M: Memory> Runtime<M> {
             slots,
             is_shim,
         })
+    }
+
+    /// Where the name of a class is.
+    fn class_name(&self, class: Address, parts: &Parts) -> Option<Address> {
+        parts.word(class, self.layout.object.type_name).map(Address)
     }
 
     fn size_header(&self) -> usize {
@@ -411,6 +396,10 @@ impl<M: Memory> Runtime<M> {
             truncated: characters < whole,
         })
     }
+}
+
+fn no_code(address: Address) -> String {
+    format!("no code object at {address}")
 }
 
 impl CodeCache {

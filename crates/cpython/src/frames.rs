@@ -2,14 +2,14 @@
 
 #[allow(dead_code, reason = "the view of tasks is still to come")]
 mod generators;
+mod opcodes;
 mod raw;
 mod walk;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use invivo_model::{
-    Address, Defect, Frame, Position, Result, Slots, Stack, Text, ThreadState, Trust,
-};
+use invivo_model::{Address, Defect, Frame, Result, Slots, Stack, Text, ThreadState, Trust};
 use invivo_process::{Fault, Memory};
 
 use crate::code::{CodeFacts, Codes};
@@ -19,6 +19,7 @@ use crate::runtime::Runtime;
 
 #[allow(unused_imports, reason = "the view of tasks is still to come")]
 pub(crate) use generators::{GeneratorFrame, GeneratorState};
+use opcodes::Instruction;
 use raw::{RawFrame, Standing};
 pub(crate) use walk::Head;
 use walk::{Budget, Walk};
@@ -166,7 +167,7 @@ impl<M: Memory> Runtime<M> {
         codes: &Codes,
         copies: &OwnCopies,
         options: &StackOptions,
-    ) -> (Stack, Vec<Option<Address>>) {
+    ) -> (Stack, Vec<Option<Instruction>>) {
         let mut stack = Stack {
             frames: Vec::new(),
             cut: walk.cut.clone(),
@@ -187,23 +188,34 @@ impl<M: Memory> Runtime<M> {
             if facts.is_shim {
                 continue;
             }
+            let mut frame = self.frame(raw, facts, copies);
+            frame.slots = options.slots.then(|| self.slots(walk, raw, facts));
+            stack.frames.push(frame);
             let place = self.place(raw, facts, copies);
-            stack.frames.push(Frame {
-                address: raw.address,
-                code: facts.code.clone(),
-                position: place
-                    .map_or_else(Position::default, |place| facts.position(place.offset)),
-                opcode: None,
-                trust: if place.is_some() {
-                    Trust::Whole
-                } else {
-                    Trust::Torn
-                },
-                slots: options.slots.then(|| self.slots(walk, raw, facts)),
-            });
-            instructions.push(place.map(|place| place.instruction));
+            instructions.push(place.map(|place| Instruction {
+                at: place.instruction,
+                code: facts.bytecode,
+            }));
         }
         (stack, instructions)
+    }
+
+    /// The frame, without what only some ask for.
+    fn frame(&self, raw: &RawFrame, facts: &CodeFacts, copies: &OwnCopies) -> Frame {
+        let place = self.place(raw, facts, copies);
+        let position = place.map(|place| facts.position(place.offset));
+        Frame {
+            address: raw.address,
+            code: facts.code.clone(),
+            position: position.unwrap_or_default(),
+            opcode: None,
+            trust: if place.is_some() {
+                Trust::Whole
+            } else {
+                Trust::Torn
+            },
+            slots: None,
+        }
     }
 
     /// Where in its code a frame stands; `None` where it claims to stand elsewhere.
@@ -288,20 +300,10 @@ impl<M: Memory> Runtime<M> {
             .collect())
     }
 
-    /// Reads which opcode each frame stands at.
-    fn read_opcodes(&self, stacks: &mut [(Stack, Vec<Option<Address>>)]) -> Result<(), Fault> {
-        let places = stacks.iter().flat_map(|(_, instructions)| instructions);
-        let places = places.flatten().map(|instruction| (*instruction, 1));
-        let mut opcodes = read_pieces(&self.memory, places)?.into_iter();
-        for (stack, instructions) in stacks {
-            for (frame, instruction) in stack.frames.iter_mut().zip(instructions) {
-                if instruction.is_some() {
-                    let opcode = opcodes.next().unwrap_or_default();
-                    frame.opcode = opcode.bytes.first().copied();
-                }
-            }
-        }
-        Ok(())
+    /// As [`Runtime::own_copies`], of one frame.
+    fn own_copies_of(&self, raw: &RawFrame, facts: &Arc<CodeFacts>) -> Result<OwnCopies, Fault> {
+        let codes = Codes::from([(raw.executable, Ok(Arc::clone(facts)))]);
+        self.own_copies([raw].into_iter(), &codes)
     }
 }
 

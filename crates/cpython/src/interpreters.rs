@@ -14,6 +14,9 @@ use crate::pieces::{Piece, length, read_pieces};
 const WHAT: &str = "cannot list the interpreters";
 /// A list read while it changes looks broken: it is read again this often before it counts as so.
 const ATTEMPTS: usize = 3;
+/// Bytes read of a thread state behind all that is asked of it: what it says of exceptions while
+/// none is handled lies there or before.
+const BEHIND: u64 = 64;
 
 /// The interpreters of a process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,6 +65,8 @@ pub(crate) struct FoundInterpreter {
     pub(crate) collecting: Option<bool>,
     /// The frame in which the running collection began; `None` where the version does not say so.
     pub(crate) collecting_frame: Option<Address>,
+    /// The dictionary `sys.modules`.
+    pub(crate) modules: Address,
     /// What kept its threads from being read.
     pub(crate) defects: Vec<Defect>,
 }
@@ -233,6 +238,7 @@ impl<M: Memory> Walk<'_, M> {
             (layout.threads_head, 8),
             (layout.threads_main.unwrap_or(layout.next), 8),
             (enabled.unwrap_or(layout.next), 4),
+            (layout.modules, 8),
             (layout.gil.unwrap_or(layout.next), 8),
             (layout.gc_collecting.unwrap_or(layout.next), 4),
             (layout.gc_frame.unwrap_or(layout.next), 8),
@@ -243,6 +249,7 @@ impl<M: Memory> Walk<'_, M> {
             threads_head,
             threads_main,
             enabled_value,
+            modules,
             gil,
             collecting,
             frame,
@@ -264,6 +271,7 @@ impl<M: Memory> Walk<'_, M> {
                 .map(|_| collecting != 0)
                 .or(top.collecting),
             collecting_frame: layout.gc_frame.map(|_| Address(frame)),
+            modules: Address(modules),
             defects: Vec::new(),
         };
         Ok((found, Address(next)))
@@ -407,7 +415,8 @@ fn thread_span(layout: &Layout) -> (u64, u64) {
     let words = words.into_iter().flatten().map(|at| (at, at + 8));
     let flags = debugger.map(|debugger| (debugger.pending_call, debugger.pending_call + 4));
     let all = words.chain(flags);
-    all.fold((head_from, head_to), |(from, to), (first, end)| {
+    let (from, to) = all.fold((head_from, head_to), |(from, to), (first, end)| {
         (from.min(first), to.max(end))
-    })
+    });
+    (from, to + BEHIND)
 }

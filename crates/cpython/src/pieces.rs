@@ -73,6 +73,11 @@ pub(crate) fn within_page(address: Address, least: usize, wanted: usize) -> usiz
     wanted.min(left).max(least)
 }
 
+/// Where the page begins that `address` lies in.
+pub(crate) fn page_of(address: Address) -> Address {
+    Address(address.0 - address.0 % PAGE)
+}
+
 /// An offset or a size of a layout as a length.
 pub(crate) fn length(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)

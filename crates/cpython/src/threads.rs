@@ -1,14 +1,18 @@
 //! Threads: what each runs, and what it has to do with the GIL, exceptions and garbage.
 
+mod names;
 mod status;
 
-use invivo_model::{Address, InterpreterThreads, Result, Stack, Thread};
+use std::collections::HashMap;
+
+use invivo_model::{Address, Defect, InterpreterThreads, Result, Stack, Thread};
 use invivo_process::Memory;
 
 use crate::frames::{Head, StackOptions};
 use crate::interpreters::{self, Found, FoundInterpreter};
 use crate::runtime::Runtime;
 
+use names::Known;
 use status::Status;
 
 impl<M: Memory> Runtime<M> {
@@ -19,8 +23,13 @@ impl<M: Memory> Runtime<M> {
     ///
     /// As [`Runtime::interpreters`].
     pub fn threads(&self, options: &StackOptions) -> Result<Vec<InterpreterThreads>> {
-        let found =
+        let mut found =
             interpreters::find_all(&self.memory, self.address(), &self.layout, &self.limits)?;
+        let known = if options.names {
+            self.known(&mut found)
+        } else {
+            HashMap::new()
+        };
         let stacks = self.stacks(&self.heads(&found), options);
         let statuses = self.statuses(&found);
         let mut parts = stacks.into_iter().zip(statuses);
@@ -32,7 +41,7 @@ impl<M: Memory> Runtime<M> {
             .into_iter()
             .map(|mut found| {
                 found.gil = only_gil.unwrap_or(found.gil);
-                together(found, main_thread, &mut parts)
+                together(found, main_thread, &known, &mut parts)
             })
             .collect();
         // Of the list itself: where it breaks off, the last one is the one that was to lead on.
@@ -40,6 +49,30 @@ impl<M: Memory> Runtime<M> {
             last.defects.extend(found.defects);
         }
         Ok(list)
+    }
+
+    /// What `threading` knows of each thread, by its interpreter and its `thread_id`. A process
+    /// with a single thread is not asked.
+    fn known(&self, found: &mut Found) -> HashMap<(Address, u64), Known> {
+        let mut all = HashMap::new();
+        let threads = |found: &FoundInterpreter| found.interpreter.threads.len();
+        if found.list.iter().map(threads).sum::<usize>() < 2 {
+            return all;
+        }
+        for interpreter in &mut found.list {
+            let address = interpreter.interpreter.address;
+            match self.known_threads(interpreter.modules) {
+                Ok(known) => {
+                    let here = known.into_iter().map(|(id, known)| ((address, id), known));
+                    all.extend(here);
+                }
+                Err(error) => interpreter.defects.push(Defect {
+                    address,
+                    what: format!("the names of its threads can't be read: {}", error.why),
+                }),
+            }
+        }
+        all
     }
 
     /// Every thread state, with what it says of its frames.
@@ -60,10 +93,16 @@ impl<M: Memory> Runtime<M> {
 fn together(
     found: FoundInterpreter,
     main_thread: u64,
+    known: &HashMap<(Address, u64), Known>,
     parts: &mut impl Iterator<Item = (Stack, Status)>,
 ) -> InterpreterThreads {
     let alone = found.interpreter.threads.len() == 1;
-    let threads = found.interpreter.threads.into_iter().map(|state| {
+    let interpreter = found.interpreter.address;
+    let threads = found.interpreter.threads.into_iter().map(|mut state| {
+        let known = known.get(&(interpreter, state.thread_id));
+        if let Some(native_id) = known.and_then(|known| known.native_id) {
+            state.native_id = native_id;
+        }
         let (stack, status) = parts.next().unwrap_or_default();
         let collects_garbage = match (found.collecting, found.collecting_frame) {
             (Some(false), _) => Some(false),
@@ -72,7 +111,7 @@ fn together(
             _ => None,
         };
         Thread {
-            name: None,
+            name: known.and_then(|known| known.name.clone()),
             gil: status.gil,
             handles_exception: status.handles_exception,
             is_main: state.thread_id == main_thread,
@@ -82,7 +121,7 @@ fn together(
         }
     });
     InterpreterThreads {
-        address: found.interpreter.address,
+        address: interpreter,
         id: found.interpreter.id,
         gil: found.gil,
         collecting: found.collecting,

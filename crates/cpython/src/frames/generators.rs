@@ -3,18 +3,20 @@
 use invivo_model::{Address, Frame, Result};
 use invivo_process::Memory;
 
-use super::StackOptions;
-use super::raw::RawFrame;
-use super::walk::Walk;
+use super::OwnCopies;
+use super::raw::{RawFrame, Standing};
+use crate::code::CodeFacts;
 use crate::fields::{corrupt, fault};
 use crate::layout::common::STACK_REFERENCE_TAGS;
-use crate::layout::{self, StackTop};
+use crate::layout::{self, Delegation, StackTop};
 use crate::pieces::{Piece, length, read_pieces, within_page};
 use crate::runtime::Runtime;
 
 const WHAT: &str = "cannot read the generator";
 /// How much is read of a generator or a frame object before it is known how much it takes.
 const WINDOW: usize = 512;
+/// Bytes of an instruction without its caches.
+const INSTRUCTION: u64 = 2;
 /// More values than any frame has on its stack.
 const MAX_DEPTH: u64 = 1 << 16;
 
@@ -68,27 +70,29 @@ impl<M: Memory> Runtime<M> {
             }
         };
         let raw = RawFrame::parse(&self.layout, &piece, place).ok_or_else(wrong)?;
-        let (state, delegates) = self.state(&generator, &piece, &raw).ok_or_else(wrong)?;
-        if state == GeneratorState::Ended {
+        let state = self.state(&generator, &piece, &raw).ok_or_else(wrong)?;
+        if state == Said::Ended {
             return Ok(ENDED);
         }
-        let awaited = if delegates {
-            self.stack_top(&piece, place)?
-        } else {
-            Address::NULL
+        let facts = self
+            .code(raw.executable)
+            .map_err(|why| corrupt(WHAT, why))?;
+        let copies = self.own_copies_of(&raw, &facts);
+        let copies = copies.map_err(|met| fault(WHAT, met))?;
+        let delegates = match state {
+            Said::Delegating => true,
+            Said::Suspended => self.goes_on_with_delegation(&raw, &facts, &copies)?,
+            Said::Created | Said::Executing | Said::Ended => false,
         };
-        let mut stacks = self
-            .understand_all(vec![Walk::of(raw, piece)], &StackOptions::default())
-            .map_err(|met| fault(WHAT, met))?;
-        let stack = stacks.pop().unwrap_or_default();
-        match stack.cut {
-            Some(defect) => Err(corrupt(WHAT, defect.what)),
-            None => Ok(GeneratorFrame {
-                state,
-                frame: stack.frames.into_iter().next(),
-                awaited,
-            }),
-        }
+        Ok(GeneratorFrame {
+            state: state.into(),
+            awaited: if delegates {
+                self.stack_top(&piece, place)?
+            } else {
+                Address::NULL
+            },
+            frame: Some(self.frame(&raw, &facts, &copies)),
+        })
     }
 
     /// `least` bytes at `address`, and some more where they are at hand.
@@ -101,60 +105,67 @@ impl<M: Memory> Runtime<M> {
             .ok_or_else(|| corrupt(WHAT, format!("nothing readable at {address}")))
     }
 
-    /// Where a generator stands, and whether it waits for another object there.
-    fn state(
-        &self,
-        generator: &Piece,
-        frame: &Piece,
-        raw: &RawFrame,
-    ) -> Option<(GeneratorState, bool)> {
+    /// What a generator says of where it stands.
+    fn state(&self, generator: &Piece, frame: &Piece, raw: &RawFrame) -> Option<Said> {
         let layout = &self.layout.generator;
-        let layout::GeneratorState::Byte {
-            at,
-            created,
-            suspended,
-            executing,
-        } = layout.state
-        else {
-            let layout::GeneratorState::Running(at) = layout.state else {
-                return None;
-            };
-            let runs = generator.byte(generator.start, at)? != 0;
-            return Some(if runs {
-                (GeneratorState::Executing, false)
-            } else if raw.has_begun() {
-                (GeneratorState::Suspended, self.delegates(raw))
-            } else {
-                (GeneratorState::Created, false)
-            });
+        let (at, created, suspended, executing) = match layout.state {
+            layout::GeneratorState::Running(at) => {
+                let runs = generator.byte(generator.start, at)? != 0;
+                return Some(match raw.standing {
+                    _ if runs => Said::Executing,
+                    Standing::Byte(..0) => Said::Created,
+                    Standing::Byte(_) | Standing::At(_) => Said::Suspended,
+                });
+            }
+            layout::GeneratorState::Byte {
+                at,
+                created,
+                suspended,
+                executing,
+            } => (at, created, suspended, executing),
         };
         let said = match layout.frame {
             layout::GeneratorFrame::Pointer(_) => frame.byte(raw.address, at)?,
             layout::GeneratorFrame::Embedded(_) => generator.byte(generator.start, at)?,
         };
         let said = said.cast_signed();
+        let [plain, ..] = suspended;
         Some(if said == created {
-            (GeneratorState::Created, false)
+            Said::Created
         } else if said == executing {
-            (GeneratorState::Executing, false)
+            Said::Executing
+        } else if said == plain {
+            Said::Suspended
         } else if suspended.contains(&said) {
-            let [plain, delegating @ ..] = suspended;
-            let tells = !delegating.contains(&plain);
-            let delegates = if tells {
-                said != plain
-            } else {
-                self.delegates(raw)
-            };
-            (GeneratorState::Suspended, delegates)
+            Said::Delegating
         } else {
-            (GeneratorState::Ended, false)
+            Said::Ended
         })
     }
 
     /// Whether the instruction that a suspended frame goes on with is one of a `yield from` or an
     /// `await`.
-    fn delegates(&self, _raw: &RawFrame) -> bool {
-        false
+    fn goes_on_with_delegation(
+        &self,
+        raw: &RawFrame,
+        facts: &CodeFacts,
+        copies: &OwnCopies,
+    ) -> Result<bool> {
+        let Delegation::Next { opcodes, least } = self.layout.instructions.delegation else {
+            return Ok(false);
+        };
+        let next = self
+            .place(raw, facts, copies)
+            .and_then(|place| place.instruction.offset(INSTRUCTION));
+        let next = next.ok_or_else(|| {
+            let why = format!("the frame at {} stands outside its code", raw.address);
+            corrupt(WHAT, why)
+        })?;
+        let mut instruction = [0; 2];
+        let read = self.memory.read(next, &mut instruction);
+        read.map_err(|met| fault(WHAT, met))?;
+        let [opcode, argument] = instruction;
+        Ok(opcodes.contains(&opcode) && argument >= least)
     }
 
     /// The topmost value on the stack of a frame that does not run; null where there is none.
@@ -186,6 +197,28 @@ impl<M: Memory> Runtime<M> {
             None => self.memory.read_u64(last).map_err(|met| fault(WHAT, met))?,
         };
         Ok(Address(value & !STACK_REFERENCE_TAGS))
+    }
+}
+
+/// What a generator says of where it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Said {
+    Created,
+    Suspended,
+    /// And it waits for another object.
+    Delegating,
+    Executing,
+    Ended,
+}
+
+impl From<Said> for GeneratorState {
+    fn from(said: Said) -> Self {
+        match said {
+            Said::Created => Self::Created,
+            Said::Suspended | Said::Delegating => Self::Suspended,
+            Said::Executing => Self::Executing,
+            Said::Ended => Self::Ended,
+        }
     }
 }
 

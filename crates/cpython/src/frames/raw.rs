@@ -58,12 +58,6 @@ impl RawFrame {
         })
     }
 
-    /// Whether it has begun to run, where it says so itself.
-    #[allow(dead_code, reason = "the view of tasks is still to come")]
-    pub(crate) fn has_begun(&self) -> bool {
-        !matches!(self.standing, Standing::Byte(..0))
-    }
-
     /// Whether it is none of Python code, but where C code called some.
     pub(crate) fn is_sentinel(&self, layout: &Layout) -> bool {
         let first = layout.frame.owner.map(|owner| owner.first_sentinel);

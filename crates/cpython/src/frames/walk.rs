@@ -7,7 +7,7 @@ use invivo_process::{Fault, Memory};
 
 use super::raw::RawFrame;
 use crate::layout::{CurrentFrame, Layout};
-use crate::pieces::{Piece, length, read_pieces, within_page};
+use crate::pieces::{Piece, length, page_of, read_pieces, within_page};
 use crate::runtime::Runtime;
 
 /// Bytes that are read of a frame that lies by itself: others and its variables often follow.
@@ -107,6 +107,8 @@ pub(crate) struct Walk {
     pub(crate) frames: Vec<RawFrame>,
     pub(crate) cut: Option<Defect>,
     next: Address,
+    /// The frame that was read last by itself.
+    asked: Address,
     seen: HashSet<Address>,
     /// Chunks of the data stack, by where they begin.
     chunks: BTreeMap<Address, Piece>,
@@ -121,16 +123,6 @@ impl Walk {
     pub(crate) fn cut_off(address: Address, what: impl Into<String>) -> Self {
         let mut walk = Self::default();
         walk.end(address, what);
-        walk
-    }
-
-    /// Of a single frame, which `piece` holds.
-    pub(crate) fn of(frame: RawFrame, piece: Piece) -> Self {
-        let mut walk = Self {
-            frames: vec![frame],
-            ..Self::default()
-        };
-        walk.windows.insert(piece.start, piece);
         walk
     }
 
@@ -192,7 +184,6 @@ impl<M: Memory> Runtime<M> {
 
     /// Follows walks that have begun to their ends.
     fn follow(&self, walks: &mut [Walk], limit: usize, budget: &mut Budget) -> Result<(), Fault> {
-        let frame_size = length(self.layout.frame.size);
         loop {
             let mut wanted = Vec::new();
             for (index, walk) in walks.iter_mut().enumerate() {
@@ -200,18 +191,19 @@ impl<M: Memory> Runtime<M> {
                     continue;
                 };
                 // What was asked for and did not come does not come the next time.
-                if walk.windows.contains_key(&missing) {
+                if walk.asked == missing {
                     walk.end(missing, "the frame can't be read");
                     continue;
                 }
-                let window = within_page(missing, frame_size, WINDOW);
+                walk.asked = missing;
+                let (window, size) = self.window(missing);
                 let chunk = if walk.older.is_null() { 0 } else { CHUNK };
-                let Some(left) = budget.bytes.checked_sub(window + chunk) else {
+                let Some(left) = budget.bytes.checked_sub(size + chunk) else {
                     walk.end(missing, "more memory than is looked at");
                     continue;
                 };
                 budget.bytes = left;
-                wanted.push((index, missing, window));
+                wanted.push((index, window, size));
                 if chunk > 0 {
                     wanted.push((index, walk.older, chunk));
                 }
@@ -237,6 +229,30 @@ impl<M: Memory> Runtime<M> {
         }
     }
 
+    /// What is read for the frame at `address`. Frames that are objects of their own often share a
+    /// page with those that called them.
+    fn window(&self, address: Address) -> (Address, usize) {
+        let size = length(self.layout.frame.size);
+        if self.layout.chunk.is_some() {
+            return (address, within_page(address, size, WINDOW));
+        }
+        let page = page_of(address);
+        let inside = (address.0 - page.0) as usize;
+        (page, inside + within_page(address, size, usize::MAX))
+    }
+
+    /// What is read between the two times that a thread says which frame it runs: the used part
+    /// of the newest chunk, or its frame.
+    fn core(&self, head: &Head) -> (Address, usize) {
+        if self.layout.chunk.is_some() {
+            head.used().unwrap_or_default()
+        } else if head.frame.is_null() {
+            (Address::NULL, 0)
+        } else {
+            self.window(head.frame)
+        }
+    }
+
     /// Reads what each thread says of its frames, twice, and between the two the newest chunk of
     /// its data stack: all by one call, so that hardly any time passes between them.
     fn snapshots(
@@ -250,14 +266,14 @@ impl<M: Memory> Runtime<M> {
             let mut places = Vec::new();
             for (_, (thread, head)) in &open {
                 places.extend(self.head_places(*thread, head));
-                places.push(head.used().unwrap_or_default());
+                places.push(self.core(head));
                 places.extend(self.head_places(*thread, head));
             }
             let mut pieces = read_pieces(&self.memory, places)?.into_iter();
             let mut again = Vec::new();
             for (index, (thread, head)) in open {
                 let before = self.head(thread, &head, &mut pieces);
-                let chunk = pieces.next().unwrap_or_default();
+                let core = pieces.next().unwrap_or_default();
                 let after = self.head(thread, &head, &mut pieces);
                 let walk = match before.zip(after) {
                     None => Walk::cut_off(thread, "the thread state can't be read"),
@@ -265,7 +281,7 @@ impl<M: Memory> Runtime<M> {
                         again.push((index, (thread, after)));
                         continue;
                     }
-                    Some((before, after)) => self.begin(before, after, chunk, budget),
+                    Some((before, after)) => self.begin(before, after, core, budget),
                 };
                 if let Some(place) = walks.get_mut(index) {
                     *place = walk;
@@ -279,15 +295,19 @@ impl<M: Memory> Runtime<M> {
         Ok(walks)
     }
 
-    fn begin(&self, before: Head, after: Head, chunk: Piece, budget: &mut Budget) -> Walk {
+    fn begin(&self, before: Head, after: Head, core: Piece, budget: &mut Budget) -> Walk {
         let _ = before;
-        budget.bytes = budget.bytes.saturating_sub(chunk.bytes.len());
+        budget.bytes = budget.bytes.saturating_sub(core.bytes.len());
         let mut walk = Walk {
             next: after.frame,
-            older: self.previous_chunk(&chunk),
             ..Walk::default()
         };
-        walk.chunks.insert(chunk.start, chunk);
+        if self.layout.chunk.is_some() {
+            walk.older = self.previous_chunk(&core);
+            walk.chunks.insert(core.start, core);
+        } else {
+            walk.windows.insert(core.start, core);
+        }
         walk
     }
 

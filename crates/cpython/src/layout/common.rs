@@ -17,8 +17,8 @@ pub(crate) const STACK_REFERENCE_TAGS: u64 = 0b11;
 /// File, name and qualified name of the code that CPython itself pushes for a specialized call of
 /// a class (Python/specialize.c, `_Py_InitCleanup`, seen in 3.13 to 3.15).
 pub(crate) const SHIM_FILE: &str = "__init__";
-/// `tp_name` of `PyCode_Type` (Objects/codeobject.c, 3.8 to 3.15).
-pub(crate) const CODE_CLASS: &[u8] = b"code";
+/// `tp_name` of `PyCode_Type` with its end (Objects/codeobject.c, 3.8 to 3.15).
+pub(crate) const CODE_CLASS: &[u8] = b"code\0";
 
 /// Flags of classes, `Py_TPFLAGS_…` (Include/object.h, 3.8 to 3.15 where nothing else is said).
 pub(crate) const INT_FLAG: u64 = 1 << 24;

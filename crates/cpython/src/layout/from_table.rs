@@ -53,6 +53,7 @@ pub(super) fn layout(table: &Table, minor: &Minor, free_threaded: bool) -> Resul
         },
         builtin: builtin(table, header)?,
         task: task(&beyond.task, grown),
+        instructions: beyond.instructions.clone(),
     })
 }
 

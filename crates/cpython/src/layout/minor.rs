@@ -1,6 +1,6 @@
 //! The form in which each minor version that has a table says what lies where.
 
-use super::structures::{TaskLayout, UnicodeState};
+use super::structures::{InstructionsLayout, TaskLayout, UnicodeState};
 
 /// What is known of one minor version before a process is looked at.
 #[derive(Debug)]
@@ -63,4 +63,5 @@ pub(super) struct Beyond {
     pub(super) heap_cached_keys: Option<u64>,
     pub(super) unicode_state_free_threaded: UnicodeState,
     pub(super) task: TaskLayout,
+    pub(super) instructions: InstructionsLayout,
 }

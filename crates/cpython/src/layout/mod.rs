@@ -11,6 +11,7 @@ pub(crate) mod asyncio;
 pub(crate) mod common;
 pub(crate) mod extensions;
 mod from_table;
+mod instructions;
 mod minor;
 mod objects;
 #[allow(dead_code, reason = "some views that read it are still to come")]

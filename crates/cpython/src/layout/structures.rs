@@ -22,6 +22,44 @@ pub struct Layout {
     pub(crate) dict: DictLayout,
     pub(crate) builtin: BuiltinLayout,
     pub(crate) task: TaskLayout,
+    pub(crate) instructions: InstructionsLayout,
+}
+
+/// What has to be known of bytecode.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct InstructionsLayout {
+    /// Opcodes, specialized ones included, by how many units of cache follow them; the others have
+    /// none. Only of versions whose frames stand at the last unit of a call.
+    pub(crate) caches: &'static [(usize, &'static [u8])],
+    pub(crate) delegation: Delegation,
+    /// `None` where calls remember nothing.
+    pub(crate) call: Option<CallLayout>,
+}
+
+/// How a suspended generator shows that it waits for another object (`yield from`, `await`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Delegation {
+    /// By its state: any of [`GeneratorState::Byte`]'s suspended ones but the first.
+    State,
+    /// By the instruction behind the one it stands at.
+    Next {
+        /// Its opcode is one of these.
+        opcodes: &'static [u8],
+        /// And its argument is not less.
+        least: u8,
+    },
+}
+
+/// Calls of Python functions that remember which function they called. Places are bytes from where
+/// the caller's frame says that it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CallLayout {
+    /// Their opcodes.
+    pub(crate) opcodes: &'static [u8],
+    /// Where the opcode is.
+    pub(crate) at: i64,
+    /// Where the version of the function is, a `uint32`.
+    pub(crate) version: i64,
 }
 
 /// `_PyRuntimeState`.

@@ -1,5 +1,6 @@
 //! CPython 3.10. It has no table of its offsets; debug builds have the same.
 
+use super::instructions;
 use super::objects;
 use super::structures::*;
 
@@ -137,4 +138,5 @@ pub(super) const LAYOUT: Layout = Layout {
         size: 192,
         links: None,
     },
+    instructions: instructions::OBJECTS,
 };

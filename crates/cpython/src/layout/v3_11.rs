@@ -1,5 +1,6 @@
 //! CPython 3.11. It has no table of its offsets; debug builds have the same.
 
+use super::instructions;
 use super::objects;
 use super::structures::*;
 
@@ -133,4 +134,5 @@ pub(super) const LAYOUT: Layout = Layout {
         size: 176,
         links: None,
     },
+    instructions: instructions::V3_11,
 };

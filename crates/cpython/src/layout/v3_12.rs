@@ -1,5 +1,6 @@
 //! CPython 3.12. It has no table of its offsets; debug builds have the same.
 
+use super::instructions;
 use super::objects;
 use super::structures::*;
 
@@ -135,4 +136,5 @@ pub(super) const LAYOUT: Layout = Layout {
         size: 176,
         links: None,
     },
+    instructions: instructions::V3_12,
 };

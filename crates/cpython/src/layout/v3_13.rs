@@ -1,5 +1,6 @@
 //! CPython 3.13.
 
+use super::instructions;
 use super::minor::{Beyond, GeneratorStates, Minor, Rule::*};
 use super::objects;
 use super::structures::TaskLayout;
@@ -46,6 +47,7 @@ const BEYOND: Beyond = Beyond {
         size: 144,
         links: None,
     },
+    instructions: instructions::V3_13,
 };
 
 /// `_Py_DebugOffsets` of 3.13 behind its cookie, version and `free_threaded`

@@ -1,5 +1,6 @@
 //! CPython 3.14.
 
+use super::instructions;
 use super::minor::{Beyond, GeneratorStates, Minor, Rule::*};
 use super::structures::{TaskLayout, TaskLinksLayout, UnicodeState};
 
@@ -54,6 +55,7 @@ const BEYOND: Beyond = Beyond {
             node: 152,
         }),
     },
+    instructions: instructions::V3_14,
 };
 
 /// `_Py_DebugOffsets` of 3.14 behind its cookie, version and `free_threaded`

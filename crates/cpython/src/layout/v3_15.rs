@@ -1,5 +1,6 @@
 //! CPython 3.15.
 
+use super::instructions;
 use super::minor::{Beyond, GeneratorStates, Minor, Rule::*};
 use super::structures::{TaskLayout, TaskLinksLayout, UnicodeState};
 
@@ -54,6 +55,7 @@ const BEYOND: Beyond = Beyond {
             node: 152,
         }),
     },
+    instructions: instructions::V3_15,
 };
 
 /// `_Py_DebugOffsets` of 3.15 behind its cookie, version and `free_threaded`

@@ -1,5 +1,6 @@
 //! CPython 3.8. It has no table of its offsets; debug builds have the same.
 
+use super::instructions;
 use super::objects;
 use super::structures::*;
 
@@ -129,4 +130,5 @@ pub(super) const LAYOUT: Layout = Layout {
         size: 144,
         links: None,
     },
+    instructions: instructions::OBJECTS,
 };

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use invivo_model::{Address, Gil};
-use invivo_process::{Fault, Memory};
+use invivo_process::Memory;
 
-use crate::interpreters::{Found, FoundGil};
+use crate::interpreters::{Found, FoundGil, FoundInterpreter};
 use crate::layout::Layout;
 use crate::layout::common::EXCEPTION_FLAG;
 use crate::pieces::{Piece, length, read_pieces};
@@ -46,101 +46,132 @@ enum Search {
 impl<M: Memory> Runtime<M> {
     /// The status of every thread, in the order of the interpreters and their threads.
     pub(super) fn statuses(&self, found: &Found) -> Vec<Status> {
-        let gils = self.gils(found).unwrap_or_default();
-        let layout = &self.layout.thread;
-        let mut statuses = Vec::new();
-        let mut searches = Vec::new();
-        for interpreter in &found.list {
-            let gil = gils.get(&interpreter.gil).copied().or(found.gil);
-            let threads = interpreter.interpreter.threads.iter();
-            for (thread, state) in threads.zip(&interpreter.states) {
-                let gil = match self.build().free_threaded {
-                    Some(true) => attached(&self.layout, thread.address, state),
-                    _ => held(&self.layout, thread.address, state, gil),
-                };
-                let raised = state.word(thread.address, layout.current_exception);
-                let item = state.word(thread.address, layout.exc_info);
-                searches.push(match (raised, item) {
-                    (Some(0), item) => item.map_or(Search::Known(None), Search::start),
-                    (Some(_), _) => Search::Known(Some(true)),
-                    (None, _) => Search::Known(None),
-                });
-                statuses.push(Status {
-                    gil,
-                    handles_exception: None,
-                });
-            }
-        }
-        self.search(&mut searches);
-        for (status, search) in statuses.iter_mut().zip(searches) {
-            if let Search::Known(known) = search {
-                status.handles_exception = known;
-            }
-        }
-        statuses
+        let mut searches: Vec<_> = states(found)
+            .map(|(_, thread, state)| self.begin_search(thread, state))
+            .collect();
+        let gils = self.search(&mut searches, &self.gil_places(found));
+        let status = |((interpreter, thread, state), search): (State<'_>, Search)| Status {
+            gil: match self.build().free_threaded {
+                Some(true) => attached(&self.layout, thread, state),
+                _ => {
+                    let gil = gils.get(&interpreter.gil).copied().or(found.gil);
+                    held(&self.layout, thread, state, gil)
+                }
+            },
+            handles_exception: match search {
+                Search::Known(known) => known,
+                Search::Item(_) | Search::Object(..) | Search::Class(..) => None,
+            },
+        };
+        states(found).zip(searches).map(status).collect()
     }
 
-    /// What the GILs say that the interpreters point to.
-    fn gils(&self, found: &Found) -> Result<HashMap<Address, FoundGil>, Fault> {
+    /// Where the GILs are that the interpreters point to, each with how much is read of it.
+    fn gil_places(&self, found: &Found) -> Vec<(Address, usize)> {
         let layout = &self.layout.gil;
-        let mut places: Vec<_> = found
-            .list
-            .iter()
-            .map(|interpreter| interpreter.gil)
-            .collect();
-        places.retain(|place| !place.is_null());
+        let size = length(layout.locked.max(layout.last_holder) + 8);
+        let pointers = found.list.iter().map(|interpreter| interpreter.gil);
+        let mut places: Vec<_> = pointers.filter(|gil| !gil.is_null()).collect();
         places.sort_unstable();
         places.dedup();
-        let size = length(layout.locked.max(layout.last_holder) + 8);
-        let pieces = read_pieces(&self.memory, places.iter().map(|place| (*place, size)))?;
-        let gil = |piece: &Piece| {
-            let gil = FoundGil {
-                locked: piece.int(piece.start, layout.locked)? == 1,
-                holder: Address(piece.word(piece.start, layout.last_holder)?),
-            };
-            Some((piece.start, gil))
-        };
-        Ok(pieces.iter().filter_map(gil).collect())
+        places.into_iter().map(|place| (place, size)).collect()
     }
 
-    /// Goes every search to its end, all of them a step at a time.
-    fn search(&self, searches: &mut [Search]) {
-        let layout = &self.layout;
-        let item = length(
-            layout
-                .exception_item
-                .value
-                .max(layout.exception_item.previous)
-                + 8,
-        );
-        for _ in 0..MAX_STEPS {
-            let open = || {
-                let open = |search: &Search| !matches!(search, Search::Known(_));
-                searches.iter().filter(move |search| open(search))
-            };
-            let places = open().map(|search| match *search {
-                Search::Item(at) => (at, item),
-                Search::Object(at, _) => (at, length(layout.object.type_of) + 8),
-                Search::Class(at, _) => (at, length(layout.object.type_flags) + 8),
-                Search::Known(_) => (Address::NULL, 0),
-            });
-            let places: Vec<_> = places.collect();
-            if places.is_empty() {
-                return;
-            }
-            let Ok(pieces) = read_pieces(&self.memory, places) else {
-                return;
-            };
-            let mut pieces = pieces.iter();
-            for search in &mut *searches {
-                if let Search::Known(_) = search {
-                    continue;
-                }
-                let next = pieces.next().and_then(|piece| search.step(layout, piece));
-                *search = next.unwrap_or(Search::Known(None));
-            }
+    /// What the GIL says that `piece` holds.
+    fn gil(&self, piece: &Piece) -> Option<(Address, FoundGil)> {
+        let layout = &self.layout.gil;
+        let gil = FoundGil {
+            locked: piece.int(piece.start, layout.locked)? == 1,
+            holder: Address(piece.word(piece.start, layout.last_holder)?),
+        };
+        Some((piece.start, gil))
+    }
+
+    fn begin_search(&self, thread: Address, state: &Piece) -> Search {
+        let raised = state.word(thread, self.layout.thread.current_exception);
+        let item = state.word(thread, self.layout.thread.exc_info);
+        match (raised, item) {
+            (Some(0), Some(item)) => self.first_step(state, Search::start(item)),
+            (Some(0), None) | (None, _) => Search::Known(None),
+            (Some(_), _) => Search::Known(Some(true)),
         }
     }
+
+    /// The search after its first step, where the outermost item is what it begins with: that lies
+    /// in the thread state and has been read with it.
+    fn first_step(&self, state: &Piece, search: Search) -> Search {
+        let Search::Item(item) = search else {
+            return search;
+        };
+        let size = exception_item_size(&self.layout);
+        let known = state.get(item, size).map(<[u8]>::to_vec);
+        let known = known.map(|bytes| Piece { start: item, bytes });
+        known
+            .and_then(|piece| search.step(&self.layout, &piece))
+            .unwrap_or(search)
+    }
+
+    /// Goes every search to its end, all of them a step at a time. With the first step the GILs
+    /// are read.
+    fn search(
+        &self,
+        searches: &mut [Search],
+        gils: &[(Address, usize)],
+    ) -> HashMap<Address, FoundGil> {
+        let mut found = HashMap::new();
+        let mut gils = gils;
+        for _ in 0..MAX_STEPS {
+            let steps = searches
+                .iter()
+                .filter_map(|search| search.place(&self.layout));
+            let places: Vec<_> = gils.iter().copied().chain(steps).collect();
+            if places.is_empty() {
+                break;
+            }
+            let Ok(pieces) = read_pieces(&self.memory, places) else {
+                break;
+            };
+            let mut pieces = pieces.iter();
+            found.extend(
+                pieces
+                    .by_ref()
+                    .take(gils.len())
+                    .filter_map(|piece| self.gil(piece)),
+            );
+            gils = &[];
+            for search in &mut *searches {
+                if search.place(&self.layout).is_some() {
+                    let next = pieces
+                        .next()
+                        .and_then(|piece| search.step(&self.layout, piece));
+                    *search = next.unwrap_or(Search::Known(None));
+                }
+            }
+        }
+        found
+    }
+}
+
+/// A thread: its interpreter, its address, and what was read of it.
+type State<'a> = (&'a FoundInterpreter, Address, &'a Piece);
+
+/// All threads, in the order of the interpreters.
+fn states(found: &Found) -> impl Iterator<Item = State<'_>> {
+    found.list.iter().flat_map(|interpreter| {
+        let threads = interpreter.interpreter.threads.iter();
+        let states = threads.zip(&interpreter.states);
+        states.map(move |(thread, state)| (interpreter, thread.address, state))
+    })
+}
+
+fn exception_item_size(layout: &Layout) -> usize {
+    length(
+        layout
+            .exception_item
+            .value
+            .max(layout.exception_item.previous)
+            + 8,
+    )
 }
 
 impl Search {
@@ -150,6 +181,16 @@ impl Search {
         } else {
             Self::Item(Address(item))
         }
+    }
+
+    /// What is to be read for the next step; `None` at the end.
+    fn place(self, layout: &Layout) -> Option<(Address, usize)> {
+        Some(match self {
+            Self::Item(at) => (at, exception_item_size(layout)),
+            Self::Object(at, _) => (at, length(layout.object.type_of) + 8),
+            Self::Class(at, _) => (at, length(layout.object.type_flags) + 8),
+            Self::Known(_) => return None,
+        })
     }
 
     fn step(self, layout: &Layout, piece: &Piece) -> Option<Self> {
