@@ -77,6 +77,30 @@ pub fn embed(interpreter: &Interpreter) -> PathBuf {
     )
 }
 
+/// Prints what a CPython's headers say of the structures that lie in a process.
+///
+/// `offsets`, compiled with these macros defined
+///
+/// # Panics
+/// If `include` has no headers.
+pub fn offsets(include: &Path, macros: &[&str]) -> PathBuf {
+    let header = include.join("Python.h");
+    assert!(header.exists(), "no {}", header.display());
+    let directories = [
+        include,
+        &include.join("internal"),
+        include.parent().unwrap_or(include),
+    ];
+    // Warnings of headers are not ours. Their macros name much that only the interpreter has.
+    let flags: Vec<_> = directories
+        .iter()
+        .map(|directory| format!("-isystem{}", directory.display()))
+        .chain(macros.iter().map(|name| format!("-D{name}")))
+        .chain(["-Wl,--unresolved-symbols=ignore-all".to_owned()])
+        .collect();
+    compile("offsets", include_str!("../c/offsets.c"), &flags)
+}
+
 /// Compiles `source` once for each text and set of flags.
 fn compile(name: &str, source: &str, flags: &[String]) -> PathBuf {
     let directory = workspace().join("target/synth-c");

@@ -1,0 +1,425 @@
+/* Prints what the headers of one CPython say of the structures that a layout names: one line
+ * each, the layout's name for it, `=`, a number; and the table of offsets as the interpreter would
+ * hold it, in hexadecimal. What only CPython's C files define is measured elsewhere.
+ *
+ * FREE_THREADED makes it a free-threaded build's, WITH_GIL the other's, whatever these headers are
+ * for. */
+
+#define Py_BUILD_CORE 1
+#define NDEBUG 1
+#include <pyconfig.h>
+#ifdef FREE_THREADED
+#undef Py_GIL_DISABLED
+#define Py_GIL_DISABLED 1
+#endif
+#ifdef WITH_GIL
+#undef Py_GIL_DISABLED
+#endif
+#include <Python.h>
+#include <stddef.h>
+#include <string.h>
+#if PY_VERSION_HEX >= 0x03090000
+#include <internal/pycore_runtime.h>
+#include <internal/pycore_interp.h>
+#else
+#include <internal/pycore_pystate.h>
+#endif
+#include <internal/pycore_code.h>
+#include <internal/pycore_gil.h>
+#include <internal/pycore_object.h>
+#include <frameobject.h>
+#if PY_VERSION_HEX >= 0x030b0000
+#include <internal/pycore_dict.h>
+#include <internal/pycore_frame.h>
+#include <internal/pycore_moduleobject.h>
+#endif
+#if PY_VERSION_HEX >= 0x030e0000
+#include <internal/pycore_interpframe.h>
+#include <internal/pycore_genobject.h>
+#include <internal/pycore_tstate.h>
+#endif
+#if PY_VERSION_HEX >= 0x030d0000
+#include <internal/pycore_ceval.h>
+#include <internal/pycore_long.h>
+#include <internal/pycore_runtime_init.h>
+#endif
+#include <structmember.h>
+
+#define PRINT(name, value) printf("%s=%lld\n", name, (long long)(value))
+#define AT(name, type, field) PRINT(name, offsetof(type, field))
+
+/* The first bit that differs between `zero` and an object in which one bit field is all ones. */
+static long long first_bit(const void *object, size_t size)
+{
+    const unsigned char *bytes = object;
+    for (size_t bit = 0; bit < size * 8; bit++) {
+        if (bytes[bit / 8] >> bit % 8 & 1) {
+            return (long long)bit;
+        }
+    }
+    return -1;
+}
+
+#define BIT(type, field, value) \
+    (memset(&a_##type, 0, sizeof(a_##type)), a_##type.field = (value), \
+     first_bit(&a_##type, sizeof(a_##type)))
+
+static PyASCIIObject a_PyASCIIObject;
+
+static void states(void)
+{
+    AT("runtime.interpreters_head", _PyRuntimeState, interpreters.head);
+    AT("runtime.main_thread", _PyRuntimeState, main_thread);
+#if PY_VERSION_HEX >= 0x03090000
+    AT("runtime.finalizing", _PyRuntimeState, _finalizing);
+    AT("interpreter.gc_collecting", PyInterpreterState, gc.collecting);
+#else
+    AT("runtime.finalizing", _PyRuntimeState, finalizing);
+    AT("runtime.gc_collecting", _PyRuntimeState, gc.collecting);
+#endif
+#if PY_VERSION_HEX < 0x030c0000
+    AT("runtime.gil", _PyRuntimeState, ceval.gil);
+    AT("interpreter.modules", PyInterpreterState, modules);
+    AT("thread.current_exception", PyThreadState, curexc_type);
+#else
+    AT("interpreter.gil", PyInterpreterState, ceval.gil);
+    AT("interpreter.modules", PyInterpreterState, imports.modules);
+    AT("thread.current_exception", PyThreadState, current_exception);
+    static PyThreadState a_PyThreadState;
+    long long bit = BIT(PyThreadState, _status.active, 1);
+    PRINT("thread.status.0", bit / 32 * 4);
+    PRINT("thread.status.1", bit % 32);
+#endif
+#if PY_VERSION_HEX >= 0x030e0000
+    AT("interpreter.threads_main", PyInterpreterState, threads.main);
+    AT("interpreter.code_object_generation", PyInterpreterState, _code_object_generation);
+#endif
+#if PY_VERSION_HEX >= 0x030f0000
+    AT("interpreter.gc_frame", PyInterpreterState, gc.frame);
+    AT("thread.base_frame", PyThreadState, base_frame);
+    AT("thread.holds_gil", PyThreadState, holds_gil);
+    AT("thread.gil_requested", PyThreadState, gil_requested);
+#endif
+    AT("interpreter.id", PyInterpreterState, id);
+    AT("interpreter.next", PyInterpreterState, next);
+    AT("interpreter.sysdict", PyInterpreterState, sysdict);
+    AT("gil.locked", struct _gil_runtime_state, locked);
+    AT("gil.last_holder", struct _gil_runtime_state, last_holder);
+    AT("thread.next", PyThreadState, next);
+    AT("thread.interpreter", PyThreadState, interp);
+    AT("thread.thread_id", PyThreadState, thread_id);
+    AT("thread.exc_info", PyThreadState, exc_info);
+    AT("exception_item.value", _PyErr_StackItem, exc_value);
+    AT("exception_item.previous", _PyErr_StackItem, previous_item);
+#if PY_VERSION_HEX >= 0x030b0000
+    AT("interpreter.threads_head", PyInterpreterState, threads.head);
+    AT("thread.native_thread_id", PyThreadState, native_thread_id);
+    AT("thread.datastack_chunk", PyThreadState, datastack_chunk);
+    AT("chunk.previous", _PyStackChunk, previous);
+    AT("chunk.size", _PyStackChunk, size);
+    AT("chunk.top", _PyStackChunk, top);
+    AT("chunk.data", _PyStackChunk, data);
+#else
+    AT("interpreter.threads_head", PyInterpreterState, tstate_head);
+#endif
+#if PY_VERSION_HEX >= 0x030d0000
+    AT("thread.current_frame.Direct.0", PyThreadState, current_frame);
+#elif PY_VERSION_HEX >= 0x030b0000
+    AT("thread.current_frame.Through.pointer", PyThreadState, cframe);
+    AT("thread.current_frame.Through.inside", _PyCFrame, current_frame);
+#else
+    AT("thread.current_frame.Direct.0", PyThreadState, frame);
+#endif
+#ifdef Py_REMOTE_DEBUG
+    AT("debugger.enabled", PyInterpreterState, config.remote_debug);
+    AT("debugger.eval_breaker", PyThreadState, eval_breaker);
+    AT("debugger.pending_call", PyThreadState, remote_debugger_support.debugger_pending_call);
+    AT("debugger.script_path", PyThreadState, remote_debugger_support.debugger_script_path);
+    PRINT("debugger.script_path_size",
+          sizeof(((PyThreadState *)0)->remote_debugger_support.debugger_script_path));
+#endif
+}
+
+static void frames(void)
+{
+#if PY_VERSION_HEX >= 0x030b0000
+    PRINT("frame.size", sizeof(_PyInterpreterFrame));
+    AT("frame.previous", _PyInterpreterFrame, previous);
+    AT("frame.namespace", _PyInterpreterFrame, f_locals);
+    AT("frame.globals", _PyInterpreterFrame, f_globals);
+    AT("frame.localsplus", _PyInterpreterFrame, localsplus);
+    AT("frame.owner.at", _PyInterpreterFrame, owner);
+    PRINT("frame.owner.thread", FRAME_OWNED_BY_THREAD);
+    PRINT("frame.owner.generator", FRAME_OWNED_BY_GENERATOR);
+    PRINT("frame.owner.frame_object", FRAME_OWNED_BY_FRAME_OBJECT);
+#if PY_VERSION_HEX >= 0x030e0000
+    PRINT("frame.owner.first_sentinel", FRAME_OWNED_BY_INTERPRETER);
+    AT("frame.stack_top.Pointer.0", _PyInterpreterFrame, stackpointer);
+#else
+#if PY_VERSION_HEX >= 0x030c0000
+    PRINT("frame.owner.first_sentinel", FRAME_OWNED_BY_CSTACK);
+#else
+    PRINT("frame.owner.first_sentinel", FRAME_OWNED_BY_FRAME_OBJECT + 1);
+#endif
+    AT("frame.stack_top.Count.0", _PyInterpreterFrame, stacktop);
+#endif
+#if PY_VERSION_HEX >= 0x030d0000
+    AT("frame.executable", _PyInterpreterFrame, f_executable);
+    AT("frame.position.Current.0", _PyInterpreterFrame, instr_ptr);
+#else
+    AT("frame.executable", _PyInterpreterFrame, f_code);
+    AT("frame.position.Previous.0", _PyInterpreterFrame, prev_instr);
+#endif
+#if PY_VERSION_HEX >= 0x030e0000 && defined(Py_GIL_DISABLED)
+    AT("frame.tlbc_index", _PyInterpreterFrame, tlbc_index);
+    AT("code.tlbc", PyCodeObject, co_tlbc);
+#endif
+#else
+    AT("frame.size", PyFrameObject, f_localsplus);
+    AT("frame.previous", PyFrameObject, f_back);
+    AT("frame.executable", PyFrameObject, f_code);
+    AT("frame.position.Index.at", PyFrameObject, f_lasti);
+    AT("frame.namespace", PyFrameObject, f_locals);
+    AT("frame.globals", PyFrameObject, f_globals);
+    AT("frame.localsplus", PyFrameObject, f_localsplus);
+    AT("frame.generator", PyFrameObject, f_gen);
+#if PY_VERSION_HEX >= 0x030a0000
+    PRINT("frame.position.Index.unit", 2);
+    AT("frame.stack_top.Depth.depth", PyFrameObject, f_stackdepth);
+    AT("frame.stack_top.Depth.values", PyFrameObject, f_valuestack);
+#else
+    PRINT("frame.position.Index.unit", 1);
+    AT("frame.stack_top.Pointer.0", PyFrameObject, f_stacktop);
+#endif
+#endif
+}
+
+static void code(void)
+{
+    PRINT("code.size", sizeof(PyCodeObject));
+    AT("code.name", PyCodeObject, co_name);
+    AT("code.filename", PyCodeObject, co_filename);
+    AT("code.first_line", PyCodeObject, co_firstlineno);
+    AT("code.flags", PyCodeObject, co_flags);
+    AT("code.argument_count", PyCodeObject, co_argcount);
+    AT("code.keyword_only_count", PyCodeObject, co_kwonlyargcount);
+#if PY_VERSION_HEX >= 0x030c0000
+    AT("code.frame_words", PyCodeObject, co_framesize);
+    AT("code.version", PyCodeObject, co_version);
+#endif
+#if PY_VERSION_HEX >= 0x030b0000
+    AT("code.qualname", PyCodeObject, co_qualname);
+    AT("code.bytecode.Inline.0", PyCodeObject, co_code_adaptive);
+    AT("code.variables.Together.names", PyCodeObject, co_localsplusnames);
+    AT("code.variables.Together.kinds", PyCodeObject, co_localspluskinds);
+#else
+    AT("code.bytecode.Object.0", PyCodeObject, co_code);
+    AT("code.variables.Separate.variables", PyCodeObject, co_varnames);
+    AT("code.variables.Separate.cells", PyCodeObject, co_cellvars);
+    AT("code.variables.Separate.free", PyCodeObject, co_freevars);
+    AT("code.variables.Separate.cell_to_argument", PyCodeObject, co_cell2arg);
+#endif
+#if PY_VERSION_HEX >= 0x030a0000
+    AT("code.line_table.0", PyCodeObject, co_linetable);
+#else
+    AT("code.line_table.0", PyCodeObject, co_lnotab);
+#endif
+}
+
+static void generators(void)
+{
+    AT("generator.name", PyGenObject, gi_name);
+    AT("generator.qualname", PyGenObject, gi_qualname);
+#if PY_VERSION_HEX >= 0x030b0000
+    AT("generator.frame.Embedded.0", PyGenObject, gi_iframe);
+    AT("generator.state.Byte.at", PyGenObject, gi_frame_state);
+#else
+    AT("generator.frame.Pointer.0", PyGenObject, gi_frame);
+#if PY_VERSION_HEX >= 0x030a0000
+    AT("generator.state.Byte.at", PyFrameObject, f_state);
+#else
+    AT("generator.state.Running.0", PyGenObject, gi_running);
+#endif
+#endif
+#if PY_VERSION_HEX >= 0x030a0000
+    PRINT("generator.state.Byte.created", FRAME_CREATED);
+    PRINT("generator.state.Byte.executing", FRAME_EXECUTING);
+    PRINT("generator.state.Byte.suspended.0", FRAME_SUSPENDED);
+#if PY_VERSION_HEX >= 0x030d0000
+    PRINT("generator.state.Byte.suspended.1", FRAME_SUSPENDED_YIELD_FROM);
+#else
+    PRINT("generator.state.Byte.suspended.1", FRAME_SUSPENDED);
+#endif
+#if PY_VERSION_HEX >= 0x030f0000
+    PRINT("generator.state.Byte.suspended.2", FRAME_SUSPENDED_YIELD_FROM_LOCKED);
+#elif PY_VERSION_HEX >= 0x030d0000
+    PRINT("generator.state.Byte.suspended.2", FRAME_SUSPENDED_YIELD_FROM);
+#else
+    PRINT("generator.state.Byte.suspended.2", FRAME_SUSPENDED);
+#endif
+#endif
+}
+
+static void objects(void)
+{
+    PRINT("object.size", sizeof(PyObject));
+    AT("object.type_of", PyObject, ob_type);
+    AT("object.var_size", PyVarObject, ob_size);
+    AT("object.type_name", PyTypeObject, tp_name);
+    AT("object.type_basicsize", PyTypeObject, tp_basicsize);
+    AT("object.type_itemsize", PyTypeObject, tp_itemsize);
+    AT("object.type_flags", PyTypeObject, tp_flags);
+    AT("object.type_dictoffset", PyTypeObject, tp_dictoffset);
+    AT("object.type_members", PyTypeObject, tp_members);
+    AT("object.type_base", PyTypeObject, tp_base);
+    AT("object.type_dict", PyTypeObject, tp_dict);
+    AT("object.type_mro", PyTypeObject, tp_mro);
+    AT("object.heap_qualname", PyHeapTypeObject, ht_qualname);
+    AT("object.heap_cached_keys", PyHeapTypeObject, ht_cached_keys);
+#if PY_VERSION_HEX >= 0x030d0000
+    PRINT("object.attributes.Inline.dictionary", -(long long)MANAGED_DICT_OFFSET);
+#elif PY_VERSION_HEX >= 0x030c0000
+    PRINT("object.attributes.ValuesOrDictionary.0", -(long long)_PyObject_DictOrValuesPointer(0));
+#elif PY_VERSION_HEX >= 0x030b0000
+    PRINT("object.attributes.ValuesAndDictionary.values", -(long long)_PyObject_ValuesPointer(0));
+    PRINT("object.attributes.ValuesAndDictionary.dictionary",
+          -(long long)_PyObject_ManagedDictPointer(0));
+#endif
+    AT("unicode.length", PyASCIIObject, length);
+    AT("unicode.state", PyASCIIObject, state);
+    PRINT("unicode.ascii_data", sizeof(PyASCIIObject));
+    PRINT("unicode.compact_data", sizeof(PyCompactUnicodeObject));
+    long long state = offsetof(PyASCIIObject, state) * 8;
+    PRINT("unicode.bits.kind_shift", BIT(PyASCIIObject, state.kind, 7) - state);
+    PRINT("unicode.bits.compact_bit", BIT(PyASCIIObject, state.compact, 1) - state);
+    PRINT("unicode.bits.ascii_bit", BIT(PyASCIIObject, state.ascii, 1) - state);
+    AT("dict.used", PyDictObject, ma_used);
+    AT("dict.keys", PyDictObject, ma_keys);
+    AT("dict.values", PyDictObject, ma_values);
+#if PY_VERSION_HEX >= 0x030b0000
+    AT("dict.in_keys.index_bytes.Logarithm.0", PyDictKeysObject, dk_log2_index_bytes);
+    AT("dict.in_keys.kind", PyDictKeysObject, dk_kind);
+    AT("dict.in_keys.entry_count", PyDictKeysObject, dk_nentries);
+    AT("dict.in_keys.indices", PyDictKeysObject, dk_indices);
+    AT("dict.in_values", PyDictValues, values);
+#endif
+#if PY_VERSION_HEX >= 0x030d0000
+    AT("dict.order.Behind.capacity", PyDictValues, capacity);
+    AT("dict.order.Behind.set", PyDictValues, size);
+    AT("dict.order.Behind.valid", PyDictValues, valid);
+#endif
+#if PY_VERSION_HEX < 0x030c0000
+    AT("unicode.not_ready.characters", PyASCIIObject, wstr);
+    AT("unicode.not_ready.length", PyCompactUnicodeObject, wstr_length);
+#endif
+}
+
+static void builtins(void)
+{
+    AT("builtin.tuple_items", PyTupleObject, ob_item);
+    AT("builtin.list_items", PyListObject, ob_item);
+    AT("builtin.bytes_data", PyBytesObject, ob_sval);
+    AT("builtin.bytearray_start", PyByteArrayObject, ob_start);
+    AT("builtin.float_value", PyFloatObject, ob_fval);
+    AT("builtin.complex_value", PyComplexObject, cval.real);
+#if PY_VERSION_HEX >= 0x030c0000
+    AT("builtin.int_size.Tagged.at", PyLongObject, long_value.lv_tag);
+    PRINT("builtin.int_size.Tagged.shift", _PyLong_NON_SIZE_BITS);
+    AT("builtin.int_digits", PyLongObject, long_value.ob_digit);
+#else
+    AT("builtin.int_size.Signed.0", PyVarObject, ob_size);
+    AT("builtin.int_digits", struct _longobject, ob_digit);
+#endif
+    AT("builtin.set_used", PySetObject, used);
+    AT("builtin.set_mask", PySetObject, mask);
+    AT("builtin.set_table", PySetObject, table);
+    AT("builtin.cell_value", PyCellObject, ob_ref);
+    AT("builtin.weakref_object", PyWeakReference, wr_object);
+#if PY_VERSION_HEX >= 0x030b0000
+    AT("builtin.module_dict", PyModuleObject, md_dict);
+#endif
+    AT("builtin.function_qualname", PyFunctionObject, func_qualname);
+    AT("builtin.method.0", PyMethodObject, im_func);
+    AT("builtin.method.1", PyMethodObject, im_self);
+    AT("builtin.builtin_function", PyCFunctionObject, m_ml);
+    AT("builtin.exception_args", PyBaseExceptionObject, args);
+}
+
+/* What is the same in every version. */
+static void constants(void)
+{
+    PRINT("common.INT_FLAG", Py_TPFLAGS_LONG_SUBCLASS);
+    PRINT("common.LIST_FLAG", Py_TPFLAGS_LIST_SUBCLASS);
+    PRINT("common.TUPLE_FLAG", Py_TPFLAGS_TUPLE_SUBCLASS);
+    PRINT("common.BYTES_FLAG", Py_TPFLAGS_BYTES_SUBCLASS);
+    PRINT("common.STRING_FLAG", Py_TPFLAGS_UNICODE_SUBCLASS);
+    PRINT("common.DICT_FLAG", Py_TPFLAGS_DICT_SUBCLASS);
+    PRINT("common.EXCEPTION_FLAG", Py_TPFLAGS_BASE_EXC_SUBCLASS);
+    PRINT("common.CLASS_FLAG", Py_TPFLAGS_TYPE_SUBCLASS);
+    PRINT("common.HEAP_CLASS_FLAG", Py_TPFLAGS_HEAPTYPE);
+    PRINT("common.READY_FLAG", Py_TPFLAGS_READY);
+#if PY_VERSION_HEX >= 0x030a0000
+    PRINT("common.IMMUTABLE_CLASS_FLAG", Py_TPFLAGS_IMMUTABLETYPE);
+#endif
+#if PY_VERSION_HEX >= 0x030b0000
+    PRINT("common.MANAGED_DICT_FLAG", Py_TPFLAGS_MANAGED_DICT);
+    PRINT("common.KIND_LOCAL", CO_FAST_LOCAL);
+    PRINT("common.KIND_CELL", CO_FAST_CELL);
+    PRINT("common.KIND_FREE", CO_FAST_FREE);
+    PRINT("common.DICT_KEYS_GENERAL", DICT_KEYS_GENERAL);
+    PRINT("common.DICT_KEYS_UNICODE", DICT_KEYS_UNICODE);
+    PRINT("common.DICT_KEYS_SPLIT", DICT_KEYS_SPLIT);
+#endif
+#if PY_VERSION_HEX >= 0x030c0000
+    PRINT("common.KIND_HIDDEN", CO_FAST_HIDDEN);
+#endif
+#if PY_VERSION_HEX >= 0x030d0000
+    PRINT("common.INLINE_VALUES_FLAG", Py_TPFLAGS_INLINE_VALUES);
+#endif
+    PRINT("common.CO_VARARGS", CO_VARARGS);
+    PRINT("common.CO_VARKEYWORDS", CO_VARKEYWORDS);
+    PRINT("common.CO_GENERATOR", CO_GENERATOR);
+    PRINT("common.CO_COROUTINE", CO_COROUTINE);
+    PRINT("common.CO_ITERABLE_COROUTINE", CO_ITERABLE_COROUTINE);
+    PRINT("common.CO_ASYNC_GENERATOR", CO_ASYNC_GENERATOR);
+    PRINT("common.MEMBER_SIZE", sizeof(PyMemberDef));
+    AT("common.MEMBER_NAME", PyMemberDef, name);
+    AT("common.MEMBER_TYPE", PyMemberDef, type);
+    AT("common.MEMBER_OFFSET", PyMemberDef, offset);
+    PRINT("common.OBJECT_MEMBERS.0", T_OBJECT);
+    PRINT("common.OBJECT_MEMBERS.1", T_OBJECT_EX);
+}
+
+#if PY_VERSION_HEX >= 0x030e0000
+static struct {
+    _Py_DebugOffsets debug_offsets;
+} runtime = {.debug_offsets = _Py_DebugOffsets_INIT(_Py_Debug_Cookie)};
+#elif PY_VERSION_HEX >= 0x030d0000
+/* Its other fields hold addresses of what is not here: they are 0 then. */
+static _PyRuntimeState runtime = _PyRuntimeState_INIT(runtime, _Py_Debug_Cookie);
+#endif
+
+static void table(void)
+{
+#if PY_VERSION_HEX >= 0x030d0000
+    const unsigned char *bytes = (const unsigned char *)&runtime.debug_offsets;
+    printf("table=");
+    for (size_t at = 0; at < sizeof(runtime.debug_offsets); at++) {
+        printf("%02x", bytes[at]);
+    }
+    printf("\n");
+#endif
+}
+
+int main(void)
+{
+    states();
+    frames();
+    code();
+    generators();
+    objects();
+    builtins();
+    constants();
+    table();
+    return 0;
+}
