@@ -14,7 +14,6 @@ mod from_table;
 mod instructions;
 mod minor;
 mod objects;
-#[allow(dead_code, reason = "some views that read it are still to come")]
 mod structures;
 mod table;
 mod v3_10;
