@@ -10,13 +10,18 @@
 
 #![forbid(unsafe_code)]
 
+mod chrome;
 mod collapsed;
 mod counts;
 mod escape;
+mod firefox;
 mod html;
 mod json;
+mod json_lines;
 mod names;
 mod places;
+mod pprof;
+mod pstats;
 mod source;
 mod speedscope;
 mod summary;
@@ -42,6 +47,16 @@ pub enum Format {
     Collapsed,
     /// A file for [speedscope](https://www.speedscope.app).
     Speedscope,
+    /// A file for [pprof](https://github.com/google/pprof), gzipped.
+    Pprof,
+    /// A file for the [Firefox Profiler](https://profiler.firefox.com).
+    Firefox,
+    /// Trace events, for Perfetto and Chrome.
+    Chrome,
+    /// A file that Python's `pstats` loads.
+    Pstats,
+    /// A line of JSON for each thing and sample.
+    JsonLines,
     /// Functions by self and total, as text of 80 columns.
     Table,
 }
@@ -58,10 +73,15 @@ trait Writer {
 
 impl Format {
     /// All there are.
-    pub const ALL: [Format; 4] = [
+    pub const ALL: [Format; 9] = [
         Format::FlameGraph,
         Format::Collapsed,
         Format::Speedscope,
+        Format::Pprof,
+        Format::Firefox,
+        Format::Chrome,
+        Format::Pstats,
+        Format::JsonLines,
         Format::Table,
     ];
 
@@ -71,6 +91,11 @@ impl Format {
             Format::FlameGraph => "flamegraph",
             Format::Collapsed => "collapsed",
             Format::Speedscope => "speedscope",
+            Format::Pprof => "pprof",
+            Format::Firefox => "firefox",
+            Format::Chrome => "chrome",
+            Format::Pstats => "pstats",
+            Format::JsonLines => "jsonl",
             Format::Table => "table",
         }
     }
@@ -86,6 +111,11 @@ impl Format {
             Format::FlameGraph => &[".html", ".htm"],
             Format::Collapsed => &[".collapsed", ".folded"],
             Format::Speedscope => &[".speedscope.json", ".speedscope"],
+            Format::Pprof => &[".pb.gz", ".pprof"],
+            Format::Firefox => &[".firefox.json", ".gecko.json"],
+            Format::Chrome => &[".trace.json", ".chrome.json"],
+            Format::Pstats => &[".pstats", ".prof"],
+            Format::JsonLines => &[".jsonl", ".ndjson"],
             Format::Table => &[".txt"],
         }
     }
@@ -108,6 +138,11 @@ impl Format {
             Format::FlameGraph => &html::flame::Flame,
             Format::Collapsed => &collapsed::Collapsed,
             Format::Speedscope => &speedscope::Speedscope,
+            Format::Pprof => &pprof::Pprof,
+            Format::Firefox => &firefox::Firefox,
+            Format::Chrome => &chrome::Chrome,
+            Format::Pstats => &pstats::Pstats,
+            Format::JsonLines => &json_lines::JsonLines,
             Format::Table => &table::Table,
         }
     }

@@ -1,6 +1,6 @@
 //! What functions, threads and processes are called in front of people.
 
-use invivo_model::{FunctionKind, ProfileFunction, ProfileProcess, ProfileThread};
+use invivo_model::{FunctionKind, ProfileFunction, ProfileProcess, ProfileThread, SampleStatus};
 
 use crate::By;
 use crate::escape::plain;
@@ -76,4 +76,19 @@ pub(crate) fn kind(kind: FunctionKind) -> &'static str {
         FunctionKind::Task => "task",
         FunctionKind::Place => "place",
     }
+}
+
+/// What is known of what a thread did, in words; empty where nothing is.
+pub(crate) fn status(status: SampleStatus) -> String {
+    let known = [
+        (status.on_cpu, "on CPU", "off CPU"),
+        (status.holds_gil, "holds the GIL", "without the GIL"),
+        (status.waits_for_gil, "waits for the GIL", ""),
+        (status.handles_exception, "handles an exception", ""),
+    ];
+    let words = known.into_iter().filter_map(|(known, yes, no)| {
+        let word = if known? { yes } else { no };
+        Some(word).filter(|word| !word.is_empty())
+    });
+    words.collect::<Vec<_>>().join(", ")
 }

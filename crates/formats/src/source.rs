@@ -157,6 +157,11 @@ impl<'a> Checked<'a> {
         &self.tables.threads[index as usize]
     }
 
+    /// The stack and its callers, innermost first.
+    pub(crate) fn callers(&self, stack: u32) -> impl Iterator<Item = u32> {
+        std::iter::successors(Some(stack), |stack| self.stack(*stack).caller)
+    }
+
     /// The time that so many ticks stand for, in nanoseconds.
     pub(crate) fn nanoseconds(&self, ticks: u64) -> u64 {
         ticks.saturating_mul(self.about.interval.max(1))

@@ -1,0 +1,215 @@
+//! Trace events, for Perfetto and Chrome's `about:tracing`.
+//!
+//! Each thread is a track on which functions begin and end, in microseconds since the first tick. A
+//! function goes on as long as it stands at its depth from tick to tick; where a thread was not
+//! seen for a tick or more, everything ends. At its end an event says how many ticks it was seen
+//! for. Numbers of processes and threads are those of the system; a thread whose number another
+//! one of the process had before it gets the next one that is free, since a track is found by its
+//! number. What is missing from the profile stands in `otherData`.
+
+use std::collections::HashSet;
+use std::io::Write;
+
+use invivo_model::Result;
+
+use crate::json::{self, List};
+use crate::places::Tree;
+use crate::source::Checked;
+use crate::{By, Options, Writer, names, summary, unwritten};
+
+pub(crate) struct Chrome;
+
+impl Writer for Chrome {
+    fn write(
+        &self,
+        profile: &Checked<'_>,
+        options: &Options<'_>,
+        out: &mut dyn Write,
+    ) -> Result<()> {
+        let tree = Tree::new(profile, options.by);
+        let mut trace = Trace {
+            profile,
+            tracks: tracks(profile),
+            labels: labels(profile, &tree, options.by)?,
+            tree: &tree,
+            list: List::new(),
+            out,
+        };
+        trace.raw("{\"displayTimeUnit\":\"ms\",\"traceEvents\":[")?;
+        trace.names()?;
+        let mut ticks = 0;
+        profile.for_each_sample(&mut |seen| {
+            ticks += u64::from(seen.sample.ticks);
+            let node = trace.tree.of_stack[seen.stack as usize];
+            trace.sample(
+                seen.thread,
+                node,
+                seen.sample.time,
+                seen.sample.ticks.into(),
+            )
+        })?;
+        for thread in 0..trace.tracks.len() {
+            let end = trace.tracks[thread].end;
+            trace.close(thread, 0, end)?;
+        }
+        trace.raw("],\"otherData\":{")?;
+        json::named(trace.out, "profile", &summary::title(profile))?;
+        trace.raw(",")?;
+        json::named(trace.out, "made", &summary::made(profile.about))?;
+        trace.raw(",")?;
+        let facts = summary::facts(profile, ticks).join("; ");
+        json::named(trace.out, "facts", &facts)?;
+        trace.raw("}}\n")
+    }
+}
+
+/// A thread, and what is open on it.
+struct Track {
+    pid: u32,
+    tid: u32,
+    /// Nodes that have begun, outermost first, with the ticks they were innermost for and those of
+    /// what ended in them.
+    open: Vec<(u32, u64)>,
+    /// Up to when it was seen.
+    end: u64,
+}
+
+fn tracks(profile: &Checked<'_>) -> Vec<Track> {
+    let mut taken = HashSet::new();
+    let threads = profile.tables.threads.iter().map(|thread| {
+        let pid = profile.tables.processes[thread.process as usize].pid;
+        let mut tid = thread.tid;
+        while !taken.insert((pid, tid)) {
+            tid = tid.wrapping_add(1);
+        }
+        Track {
+            pid,
+            tid,
+            open: Vec::new(),
+            end: 0,
+        }
+    });
+    threads.collect()
+}
+
+/// The name and file of each place, as JSON.
+fn labels(profile: &Checked<'_>, tree: &Tree, by: By) -> Result<Vec<String>> {
+    let label = |place: &crate::places::Place| {
+        let function = profile.function(place.function);
+        let mut json = Vec::new();
+        let name = names::function(function);
+        match (by, place.line) {
+            (By::Line, 1..) => json::named(&mut json, "name", &format!("{name}:{}", place.line))?,
+            _ => json::named(&mut json, "name", &name)?,
+        }
+        json.extend_from_slice(b",\"cat\":\"");
+        json.extend_from_slice(names::kind(function.kind).as_bytes());
+        json.extend_from_slice(b"\",\"args\":{");
+        json::named(&mut json, "file", &names::file(function))?;
+        let line = format!(",\"line\":{}}}", place.line);
+        json.extend_from_slice(line.as_bytes());
+        Ok(String::from_utf8_lossy(&json).into_owned())
+    };
+    tree.places.iter().map(label).collect()
+}
+
+struct Trace<'a> {
+    profile: &'a Checked<'a>,
+    tracks: Vec<Track>,
+    labels: Vec<String>,
+    tree: &'a Tree,
+    list: List,
+    out: &'a mut dyn Write,
+}
+
+impl Trace<'_> {
+    fn raw(&mut self, text: &str) -> Result<()> {
+        self.out.write_all(text.as_bytes()).map_err(unwritten)
+    }
+
+    fn event(&mut self, thread: usize, phase: char, rest: &str) -> Result<()> {
+        self.list.next(self.out)?;
+        let Track { pid, tid, .. } = &self.tracks[thread];
+        let text = format!("\n{{\"ph\":\"{phase}\",\"pid\":{pid},\"tid\":{tid}{rest}}}");
+        self.raw(&text)
+    }
+
+    fn names(&mut self) -> Result<()> {
+        for (number, thread) in self.profile.tables.threads.iter().enumerate() {
+            let process = &self.profile.tables.processes[thread.process as usize];
+            let name = names::thread(self.profile, thread);
+            for (what, name) in [
+                ("process_name", names::process(process)),
+                ("thread_name", name),
+            ] {
+                let mut json = Vec::new();
+                json::named(&mut json, "name", &name)?;
+                let json = String::from_utf8_lossy(&json).into_owned();
+                let rest = format!(",\"name\":\"{what}\",\"args\":{{{json}}}");
+                self.event(number, 'M', &rest)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn sample(&mut self, thread: u32, node: u32, time: u64, ticks: u64) -> Result<()> {
+        let thread = thread as usize;
+        let end = self.tracks[thread].end;
+        // A tick that came a little late leaves no gap; one that came early begins where the last
+        // ended, so that the events of a track are in order.
+        let apart = time.saturating_sub(end) >= self.profile.nanoseconds(1);
+        let from = if apart { time } else { end };
+        let next = from.saturating_add(self.profile.nanoseconds(ticks));
+        let track = &mut self.tracks[thread];
+        track.end = next;
+        if let Some((_, own)) = track
+            .open
+            .last_mut()
+            .filter(|(open, _)| !apart && *open == node)
+        {
+            *own += ticks;
+            return Ok(());
+        }
+        let mut path: Vec<u32> = self.tree.callers(node).collect();
+        path.reverse();
+        let open = &self.tracks[thread].open;
+        let pairs = open.iter().map(|(open, _)| open).zip(&path);
+        let shared = if apart {
+            0
+        } else {
+            pairs.take_while(|(open, node)| open == node).count()
+        };
+        self.close(thread, shared, end)?;
+        for node in &path[shared..] {
+            let place = self.tree.nodes[*node as usize].place as usize;
+            let rest = format!(",\"ts\":{},{}", microseconds(from), self.labels[place]);
+            self.event(thread, 'B', &rest)?;
+            self.tracks[thread].open.push((*node, 0));
+        }
+        if let Some((_, own)) = self.tracks[thread].open.last_mut() {
+            *own += ticks;
+        }
+        Ok(())
+    }
+
+    /// Ends what is open deeper than `depth`.
+    fn close(&mut self, thread: usize, depth: usize, time: u64) -> Result<()> {
+        while self.tracks[thread].open.len() > depth {
+            let Some((_, ticks)) = self.tracks[thread].open.pop() else {
+                break;
+            };
+            if let Some((_, outer)) = self.tracks[thread].open.last_mut() {
+                *outer += ticks;
+            }
+            let time = microseconds(time);
+            let rest = format!(",\"ts\":{time},\"args\":{{\"samples\":{ticks}}}");
+            self.event(thread, 'E', &rest)?;
+        }
+        Ok(())
+    }
+}
+
+/// Nanoseconds as microseconds, exactly.
+fn microseconds(nanoseconds: u64) -> String {
+    format!("{}.{:03}", nanoseconds / 1_000, nanoseconds % 1_000)
+}
