@@ -9,11 +9,13 @@ mod numbers;
 mod picture;
 mod shapes;
 mod times;
+mod variables;
 
 use invivo_model::{Address, Error, Value, ValueKind};
 use invivo_process::Memory;
 
 use crate::runtime::Runtime;
+use classes::Classes;
 use picture::Picture;
 
 /// How much of an object is read. What lies near it goes before what lies deep.
@@ -69,6 +71,6 @@ impl<M: Memory> Runtime<M> {
     /// What each of the objects at `addresses` holds, read together. The limit of objects is for
     /// all of them.
     pub fn values(&self, addresses: &[Address], limits: &ValueLimits) -> Vec<Value> {
-        Picture::take(self, addresses, limits.bounded())
+        Picture::take(self, Classes::default(), addresses, limits.bounded())
     }
 }

@@ -58,6 +58,7 @@ pub(crate) const MEMBER_OFFSET: u64 = 16;
 pub(crate) const OBJECT_MEMBERS: [u32; 2] = [6, 16];
 
 /// Bits of `co_flags` (Include/cpython/code.h, 3.8 to 3.15).
+pub(crate) const CO_OPTIMIZED: u32 = 0x1;
 pub(crate) const CO_VARARGS: u32 = 0x4;
 pub(crate) const CO_VARKEYWORDS: u32 = 0x8;
 pub(crate) const CO_GENERATOR: u32 = 0x20;

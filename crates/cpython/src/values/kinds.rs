@@ -33,6 +33,7 @@ pub(crate) enum Kind {
     /// A generator, coroutine or asynchronous generator.
     Generator,
     Code,
+    Cell,
     Date,
     DateTime,
     Time,
@@ -112,6 +113,7 @@ impl Kind {
             "builtin_function_or_method" => Self::NativeFunction,
             "generator" | "coroutine" | "async_generator" => Self::Generator,
             "code" => Self::Code,
+            "cell" => Self::Cell,
             "datetime.date" => Self::Date,
             "datetime.datetime" => Self::DateTime,
             "datetime.time" => Self::Time,
@@ -133,6 +135,7 @@ impl Kind {
                 | Self::Deque
                 | Self::Dict
                 | Self::Exception
+                | Self::Cell
                 | Self::Object
         )
     }

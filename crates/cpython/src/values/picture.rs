@@ -56,16 +56,17 @@ pub(super) struct Picture<'a, M> {
 }
 
 impl<'a, M: Memory> Picture<'a, M> {
-    /// What the objects at `roots` hold.
+    /// What the objects at `roots` hold. `classes` are those that are known already.
     pub(super) fn take(
         runtime: &'a Runtime<M>,
+        classes: Classes,
         roots: &[Address],
         limits: ValueLimits,
     ) -> Vec<Value> {
         let mut picture = Self {
             runtime,
             limits,
-            classes: Classes::default(),
+            classes,
             nodes: Vec::new(),
             room: limits.nodes.saturating_add(roots.len()),
         };

@@ -1,6 +1,6 @@
 //! What an object holds, by what it is.
 
-use invivo_model::{Address, Result, SequenceForm, ValueKind};
+use invivo_model::{Address, Result, SequenceForm, Text, ValueKind};
 use invivo_process::{Fault, Memory};
 
 use super::ValueLimits;
@@ -81,6 +81,7 @@ impl<M: Memory> Runtime<M> {
             Kind::Decimal => self.decimal(head, characters),
             Kind::Array => self.array(head),
             Kind::Scalar(scalar) => self.scalar(head, scalar),
+            Kind::Cell => self.cell(head),
             Kind::Object => self.instance(head, class, items),
             Kind::Class
             | Kind::Module
@@ -117,6 +118,22 @@ impl<M: Memory> Runtime<M> {
         arguments.and_then(move |arguments| {
             self.attributes(head, class, limit)
                 .and_then(|attributes| Step::Done(Ok(Shape::Instance(Some(arguments), attributes))))
+        })
+    }
+
+    fn cell(&self, head: &Head) -> Shaping<'_> {
+        let value = self.words(head, [self.layout.builtin.cell_value]);
+        value.and_then(|[value]| {
+            let name = Name::Known(Text {
+                text: "cell_contents".to_owned(),
+                truncated: false,
+            });
+            let items: Vec<_> = [(name, Address(value))]
+                .into_iter()
+                .filter(|_| value != 0)
+                .collect();
+            let length = items.len() as u64;
+            Step::Done(Ok(Shape::Instance(None, Attributes { items, length })))
         })
     }
 
