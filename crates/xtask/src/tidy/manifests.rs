@@ -4,7 +4,7 @@ use super::{Finding, Tree};
 
 /// What each crate may depend on: the edges of ARCHITECTURE.md, and whose library it may use.
 /// In tests it may also use `synth`, and what helps to test.
-const EDGES: [(&str, &[&str]); 10] = [
+const EDGES: [(&str, &[&str]); 11] = [
     ("model", &[]),
     ("process", &["invivo-model", "libc", "rustix"]),
     ("image", &["invivo-model", "object"]),
@@ -20,6 +20,16 @@ const EDGES: [(&str, &[&str]); 10] = [
             "invivo-cpython",
             "serde",
             "serde_json",
+        ],
+    ),
+    (
+        "profile",
+        &[
+            "flate2",
+            "invivo-cpython",
+            "invivo-model",
+            "invivo-process",
+            "rustc-hash",
         ],
     ),
     (
