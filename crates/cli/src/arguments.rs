@@ -1,8 +1,10 @@
 //! What can be typed: the one definition from which help, man pages and completions are made.
 
+use std::time::Duration;
+
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::commands::{completions, demo, doctor, exec, man, ps};
+use crate::commands::{completions, demo, doctor, dump, exec, man, ps, tasks};
 use crate::exit;
 
 /// Look into a live Python process, and act on it, from outside.
@@ -48,8 +50,24 @@ pub(crate) enum Color {
 pub(crate) enum Command {
     Ps(ps::Arguments),
     Doctor(doctor::Arguments),
+    Dump(dump::Arguments),
+    Tasks(tasks::Arguments),
     Exec(exec::Arguments),
     Demo(demo::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
+}
+
+/// A day: longer waits are a mistake, and the arithmetic on deadlines stays far from its limits.
+const TIMEOUT_MAX: f64 = 86_400.0;
+
+/// The value of `--timeout`.
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
+    let number: f64 = text
+        .parse()
+        .map_err(|_| "not a number of seconds".to_owned())?;
+    if !(0.001..=TIMEOUT_MAX).contains(&number) {
+        return Err(format!("not between 0.001 and {TIMEOUT_MAX} seconds"));
+    }
+    Ok(Duration::from_secs_f64(number))
 }

@@ -16,26 +16,57 @@
 //! }
 //! # Ok::<(), invivo::Error>(())
 //! ```
+//!
+//! What every thread is doing:
+//!
+//! ```no_run
+//! let dump = invivo::attach(4711)?.dump(&invivo::DumpOptions::default())?;
+//! for thread in dump.interpreters.iter().flat_map(|interpreter| &interpreter.threads) {
+//!     println!("thread {}: {}", thread.thread.state.native_id, thread.doing);
+//!     for frame in &thread.thread.stack.frames {
+//!         println!("  {} in {}", frame.code.label(), frame.code.filename);
+//!     }
+//! }
+//! # Ok::<(), invivo::Error>(())
+//! ```
 
 #![forbid(unsafe_code)]
 
 mod attach;
 mod diagnosis;
+mod doing;
+mod dump;
+mod forest;
+mod os;
 mod processes;
+mod repeats;
+mod saved;
 mod sources;
+mod tasks;
+#[cfg(test)]
+mod testing;
 
 pub use attach::{Attached, attach};
 pub use diagnosis::{
     Diagnosis, InterpreterDiagnosis, MISSPELT_OPTION, OPT_OUT_OPTION, Prospect, RemoteDebugging,
     Switch, diagnose,
 };
-pub use invivo_cpython::{Limits, Location, Runtime};
+pub use doing::{Doing, DoingKind};
+pub use dump::{Dump, DumpOptions, InterpreterDump, Subject, ThreadDump};
+pub use forest::{Branch, Node, forest};
+pub use invivo_cpython::{Limits, Location, Runtime, ValueLimits};
 pub use invivo_model::{
-    Address, Build, Error, ErrorKind, Interpreter, Result, ThreadState, Version,
+    Address, Build, Code, Defect, Error, ErrorKind, Frame, Gil, Interpreter, Links, Position,
+    Result, Role, SequenceForm, Stack, Task, TaskState, Tasks, Text, Thread, ThreadState, Trust,
+    Value, ValueKind, Variable, Version, Waited,
 };
 pub use invivo_process::{ProcessMemory, Target, access};
+pub use os::{OsActivity, OsThread};
 pub use processes::{FoundInterpreter, PythonProcess, python_processes};
+pub use repeats::{Run, repeats};
+pub use saved::{Recording, Saved};
 pub use sources::Sources;
+pub use tasks::TaskDump;
 
 /// Running something inside a target.
 pub mod exec {

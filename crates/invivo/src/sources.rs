@@ -7,15 +7,42 @@ use invivo_process::{Target, TargetRoot};
 /// A file with more bytes than this is no source file that a person reads.
 const FILE_MAX: u64 = 4 << 20;
 
-/// A traceback names a handful of files; what names more than this is not believed.
-const FILES_MAX: usize = 64;
+/// How many files are opened: many times those that a stack names.
+const FILES_MAX: usize = 512;
+
+/// How much of them is kept in all.
+const BYTES_MAX: u64 = 64 << 20;
 
 /// The source files of a target, as it sees them. Whatever can't be read is simply not there.
 #[derive(Debug)]
 pub struct Sources<'a> {
     target: &'a Target,
     root: Option<TargetRoot>,
-    texts: HashMap<PathBuf, Option<String>>,
+    texts: HashMap<PathBuf, Option<Source>>,
+    left: u64,
+}
+
+/// A file's text, and where its lines begin.
+#[derive(Debug)]
+struct Source {
+    text: String,
+    starts: Vec<usize>,
+}
+
+impl Source {
+    fn new(text: String) -> Self {
+        let ends = text.match_indices('\n').map(|(at, _)| at + 1);
+        let starts = std::iter::once(0).chain(ends).collect();
+        Self { text, starts }
+    }
+
+    fn line(&self, number: u32) -> Option<&str> {
+        let index = usize::try_from(number).ok()?.checked_sub(1)?;
+        let start = *self.starts.get(index)?;
+        let end = self.starts.get(index + 1).copied();
+        let line = self.text.get(start..end.unwrap_or(self.text.len()))?;
+        Some(line.trim_end_matches(['\n', '\r']))
+    }
 }
 
 impl<'a> Sources<'a> {
@@ -24,29 +51,70 @@ impl<'a> Sources<'a> {
             target,
             root: None,
             texts: HashMap::new(),
+            left: BYTES_MAX,
         }
     }
 
     /// The text of `file`: a regular file under the target's root, in UTF-8 or nearly so.
-    pub fn text(&mut self, file: &Path) -> Option<String> {
-        if let Some(known) = self.texts.get(file) {
-            return known.clone();
+    pub fn text(&mut self, file: &Path) -> Option<&str> {
+        self.source(file).map(|source| source.text.as_str())
+    }
+
+    /// The line `number`, counted from 1, of `file` (see [`Sources::text`]), without its end. The
+    /// file is read as it is now: it may have changed since the target read it.
+    pub fn line(&mut self, file: &Path, number: u32) -> Option<&str> {
+        self.source(file)?.line(number)
+    }
+
+    fn source(&mut self, file: &Path) -> Option<&Source> {
+        if !self.texts.contains_key(file) {
+            if self.texts.len() >= FILES_MAX || !file.has_root() {
+                return None;
+            }
+            let source = self.read(file).map(Source::new);
+            self.texts.insert(file.to_owned(), source);
         }
-        if self.texts.len() >= FILES_MAX || !file.has_root() {
-            return None;
-        }
-        let text = self.read(file);
-        self.texts.insert(file.to_owned(), text.clone());
-        text
+        self.texts.get(file)?.as_ref()
     }
 
     fn read(&mut self, file: &Path) -> Option<String> {
         if self.root.is_none() {
             self.root = self.target.root().ok();
         }
-        let opened = self.root.as_ref()?.open_file(file, FILE_MAX).ok()?;
+        let room = FILE_MAX.min(self.left);
+        let opened = self.root.as_ref()?.open_file(file, room).ok()?;
         let mut bytes = Vec::new();
-        opened.take(FILE_MAX).read_to_end(&mut bytes).ok()?;
-        Some(String::from_utf8_lossy(&bytes).into_owned())
+        opened.take(room).read_to_end(&mut bytes).ok()?;
+        self.left = self.left.saturating_sub(bytes.len() as u64);
+        // The mark that some editors put at the beginning is no part of the first line.
+        let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+        Some(String::from_utf8_lossy(text).into_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_counted_from_one_and_have_no_ends() {
+        let source = Source::new("one\r\n\nthree".to_owned());
+        let lines: Vec<_> = (0..5).map(|number| source.line(number)).collect();
+        assert_eq!(lines, [None, Some("one"), Some(""), Some("three"), None]);
+    }
+
+    #[test]
+    fn files_are_read_once_and_only_by_full_paths() {
+        let place = tempfile::tempdir().expect("a directory");
+        let file = place.path().join("a.py");
+        std::fs::write(&file, "\u{feff}first\nsecond\n").expect("a file");
+        let target = Target::open(std::process::id()).expect("we are there");
+        let mut sources = Sources::new(&target);
+        assert_eq!(sources.line(&file, 1), Some("first"));
+        std::fs::remove_file(&file).expect("removing it");
+        assert_eq!(sources.line(&file, 2), Some("second"));
+        assert_eq!(sources.text(&file), Some("first\nsecond\n"));
+        assert_eq!(sources.line(Path::new("a.py"), 1), None);
+        assert_eq!(sources.line(place.path(), 1), None);
     }
 }

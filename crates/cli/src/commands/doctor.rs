@@ -333,7 +333,8 @@ pub(crate) fn check_json(check: &Check) -> Value {
     })
 }
 
-fn error_json(error: &Error) -> Value {
+/// An error in JSON, as every command has it.
+pub(crate) fn error_json(error: &Error) -> Value {
     json!({
         "kind": format!("{:?}", error.kind),
         "what": error.what,

@@ -9,6 +9,7 @@ use clap::{ArgGroup, Args, ValueEnum};
 use invivo::exec::{Cancel, Code, Event, Namespace, Plan, Request, Selection, ThreadChoice};
 use invivo::{Error, ErrorKind, Result};
 
+use crate::arguments::seconds;
 use crate::exit::Status;
 use crate::show::Output;
 use report::{Collected, Report};
@@ -102,19 +103,6 @@ fn thread_choice(text: &str) -> Result<ThreadChoice, String> {
             .map(ThreadChoice::Tid)
             .map_err(|_| "neither a thread's number nor `main`".to_owned()),
     }
-}
-
-/// A day: longer waits are a mistake, and the arithmetic on deadlines stays far from its limits.
-const TIMEOUT_MAX: f64 = 86_400.0;
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    let number: f64 = text
-        .parse()
-        .map_err(|_| "not a number of seconds".to_owned())?;
-    if !(0.001..=TIMEOUT_MAX).contains(&number) {
-        return Err(format!("not between 0.001 and {TIMEOUT_MAX} seconds"));
-    }
-    Ok(Duration::from_secs_f64(number))
 }
 
 /// The script as it was given.

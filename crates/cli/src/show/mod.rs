@@ -1,7 +1,9 @@
 //! From data to what a person reads: the one door to the terminal.
 
 mod escape;
+mod excerpt;
 mod table;
+mod value;
 
 use std::io::{self, IsTerminal, Write};
 
@@ -9,7 +11,9 @@ use invivo::Error;
 
 use crate::arguments::Color;
 pub(crate) use escape::{shown, shown_bytes, shown_lines};
+pub(crate) use excerpt::{Excerpt, cut, cut_path};
 pub(crate) use table::Table;
+pub(crate) use value::{grouped, value_text, value_within};
 
 /// How a piece of text looks on a terminal with colour.
 #[derive(Clone, Copy, Debug)]
@@ -24,8 +28,10 @@ pub(crate) enum Style {
     Bad,
     /// Yellow.
     Doubtful,
-    /// Cyan: a command that can be copied.
+    /// Cyan: a command that can be copied, or a name.
     Command,
+    /// Bold and underlined: where in its line something is.
+    Marked,
 }
 
 impl Style {
@@ -37,6 +43,7 @@ impl Style {
             Self::Bad => "31",
             Self::Doubtful => "33",
             Self::Command => "36",
+            Self::Marked => "1;4",
         }
     }
 }
@@ -69,12 +76,22 @@ impl Output {
         }
     }
 
+    /// Whether more than the usual was asked for.
+    pub(crate) fn is_verbose(&self) -> bool {
+        self.verbose
+    }
+
     /// How many columns the terminal on stdout has; `None` where stdout is no terminal.
     pub(crate) fn columns(&self) -> Option<usize> {
         io::stdout()
             .is_terminal()
             .then(terminal_size::terminal_size)?
             .map(|(width, _)| width.0.into())
+    }
+
+    /// Whether what goes to stdout has colour.
+    pub(crate) fn has_color(&self) -> bool {
+        self.stdout_color
     }
 
     /// `text` in `style` for stdout, or as it is where stdout has no colour.
@@ -129,6 +146,11 @@ impl Output {
         }
     }
 
+    /// A line on stderr that is always of interest; escaped.
+    pub(crate) fn note(&mut self, text: &str) {
+        self.diagnostic(&format!("invivo: {}\n", shown(text)));
+    }
+
     /// The three lines of an error.
     pub(crate) fn error(&mut self, error: &Error) {
         let label = |style, text| styled(self.stderr_color, style, text);
@@ -146,7 +168,7 @@ impl Output {
 }
 
 fn styled(color: bool, style: Style, text: &str) -> String {
-    if color {
+    if color && !text.is_empty() {
         format!("\x1b[{}m{text}\x1b[0m", style.code())
     } else {
         text.to_owned()

@@ -2,6 +2,8 @@
 
 use unicode_width::UnicodeWidthStr;
 
+use super::excerpt::cut;
+
 /// A table of escaped cells: every column as wide as its widest cell, the last one cut to what
 /// the terminal leaves.
 #[derive(Debug, Default)]
@@ -29,25 +31,60 @@ impl Table {
 
     /// The lines, none longer than `columns` where that is given.
     pub(crate) fn lines(&self, columns: Option<usize>) -> Vec<String> {
-        let count = self.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let widths: Vec<usize> = (0..count)
-            .map(|column| {
-                let width = |row: &Vec<String>| row.get(column).map_or(0, |cell| cell.width());
-                self.rows.iter().map(width).max().unwrap_or(0)
-            })
-            .collect();
+        let widths = self.widths();
         self.rows
             .iter()
             .map(|row| line(row, &widths, columns))
             .collect()
     }
+
+    /// The same, with the widest columns made narrower until all fit: every cell keeps its start.
+    /// The column `favoured` is left twice as wide as others.
+    pub(crate) fn fitted(&self, columns: Option<usize>, favoured: usize) -> Vec<String> {
+        let mut widths = self.widths();
+        let gaps = GAP.len() * widths.len().saturating_sub(1);
+        let room = columns.map_or(usize::MAX, |columns| columns.saturating_sub(gaps));
+        while widths.iter().sum::<usize>() > room {
+            let weight = |(column, width): &(usize, &mut usize)| {
+                if *column == favoured {
+                    **width / 2
+                } else {
+                    **width
+                }
+            };
+            match widths.iter_mut().enumerate().max_by_key(weight) {
+                Some((_, widest)) if *widest > 1 => *widest -= 1,
+                _ => break,
+            }
+        }
+        let fit = |row: &Vec<String>| {
+            let cells = row
+                .iter()
+                .zip(&widths)
+                .map(|(cell, width)| cut(cell, *width));
+            line(&cells.collect::<Vec<_>>(), &widths, columns)
+        };
+        self.rows.iter().map(fit).collect()
+    }
+
+    fn widths(&self) -> Vec<usize> {
+        let count = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let width = |column: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(column));
+            cells.map(|cell| cell.width()).max().unwrap_or(0)
+        };
+        (0..count).map(width).collect()
+    }
 }
+
+/// What stands between columns.
+const GAP: &str = "  ";
 
 fn line(row: &[String], widths: &[usize], columns: Option<usize>) -> String {
     let mut text = String::new();
     for (index, cell) in row.iter().enumerate() {
         if index > 0 {
-            text.push_str("  ");
+            text.push_str(GAP);
         }
         text.push_str(cell);
         if index + 1 < row.len() {
@@ -61,19 +98,6 @@ fn line(row: &[String], widths: &[usize], columns: Option<usize>) -> String {
     }
 }
 
-fn cut(text: &str, columns: usize) -> String {
-    let mut short = String::new();
-    for character in text.chars() {
-        short.push(character);
-        if short.width() >= columns {
-            short.pop();
-            break;
-        }
-    }
-    short.push('…');
-    short
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,6 +108,34 @@ mod tests {
         table.row(vec!["数".into(), "x".into()]);
         table.row(vec!["abc".into(), "y".into()]);
         assert_eq!(table.lines(None), ["A    B", "数   x", "abc  y"]);
+    }
+
+    #[test]
+    fn the_widest_columns_give_way() {
+        let mut table = Table::new(&["NAME", "STATE", "PLACE"]);
+        table.row(vec![
+            "abc".into(),
+            "0123456789".into(),
+            "abcdefghijkl".into(),
+        ]);
+        table.row(vec!["数数数".into(), "x".into(), "y".into()]);
+        assert_eq!(
+            table.fitted(Some(22), 0),
+            [
+                "NAME    STATE   PLACE",
+                "abc     01234…  abcde…",
+                "数数数  x       y"
+            ]
+        );
+        assert_eq!(
+            table.fitted(Some(22), 2),
+            [
+                "NAME   STA…  PLACE",
+                "abc    012…  abcdefgh…",
+                "数数…  x     y"
+            ]
+        );
+        assert_eq!(table.fitted(None, 0), table.lines(None));
     }
 
     #[test]

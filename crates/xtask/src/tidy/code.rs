@@ -121,14 +121,26 @@ fn names_version(line: &Line) -> bool {
 }
 
 pub(super) fn written_by_inject_only(tree: &Tree) -> Vec<Finding> {
-    const WAYS: [&str; 4] = ["write_many", "WriteRequest", "while_stopped", "Suspension"];
-    let places = [&["crates/process/", "crates/inject/"][..], &CHORES].concat();
-    outside(
+    const WAYS: [&str; 3] = ["write_many", "WriteRequest", "Suspension"];
+    let named = |line: &Line, ways: &[&str]| {
+        !line.test && ways.iter().any(|name| has_word(&line.bare, name))
+    };
+    let writers = [&["crates/process/", "crates/inject/"][..], &CHORES].concat();
+    // A look may be wanted of one moment: it stops, and has nothing to write with.
+    let stoppers = [&writers[..], &["crates/invivo/"]].concat();
+    let mut found = outside(
         tree,
-        &places,
-        "stops or writes to a target outside crates/inject",
-        |line| !line.test && WAYS.iter().any(|name| has_word(&line.bare, name)),
-    )
+        &writers,
+        "writes to a target outside crates/inject",
+        |line| named(line, &WAYS),
+    );
+    found.extend(outside(
+        tree,
+        &stoppers,
+        "stops a target outside crates/inject and crates/invivo",
+        |line| named(line, &["while_stopped"]),
+    ));
+    found
 }
 
 pub(super) fn readers_without_side_doors(tree: &Tree) -> Vec<Finding> {
@@ -276,6 +288,10 @@ mod tests {
         assert_eq!(
             faults(written_by_inject_only, "crates/cpython/src/a.rs", text),
             [1, 2, 4]
+        );
+        assert_eq!(
+            faults(written_by_inject_only, "crates/invivo/src/a.rs", text),
+            [1, 2]
         );
         assert!(faults(written_by_inject_only, "crates/inject/src/a.rs", text).is_empty());
     }

@@ -43,6 +43,8 @@ const EDGES: [(&str, &[&str]); 11] = [
             "invivo-process",
             "invivo-cpython",
             "invivo-inject",
+            "serde",
+            "serde_json",
         ],
     ),
     (

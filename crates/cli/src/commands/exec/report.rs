@@ -131,7 +131,7 @@ impl Report<'_> {
             if file == self.source.file {
                 return Some(self.source.text.clone());
             }
-            files.text(Path::new(file))
+            files.text(Path::new(file)).map(str::to_owned)
         })
     }
 

@@ -1,0 +1,285 @@
+pub(crate) mod json;
+pub(crate) mod text;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use invivo::{Dump, DumpOptions, Error, ErrorKind, Recording, Result, Saved, ValueLimits};
+
+use super::doctor::error_json;
+use crate::arguments::seconds;
+use crate::exit::Status;
+use crate::show::Output;
+
+/// Show what every thread of a live process is doing: its stack, and its variables if you like.
+///
+/// The process is neither stopped nor changed. What was torn by its running on is marked; --block
+/// stops it for the moment of the reading instead.
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "invivo dump [OPTIONS] PID\n       invivo dump [OPTIONS] --image FILE",
+    after_help = "\
+For each thread a line of what it does (runs Python, waits for the GIL, in which system call it
+sleeps), and its frames: function, file and line, the line's text as the file has it now, and in it
+the expression that runs. Frames that repeat are shown once, those by which threading starts a
+thread not at all: --verbose shows these, --json has all.
+
+Examples:
+  invivo dump 4711
+  invivo dump 4711 --locals              with every frame's variables
+  invivo dump 4711 --locals=4 --block    deeper, of one moment
+  invivo dump 4711 --thread 4715 --order outermost-first
+  invivo dump 4711 --save-image hang.invivo && invivo dump --image hang.invivo
+  invivo dump 4711 --json | jq -r '.interpreters[].threads[] | .tid, .doing.sentence'
+
+The exit code is 6 where not all could be read in time: what there is has been shown."
+)]
+pub(crate) struct Arguments {
+    /// The process.
+    #[arg(value_name = "PID", required_unless_present = "image")]
+    pid: Option<u32>,
+
+    /// Show what a file holds that --save-image made, here or elsewhere.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["pid", "block", "save_image"])]
+    image: Option<PathBuf>,
+
+    /// Show the frames' variables, and what they hold to this depth (0 to 16).
+    #[arg(
+        long,
+        value_name = "DEPTH",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = DEPTH,
+        value_parser = clap::value_parser!(u8).range(0..=16)
+    )]
+    locals: Option<u8>,
+
+    /// Only this thread: a TID as `ps -T` shows it.
+    #[arg(long, value_name = "TID")]
+    thread: Option<u32>,
+
+    /// Every interpreter in the process, not only the main one.
+    #[arg(long)]
+    all_interpreters: bool,
+
+    /// Stop the process while it is read (for some milliseconds), so that all is of one moment.
+    #[arg(long)]
+    block: bool,
+
+    /// Show the number of the opcode that each frame stands at.
+    #[arg(long)]
+    opcodes: bool,
+
+    /// Which frame comes first.
+    #[arg(long, value_enum, default_value_t)]
+    order: Order,
+
+    /// How long to read at most.
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds)]
+    timeout: Duration,
+
+    /// Print one JSON object instead (docs/json-dump.md).
+    #[arg(long)]
+    json: bool,
+
+    /// Keep what was read in a new file: the memory it was read from, which may hold secrets of
+    /// the process, and the lines of source text.
+    #[arg(long, value_name = "FILE")]
+    save_image: Option<PathBuf>,
+
+    /// Let --save-image replace a file.
+    #[arg(long, requires = "save_image")]
+    force: bool,
+}
+
+/// How deep values are shown where nothing is said.
+const DEPTH: &str = "2";
+
+/// How much of a value is read: what a person reads of it.
+const LIMITS: ValueLimits = ValueLimits {
+    depth: 0,
+    items: 16,
+    characters: 200,
+    nodes: 256,
+};
+
+/// `--order`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Order {
+    /// Where it is now, then who called that.
+    #[default]
+    InnermostFirst,
+    /// As a traceback has it.
+    OutermostFirst,
+}
+
+pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<Status> {
+    let result = perform(arguments, output);
+    if let (Err(error), true) = (&result, arguments.json) {
+        let report = serde_json::json!({
+            "schema": 1,
+            "pid": arguments.pid,
+            "error": error_json(error),
+        });
+        output.line(&report.to_string());
+    }
+    result
+}
+
+fn perform(arguments: &Arguments, output: &mut Output) -> Result<Status> {
+    let options = DumpOptions {
+        locals: arguments.locals.map(|depth| ValueLimits {
+            depth: depth.into(),
+            ..LIMITS
+        }),
+        opcodes: arguments.opcodes,
+        thread: arguments.thread,
+        all_interpreters: arguments.all_interpreters,
+        block: arguments.block,
+        timeout: arguments.timeout,
+    };
+    match (&arguments.image, arguments.pid) {
+        (Some(image), _) => {
+            let saved = Saved::load(&read_image(image)?)?;
+            let dump = saved.dump(&options)?;
+            let mut line = |file: &str, number| saved.line(file, number).map(str::to_owned);
+            Ok(show(arguments, &dump, &mut line, output))
+        }
+        (None, Some(pid)) => live(arguments, pid, &options, output),
+        (None, None) => Err(Error::internal("neither a process nor an image was given")),
+    }
+}
+
+fn live(
+    arguments: &Arguments,
+    pid: u32,
+    options: &DumpOptions,
+    output: &mut Output,
+) -> Result<Status> {
+    if let Some(file) = &arguments.save_image {
+        ensure_free(file, arguments.force)?;
+    }
+    let attached = invivo::attach(pid)?;
+    output.detail(&format!(
+        "CPython {} with PyRuntime at {}, found by {}",
+        attached.runtime.version(),
+        attached.location.address,
+        attached.location.method
+    ));
+    let dump = if let Some(file) = &arguments.save_image {
+        let (dump, recording) = attached.record(options)?;
+        let bytes = save(&recording, file, arguments.force)?;
+        output.note(&format!(
+            "{} KiB are kept in {}: they hold memory of the process",
+            bytes.div_ceil(1024),
+            file.display()
+        ));
+        dump
+    } else {
+        attached.dump(options)?
+    };
+    output.detail(&format!(
+        "read in {:.2} ms",
+        dump.elapsed.as_secs_f64() * 1000.0
+    ));
+    let mut sources = attached.sources();
+    let mut line = |file: &str, number| sources.line(Path::new(file), number).map(str::to_owned);
+    Ok(show(arguments, &dump, &mut line, output))
+}
+
+fn show(
+    arguments: &Arguments,
+    dump: &Dump,
+    line: &mut json::LineOf<'_>,
+    output: &mut Output,
+) -> Status {
+    if arguments.json {
+        output.line(&json::dump(dump, line).to_string());
+    } else {
+        let text = text::Page {
+            outermost_first: arguments.order == Order::OutermostFirst,
+            everything: output.is_verbose(),
+            columns: output.columns(),
+            output,
+            text: String::new(),
+            line,
+        }
+        .dump(dump);
+        output.raw(text.as_bytes());
+    }
+    match &dump.incomplete {
+        None => Status::Done,
+        Some(error) => {
+            output.error(error);
+            error.kind.into()
+        }
+    }
+}
+
+/// A larger file is no image.
+const IMAGE_MAX: u64 = 256 << 20;
+
+fn read_image(file: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read =
+        fs::File::open(file).and_then(|opened| opened.take(IMAGE_MAX + 1).read_to_end(&mut bytes));
+    match read {
+        Err(error) => Err(Error::new(
+            ErrorKind::Usage,
+            format!("{} can't be read", file.display()),
+            error.to_string(),
+            "name a file that `invivo dump PID --save-image FILE` made",
+        )),
+        Ok(_) if bytes.len() as u64 > IMAGE_MAX => Err(Error::new(
+            ErrorKind::Corrupt,
+            format!("{} can't be read", file.display()),
+            format!("it has more than {} MiB", IMAGE_MAX >> 20),
+            "name a file that `invivo dump PID --save-image FILE` made",
+        )),
+        Ok(_) => Ok(bytes),
+    }
+}
+
+fn ensure_free(file: &Path, force: bool) -> Result<()> {
+    if force || fs::symlink_metadata(file).is_err() {
+        return Ok(());
+    }
+    Err(not_saved(file, "there is one already"))
+}
+
+/// Writes the whole file under another name first: what is there under its own is whole. It is
+/// open to its owner alone, since it holds memory.
+fn save(recording: &Recording, file: &Path, force: bool) -> Result<usize> {
+    let bytes = recording.to_bytes()?;
+    let directory = file
+        .parent()
+        .filter(|directory| !directory.as_os_str().is_empty());
+    let written = tempfile::Builder::new()
+        .prefix(".invivo-")
+        .tempfile_in(directory.unwrap_or(Path::new(".")))
+        .and_then(|mut new| {
+            new.write_all(&bytes)?;
+            let kept = if force {
+                new.persist(file)
+            } else {
+                new.persist_noclobber(file)
+            };
+            kept.map_err(|failed| failed.error)
+        });
+    match written {
+        Ok(_) => Ok(bytes.len()),
+        Err(error) => Err(not_saved(file, &error.to_string())),
+    }
+}
+
+fn not_saved(file: &Path, why: &str) -> Error {
+    Error::new(
+        ErrorKind::Usage,
+        format!("the image could not be written to {}", file.display()),
+        why,
+        "name a new file in a directory you can write to, or replace the old one with --force",
+    )
+}

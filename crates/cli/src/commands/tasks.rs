@@ -1,0 +1,104 @@
+mod json;
+mod text;
+
+use std::path::Path;
+use std::time::Duration;
+
+use clap::Args;
+use invivo::{Result, TaskDump};
+
+use super::doctor::error_json;
+use crate::arguments::seconds;
+use crate::exit::Status;
+use crate::show::Output;
+
+/// List the asyncio tasks of a live process: where each is, and what it waits for.
+///
+/// The process is neither stopped nor changed. Tasks of every thread and interpreter are there,
+/// those of Python's own task class and those of others.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Columns:
+  TASK        its name
+  STATE       running, waiting, created (not begun), done
+  THREAD      the thread of its event loop: a TID as `ps -T` shows it (above, where all have one)
+  COROUTINE   the coroutines it is in, innermost first
+  WAITS FOR   a task by name, anything else by its class
+  AWAITED BY  the tasks that wait for it
+
+With --tree: the tasks that nobody waits for, and below each what it waits for, with files and lines.
+
+Examples:
+  invivo tasks 4711
+  invivo tasks 4711 --tree
+  invivo tasks 4711 --json | jq -r '.tasks[] | select(.state == \"waiting\") | .name'
+
+The exit code is 6 where not all could be read in time: what there is has been shown.")]
+pub(crate) struct Arguments {
+    /// The process.
+    #[arg(value_name = "PID")]
+    pid: u32,
+
+    /// Show who waits for whom, as trees.
+    #[arg(long)]
+    tree: bool,
+
+    /// Only the tasks of this thread's event loop: a TID as `ps -T` shows it.
+    #[arg(long, value_name = "TID")]
+    thread: Option<u32>,
+
+    /// How long to read at most.
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds)]
+    timeout: Duration,
+
+    /// Print one JSON object instead (docs/json-tasks.md).
+    #[arg(long, conflicts_with = "tree")]
+    json: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<Status> {
+    let result = perform(arguments, output);
+    if let (Err(error), true) = (&result, arguments.json) {
+        let report = serde_json::json!({
+            "schema": 1,
+            "pid": arguments.pid,
+            "error": error_json(error),
+        });
+        output.line(&report.to_string());
+    }
+    result
+}
+
+fn perform(arguments: &Arguments, output: &mut Output) -> Result<Status> {
+    let attached = invivo::attach(arguments.pid)?;
+    let dump: TaskDump = attached.tasks(arguments.thread, arguments.timeout)?;
+    output.detail(&format!(
+        "read in {:.2} ms",
+        dump.elapsed.as_secs_f64() * 1000.0
+    ));
+    if arguments.json {
+        let mut sources = attached.sources();
+        let mut line =
+            |file: &str, number| sources.line(Path::new(file), number).map(str::to_owned);
+        output.line(&json::tasks(&dump, &mut line).to_string());
+    } else {
+        let page = text::Page {
+            dump: &dump,
+            columns: output.columns(),
+            output,
+        };
+        let text = if arguments.tree {
+            page.tree()
+        } else {
+            page.table()
+        };
+        output.raw(text.as_bytes());
+    }
+    match &dump.incomplete {
+        None => Ok(Status::Done),
+        Some(error) => {
+            output.error(error);
+            Ok(error.kind.into())
+        }
+    }
+}

@@ -1,0 +1,439 @@
+//! What every thread of a process is doing: what its interpreter says, joined with what the
+//! operating system says.
+
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use invivo_cpython::{Limits, Location, Runtime, StackOptions, ValueLimits};
+use invivo_model::{
+    Address, Build, Defect, Error, ErrorKind, Gil, InterpreterThreads, Result, Thread, ThreadState,
+    Variable, Version,
+};
+use invivo_process::{Bounded, Fault, Memory, Recorder, Target, native_ids};
+
+use crate::attach::{Attached, explained};
+use crate::doing::{Doing, Known, doing};
+use crate::os::{OsActivity, OsThread, OsView, by_native_id};
+use crate::repeats::repeats;
+use crate::saved::Recording;
+
+/// How much of a target's memory one look reads at most.
+pub(crate) const BYTES_MAX: u64 = 256 << 20;
+
+/// What to read of a process, and how.
+#[derive(Clone, Debug)]
+pub struct DumpOptions {
+    /// Read the frames' variables, as far as this says.
+    pub locals: Option<ValueLimits>,
+    /// Read the opcode each frame stands at.
+    pub opcodes: bool,
+    /// Only this thread, by its number as the caller's `ps -T` shows it.
+    pub thread: Option<u32>,
+    /// Every interpreter, not only the main one.
+    pub all_interpreters: bool,
+    /// Stop the target while its memory is read.
+    pub block: bool,
+    /// How long to read at most. What could be read by then is there.
+    pub timeout: Duration,
+}
+
+impl Default for DumpOptions {
+    fn default() -> Self {
+        Self {
+            locals: None,
+            opcodes: false,
+            thread: None,
+            all_interpreters: false,
+            block: false,
+            timeout: Duration::from_secs(2),
+        }
+    }
+}
+
+/// A process and its interpreter, as a look at it tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject {
+    /// Its number in the caller's pid namespace.
+    pub pid: u32,
+    /// Its command and arguments, as it shows them; what is not UTF-8 has become U+FFFD.
+    pub command: Vec<String>,
+    /// The program it runs, as the kernel names it; `None` where that may not be read.
+    pub executable: Option<String>,
+    /// The interpreter's version, as precisely as it is known.
+    pub version: Option<Version>,
+    /// How it was built.
+    pub build: Build,
+    /// Where its `_PyRuntime` lies.
+    pub runtime: Address,
+}
+
+impl Subject {
+    pub(crate) fn of(target: &Target, location: &Location) -> Self {
+        let lossy = |text: &std::ffi::OsStr| text.to_string_lossy().into_owned();
+        let mut command: Vec<String> = target
+            .command_line()
+            .unwrap_or_default()
+            .iter()
+            .map(|word| lossy(word))
+            .collect();
+        if command.is_empty()
+            && let Ok(status) = target.status()
+        {
+            command.push(String::from_utf8_lossy(&status.name).into_owned());
+        }
+        Self {
+            pid: target.pid(),
+            command,
+            executable: target.executable().ok().map(|path| lossy(path.as_os_str())),
+            version: location.version,
+            build: location.build,
+            runtime: location.address,
+        }
+    }
+}
+
+/// What every thread of a process is doing.
+#[derive(Clone, Debug)]
+pub struct Dump {
+    /// Whose they are.
+    pub subject: Subject,
+    /// The interpreters that were asked for, by their numbers.
+    pub interpreters: Vec<InterpreterDump>,
+    /// How many interpreters there are that were not asked for.
+    pub interpreters_left_out: usize,
+    /// The OS threads that no interpreter knows; `None` where the OS's threads could not be listed.
+    pub without_python: Option<Vec<OsThread>>,
+    /// Whether the target stood still meanwhile.
+    pub blocked: bool,
+    /// Why there would be more to tell, if something kept it from being read.
+    pub incomplete: Option<Error>,
+    /// How long the reading took.
+    pub elapsed: Duration,
+    /// All of the operating system's threads, for a recording.
+    pub(crate) os_threads: Option<Vec<OsThread>>,
+}
+
+/// What the threads of an interpreter are doing.
+#[derive(Clone, Debug)]
+pub struct InterpreterDump {
+    /// Where its `PyInterpreterState` lies.
+    pub address: Address,
+    /// Its number; 0 is the main interpreter.
+    pub id: i64,
+    /// Whether it collects garbage; `None` where that could not be read.
+    pub collecting: Option<bool>,
+    /// Its threads, oldest first.
+    pub threads: Vec<ThreadDump>,
+    /// What could not be read as it should.
+    pub defects: Vec<Defect>,
+}
+
+/// What a thread is doing.
+#[derive(Clone, Debug)]
+pub struct ThreadDump {
+    /// What the interpreter says.
+    pub thread: Thread,
+    /// What the operating system says; `None` where it has no such thread.
+    pub os: Option<OsThread>,
+    /// Both, in a sentence.
+    pub doing: Doing,
+    /// The variables of its frames, by the frames' places in the stack. `None` where they were not
+    /// asked for, for frames that only repeat others (see [`repeats`]), and when the time was up.
+    pub variables: Vec<Option<Result<Vec<Variable>>>>,
+}
+
+impl Attached {
+    /// What every thread of the target is doing. Reads only; stops nothing unless it is asked to.
+    ///
+    /// # Errors
+    /// `Gone`; `Refused`; `Usage` where the thread that was asked for is not one of its Python
+    /// threads; `Corrupt` where the interpreter's own state can't be read; `TimedOut` where not
+    /// even that was read in time, or where the target could not be stopped.
+    pub fn dump(&self, options: &DumpOptions) -> Result<Dump> {
+        Ok(self.look(self.target.memory(), options)?.0)
+    }
+
+    /// The same, and all that is needed to do it again without the target.
+    ///
+    /// # Errors
+    /// As [`Attached::dump`].
+    pub fn record(&self, options: &DumpOptions) -> Result<(Dump, Recording)> {
+        let recorder = Recorder::new(self.target.memory());
+        let at = &self.location;
+        // For what it reads.
+        Location::again(&recorder, at.address, Vec::new(), at.version, at.build);
+        let (dump, recorder) = self.look(recorder, options)?;
+        let image = recorder.into_image();
+        let recording = Recording::new(&dump, at, options, image, &mut self.sources());
+        Ok((dump, recording))
+    }
+
+    fn look<M: Memory + Send>(&self, memory: M, options: &DumpOptions) -> Result<(Dump, M)> {
+        let subject = Subject::of(&self.target, &self.location);
+        let before = OsView::before(&self.target);
+        let read = move |os: OsView<'_>| {
+            let dump = look(&memory, &self.location, subject, os, options);
+            dump.map(|dump| (dump, memory))
+        };
+        let looked = if options.block {
+            let of_then = |os: OsView<'_>| read(os.stopped(&self.target));
+            let stopped = self
+                .target
+                .while_stopped(options.timeout, |_| of_then(before));
+            stopped.and_then(|looked| looked)
+        } else {
+            read(before)
+        };
+        let looked = looked.map_err(|error| explained(&self.target, error))?;
+        // Memory is read by number, and the number could be another's by now.
+        self.target.ensure_alive()?;
+        Ok(looked)
+    }
+}
+
+/// The same for any memory: of a live process or a saved image.
+pub(crate) fn look<M: Memory>(
+    memory: M,
+    location: &Location,
+    subject: Subject,
+    mut os: OsView<'_>,
+    options: &DumpOptions,
+) -> Result<Dump> {
+    let began = Instant::now();
+    let memory = Bounded::new(memory, options.timeout, BYTES_MAX);
+    let runtime = Runtime::open(&memory, location, Limits::default())?;
+    let mut found = runtime.threads(&StackOptions {
+        opcodes: options.opcodes,
+        slots: options.locals.is_some(),
+        names: true,
+    })?;
+    let threads = os.threads.as_deref().unwrap_or_default();
+    let known = threads.iter().map(|thread| thread.native_id).collect();
+    let states = found.iter_mut().flat_map(|one| &mut one.threads);
+    number_by_pthread(&memory, states.map(|thread| &mut thread.state), &known);
+    for tid in doubtful(&found, threads) {
+        os.ask_again(tid);
+    }
+    let threads = os.threads.as_deref().unwrap_or_default();
+    let mut joined = join(found, threads, &subject);
+    let without_python = os.threads.is_some().then(|| left_over(threads, &joined));
+    let before = joined.len();
+    choose(&mut joined, options, &subject)?;
+    if let Some(limits) = &options.locals {
+        for thread in joined.iter_mut().flat_map(|one| &mut one.threads) {
+            read_variables(&runtime, limits, &memory, thread);
+        }
+    }
+    Ok(Dump {
+        subject,
+        interpreters_left_out: before - joined.len(),
+        interpreters: joined,
+        without_python: without_python.filter(|_| options.thread.is_none()),
+        blocked: options.block,
+        incomplete: memory.met().map(|bound| incomplete(bound, options.timeout)),
+        elapsed: began.elapsed(),
+        os_threads: os.threads,
+    })
+}
+
+/// The GIL (`struct _gil_runtime_state`, `Python/ceval_gil.h` or `Include/internal/pycore_gil.h`)
+/// has no more bytes than this: who sleeps on a futex within it waits for it.
+const GIL_SIZE: u64 = 256;
+
+/// Whether a thread sleeps until it gets the GIL.
+fn sleeps_for(gil: Address, activity: &OsActivity) -> bool {
+    let place = activity
+        .argument
+        .filter(|_| activity.system_call.as_deref() == Some("futex"));
+    let behind = place.and_then(|place| Address(place).since(gil));
+    !gil.is_null() && behind.is_some_and(|behind| behind < GIL_SIZE)
+}
+
+/// The threads of which memory and the operating system do not say the same: it may be that they
+/// were asked at different moments.
+fn doubtful(found: &[InterpreterThreads], os_threads: &[OsThread]) -> Vec<u32> {
+    let by_native_id = by_native_id(os_threads);
+    let doubtful = |thread: &Thread| {
+        let os = by_native_id.get(&thread.state.native_id)?;
+        let activity = os.activity.as_ref().filter(|activity| !activity.steady)?;
+        let differ = match thread.gil {
+            Gil::Holds => !activity.running,
+            Gil::Without | Gil::Unknown => activity.running,
+            Gil::Waits => false,
+        };
+        differ.then_some(os.tid)
+    };
+    let threads = found.iter().flat_map(|interpreter| &interpreter.threads);
+    threads.filter_map(doubtful).collect()
+}
+
+/// Joins what the interpreters say of their threads with what the operating system says.
+fn join(
+    found: Vec<InterpreterThreads>,
+    os_threads: &[OsThread],
+    subject: &Subject,
+) -> Vec<InterpreterDump> {
+    let by_native_id = by_native_id(os_threads);
+    let os = |thread: &Thread| by_native_id.get(&thread.state.native_id).copied();
+    let holders: HashMap<Address, u32> = found
+        .iter()
+        .flat_map(|interpreter| {
+            let threads = interpreter.threads.iter();
+            let holders = threads.filter(|thread| thread.gil == Gil::Holds);
+            holders.filter_map(|thread| Some((interpreter.gil, os(thread)?.tid)))
+        })
+        .collect();
+    let dump = |gil: Address, thread: Thread| {
+        let os = os(&thread).cloned();
+        let activity = os.as_ref().and_then(|os| os.activity.as_ref());
+        let tid = os.as_ref().map(|os| os.tid);
+        let holder = holders.get(&gil).copied();
+        let doing = doing(Known {
+            gil: match activity {
+                Some(activity) if thread.gil != Gil::Holds && sleeps_for(gil, activity) => {
+                    Gil::Waits
+                }
+                _ => thread.gil,
+            },
+            holder: holder.filter(|holder| Some(*holder) != tid),
+            activity,
+            free_threaded: subject.build.free_threaded == Some(true),
+            has_frames: !thread.stack.frames.is_empty() || thread.stack.cut.is_some(),
+            handles_exception: thread.handles_exception == Some(true),
+            collects_garbage: thread.collects_garbage == Some(true),
+        });
+        ThreadDump {
+            thread,
+            os,
+            doing,
+            variables: Vec::new(),
+        }
+    };
+    let mut joined: Vec<InterpreterDump> = found
+        .into_iter()
+        .map(|interpreter| {
+            let gil = interpreter.gil;
+            let newest_first = interpreter.threads.into_iter();
+            InterpreterDump {
+                address: interpreter.address,
+                id: interpreter.id,
+                collecting: interpreter.collecting,
+                threads: newest_first.rev().map(|thread| dump(gil, thread)).collect(),
+                defects: interpreter.defects,
+            }
+        })
+        .collect();
+    joined.sort_by_key(|interpreter| interpreter.id);
+    joined
+}
+
+/// Where thread states hold no number of the kernel's: what the C library keeps of the threads,
+/// if it is one of the `known` numbers.
+pub(crate) fn number_by_pthread<'a>(
+    memory: &impl Memory,
+    states: impl Iterator<Item = &'a mut ThreadState>,
+    known: &HashSet<u64>,
+) {
+    let mut without: Vec<&mut ThreadState> = states.filter(|state| state.native_id == 0).collect();
+    if without.is_empty() {
+        return;
+    }
+    let pthreads: Vec<u64> = without.iter().map(|state| state.thread_id).collect();
+    let numbers = native_ids(memory, &pthreads, known);
+    for (state, number) in without.iter_mut().zip(numbers) {
+        state.native_id = number.unwrap_or(0);
+    }
+}
+
+/// The OS threads that no interpreter knows.
+fn left_over(threads: &[OsThread], joined: &[InterpreterDump]) -> Vec<OsThread> {
+    let dumps = joined.iter().flat_map(|interpreter| &interpreter.threads);
+    let taken: HashSet<u32> = dumps
+        .filter_map(|dump| Some(dump.os.as_ref()?.tid))
+        .collect();
+    let left = threads.iter().filter(|thread| !taken.contains(&thread.tid));
+    left.cloned().collect()
+}
+
+/// Leaves the interpreters and threads that were asked for.
+fn choose(
+    joined: &mut Vec<InterpreterDump>,
+    options: &DumpOptions,
+    subject: &Subject,
+) -> Result<()> {
+    if let Some(tid) = options.thread {
+        let is_it = |dump: &ThreadDump| dump.os.as_ref().is_some_and(|os| os.tid == tid);
+        let all: Vec<u32> = joined
+            .iter()
+            .flat_map(|interpreter| &interpreter.threads)
+            .filter_map(|dump| Some(dump.os.as_ref()?.tid))
+            .collect();
+        for interpreter in joined.iter_mut() {
+            interpreter.threads.retain(is_it);
+        }
+        joined.retain(|interpreter| !interpreter.threads.is_empty());
+        if joined.is_empty() {
+            return Err(no_such_thread(tid, subject.pid, &all));
+        }
+    } else if !options.all_interpreters && joined.iter().any(|interpreter| interpreter.id == 0) {
+        joined.retain(|interpreter| interpreter.id == 0);
+    }
+    Ok(())
+}
+
+/// How many threads an error names.
+const NAMED_MAX: usize = 20;
+
+pub(crate) fn no_such_thread(tid: u32, pid: u32, all: &[u32]) -> Error {
+    let more = if all.len() > NAMED_MAX { ", …" } else { "" };
+    let named: Vec<String> = all.iter().take(NAMED_MAX).map(u32::to_string).collect();
+    Error::new(
+        ErrorKind::Usage,
+        format!("thread {tid} is no Python thread of process {pid}"),
+        format!("its Python threads are: {}{more}", named.join(", ")),
+        "choose one of them, by its number as `ps -T` shows it",
+    )
+}
+
+fn read_variables<M: Memory, R: Memory>(
+    runtime: &Runtime<R>,
+    limits: &ValueLimits,
+    memory: &Bounded<M>,
+    dump: &mut ThreadDump,
+) {
+    let frames = &dump.thread.stack.frames;
+    dump.variables = vec![None; frames.len()];
+    for run in repeats(frames) {
+        let first = run.start..run.start + run.length;
+        let frames = frames.get(first.clone()).unwrap_or_default();
+        let places = dump.variables.get_mut(first).unwrap_or_default();
+        for (frame, place) in frames.iter().zip(places) {
+            if memory.met().is_some() {
+                return;
+            }
+            *place = Some(runtime.variables(frame, limits));
+        }
+    }
+}
+
+/// What it means that a bound was met.
+pub(crate) fn incomplete(bound: Fault, timeout: Duration) -> Error {
+    match bound {
+        Fault::TimedOut => Error::new(
+            ErrorKind::TimedOut,
+            "not all could be read",
+            format!("the time was up after {} s", timeout.as_secs_f64()),
+            "allow more with --timeout",
+        ),
+        _ => Error::new(
+            ErrorKind::Corrupt,
+            "not all could be read",
+            format!("it would be more than {} MiB", BYTES_MAX >> 20),
+            "ask for less: one thread with --thread, or no --locals",
+        ),
+    }
+}
+
+#[cfg(test)]
+#[path = "dump_tests.rs"]
+mod tests;

@@ -1,0 +1,152 @@
+//! What the operating system says of a target's threads.
+
+use std::collections::HashMap;
+
+use invivo_process::{Activity, Target};
+use serde::{Deserialize, Serialize};
+
+/// A thread as the operating system knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OsThread {
+    /// Its number as the caller's `ps -T` shows it.
+    pub tid: u32,
+    /// Its number in the pid namespace it lives in: what it knows itself by.
+    pub native_id: u64,
+    /// Its name, at most 15 bytes; what is not UTF-8 in it has become U+FFFD.
+    pub name: String,
+    /// What it was doing; `None` where that could not be read, as when it has just ended.
+    pub activity: Option<OsActivity>,
+}
+
+/// What a thread was doing at a moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OsActivity {
+    /// The state's letter as `ps` shows it.
+    pub state: char,
+    /// It runs, or waits for a processor.
+    pub running: bool,
+    /// The system call it sleeps in, by name or as `number N`. `None` where it sleeps in none or
+    /// where the kernel does not tell us.
+    pub system_call: Option<String>,
+    /// That system call's first argument.
+    pub argument: Option<u64>,
+    /// Whether it was known to do the same all the while that memory was read. Where it was not,
+    /// what memory says may be of another moment.
+    pub steady: bool,
+}
+
+impl OsActivity {
+    fn new(activity: Activity, steady: bool) -> Self {
+        Self {
+            state: activity.state,
+            running: activity.running,
+            argument: activity.system_call.map(|call| call.argument),
+            system_call: activity.system_call.map(|call| call.to_string()),
+            steady,
+        }
+    }
+
+    /// Whether it does the same as at another moment.
+    fn is_as(&self, other: &Self) -> bool {
+        self.state == other.state
+            && self.running == other.running
+            && self.system_call == other.system_call
+            && self.argument == other.argument
+    }
+}
+
+/// The threads of a target, around the moment at which its memory is read.
+#[derive(Debug)]
+pub(crate) struct OsView<'a> {
+    /// The first one first; `None` where they could not be listed.
+    pub(crate) threads: Option<Vec<OsThread>>,
+    /// Who can be asked again; `None` where nobody can: what is there is of a recording, or of the
+    /// very moment.
+    target: Option<&'a Target>,
+    /// How often each had gone to sleep.
+    sleeps: HashMap<u32, u64>,
+}
+
+impl<'a> OsView<'a> {
+    /// What the threads do now, before memory is read.
+    pub(crate) fn before(target: &'a Target) -> Self {
+        let mut sleeps = HashMap::new();
+        let threads = target.threads().ok().map(|threads| {
+            let of = |thread: invivo_process::Thread| {
+                sleeps.extend(thread.sleeps.map(|sleeps| (thread.tid, sleeps)));
+                let activity = target.activity(thread.tid).ok();
+                OsThread {
+                    tid: thread.tid,
+                    native_id: thread.native_id,
+                    name: String::from_utf8_lossy(&thread.name).into_owned(),
+                    activity: activity.map(|activity| OsActivity::new(activity, false)),
+                }
+            };
+            threads.into_iter().map(of).collect()
+        });
+        Self {
+            threads,
+            target: Some(target),
+            sleeps,
+        }
+    }
+
+    /// What was recorded.
+    pub(crate) fn recorded(threads: Option<Vec<OsThread>>) -> Self {
+        Self {
+            threads,
+            target: None,
+            sleeps: HashMap::new(),
+        }
+    }
+
+    /// What the threads were doing when they were stopped: the kernel shows the system call that
+    /// each was stopped in. Those that were stopped by others before us stay so.
+    pub(crate) fn stopped(mut self, target: &Target) -> Self {
+        for thread in self.threads.iter_mut().flatten() {
+            let earlier = thread.activity.as_ref().map(|activity| activity.state);
+            let Ok(activity) = target.activity(thread.tid) else {
+                continue;
+            };
+            let mut activity = OsActivity::new(activity, true);
+            if !matches!(earlier, Some('T' | 't')) {
+                activity.running = activity.system_call.is_none();
+                activity.state = match (activity.running, earlier) {
+                    (true, _) => 'R',
+                    (false, Some('D')) => 'D',
+                    (false, _) => 'S',
+                };
+            }
+            thread.activity = Some(activity);
+        }
+        self.target = None;
+        self
+    }
+
+    /// Asks again what a thread does, now that memory has been read, where that can be done.
+    pub(crate) fn ask_again(&mut self, tid: u32) {
+        let Some(target) = self.target else {
+            return;
+        };
+        let mut threads = self.threads.iter_mut().flatten();
+        let Some(thread) = threads.find(|thread| thread.tid == tid) else {
+            return;
+        };
+        let now = target.activity(tid).ok();
+        let now = now.map(|activity| OsActivity::new(activity, false));
+        let (Some(before), Some(mut now)) = (thread.activity.take(), now) else {
+            return;
+        };
+        // The same before and after, without a sleep begun in between.
+        let sleeps = target.thread(tid).ok().and_then(|thread| thread.sleeps);
+        let slept = sleeps.is_none() || self.sleeps.get(&tid).copied() != sleeps;
+        now.steady = !slept && now.is_as(&before);
+        thread.activity = Some(now);
+    }
+}
+
+/// Threads by the numbers they know themselves by.
+pub(crate) fn by_native_id(threads: &[OsThread]) -> HashMap<u64, &OsThread> {
+    let pairs = threads.iter().map(|thread| (thread.native_id, thread));
+    pairs.collect()
+}

@@ -1,0 +1,296 @@
+//! A look at a process in a file: the memory it read and what else is needed to look again,
+//! elsewhere, without the process.
+//!
+//! The file is a line with its name and form, a line of JSON, and a memory image
+//! ([`invivo_process::Image`]).
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use invivo_cpython::{Location, ValueLimits};
+use invivo_model::{Address, Build, Error, ErrorKind, ReleaseLevel, Result, Version};
+use invivo_process::Image;
+use serde::{Deserialize, Serialize};
+
+use crate::dump::{Dump, DumpOptions, Subject, look};
+use crate::os::{OsThread, OsView};
+use crate::sources::Sources;
+
+/// The first line.
+const FIRST_LINE: &[u8] = b"invivo dump 1\n";
+/// How long the second line may be.
+const HEADER_MAX: usize = 64 << 20;
+/// How many lines of source text are kept.
+const LINES_MAX: usize = 10_000;
+/// How long a line may be to be kept.
+const LINE_MAX: usize = 2000;
+
+/// Lines of source text by file and number.
+type Lines = BTreeMap<String, BTreeMap<u32, String>>;
+
+/// What a look at a process read, to be kept in a file.
+#[derive(Clone, Debug)]
+pub struct Recording {
+    header: Header,
+    image: Image,
+}
+
+impl Recording {
+    pub(crate) fn new(
+        dump: &Dump,
+        location: &Location,
+        options: &DumpOptions,
+        image: Image,
+        sources: &mut Sources<'_>,
+    ) -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        let header = Header {
+            time: since.map_or(0, |since| since.as_secs()),
+            pid: dump.subject.pid,
+            command: dump.subject.command.clone(),
+            executable: dump.subject.executable.clone(),
+            runtime: location.address.0,
+            version: location.version.map(SavedVersion::from),
+            debug: location.build.debug,
+            free_threaded: location.build.free_threaded,
+            module: String::from_utf8_lossy(&location.module).into_owned(),
+            found_by: location.method.to_string(),
+            os_threads: dump.os_threads.clone(),
+            options: SavedOptions {
+                locals: options.locals.map(|limits| SavedLimits {
+                    depth: limits.depth,
+                    items: limits.items,
+                    characters: limits.characters,
+                    nodes: limits.nodes,
+                }),
+                opcodes: options.opcodes,
+                thread: options.thread,
+                all_interpreters: options.all_interpreters,
+                block: options.block,
+            },
+            lines: lines(dump, sources),
+        };
+        Self { header, image }
+    }
+
+    /// As bytes, for a file: see [`Saved::load`]. They hold memory of the target, which may hold
+    /// its secrets.
+    ///
+    /// # Errors
+    /// `Internal` where what was noted is no JSON.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        let header = serde_json::to_vec(&self.header)
+            .map_err(|error| Error::internal(format!("the recording can't be written: {error}")))?;
+        Ok([FIRST_LINE, &header, b"\n", &self.image.save()].concat())
+    }
+}
+
+/// The lines of source text that the frames stand at.
+fn lines(dump: &Dump, sources: &mut Sources<'_>) -> Lines {
+    let mut lines = Lines::new();
+    let mut kept = 0;
+    let threads = dump.interpreters.iter().flat_map(|one| &one.threads);
+    for frame in threads.flat_map(|dump| &dump.thread.stack.frames) {
+        let file = &frame.code.filename.text;
+        let Some(number) = frame.position.line else {
+            continue;
+        };
+        if kept == LINES_MAX || lines.get(file).is_some_and(|of| of.contains_key(&number)) {
+            continue;
+        }
+        let line = sources.line(Path::new(file), number);
+        if let Some(line) = line.filter(|line| line.len() <= LINE_MAX) {
+            let of_file = lines.entry(file.clone()).or_default();
+            of_file.insert(number, line.to_owned());
+            kept += 1;
+        }
+    }
+    lines
+}
+
+/// A look at a process that was kept in a file.
+#[derive(Clone, Debug)]
+pub struct Saved {
+    header: Header,
+    image: Image,
+}
+
+impl Saved {
+    /// From the bytes that [`Recording::to_bytes`] made. Nothing in them is believed: they may
+    /// come from anywhere.
+    ///
+    /// # Errors
+    /// `Corrupt` where they are no recording, or are cut off or damaged.
+    pub fn load(bytes: &[u8]) -> Result<Self> {
+        let rest = bytes
+            .strip_prefix(FIRST_LINE)
+            .ok_or_else(|| corrupt("it does not begin as one of this version of Invivo"))?;
+        let within = rest.get(..HEADER_MAX).unwrap_or(rest);
+        let end = within.iter().position(|byte| *byte == b'\n');
+        let (header, rest) = end
+            .and_then(|end| rest.split_at_checked(end))
+            .ok_or_else(|| corrupt("it is cut off"))?;
+        let header = serde_json::from_slice(header)
+            .map_err(|error| corrupt(format!("its description can't be read: {error}")))?;
+        let image = Image::load(rest.get(1..).unwrap_or_default())?;
+        Ok(Self { header, image })
+    }
+
+    /// What every thread was doing. Of `options` those count that the recording does not exceed:
+    /// what was read then is read again.
+    ///
+    /// # Errors
+    /// As [`crate::Attached::dump`]; `Unsupported` for a version whose layout is not known.
+    pub fn dump(&self, options: &DumpOptions) -> Result<Dump> {
+        let header = &self.header;
+        let location = self.location()?;
+        let subject = Subject {
+            pid: header.pid,
+            command: header.command.clone(),
+            executable: header.executable.clone(),
+            version: location.version,
+            build: location.build,
+            runtime: location.address,
+        };
+        let then = &header.options;
+        let as_then = then.locals.as_ref().map(|limits| ValueLimits {
+            depth: limits.depth,
+            items: limits.items,
+            characters: limits.characters,
+            nodes: limits.nodes,
+        });
+        let options = DumpOptions {
+            locals: options.locals.or(as_then),
+            opcodes: options.opcodes || then.opcodes,
+            thread: options.thread.or(then.thread),
+            all_interpreters: options.all_interpreters || then.all_interpreters,
+            block: then.block,
+            timeout: options.timeout,
+        };
+        let os = OsView::recorded(header.os_threads.clone());
+        look(&self.image, &location, subject, os, &options)
+    }
+
+    /// A line of source text as it was then.
+    pub fn line(&self, file: &str, number: u32) -> Option<&str> {
+        let line = self.header.lines.get(file)?.get(&number)?;
+        Some(line.as_str())
+    }
+
+    /// When it was taken, in seconds since 1970.
+    pub fn time(&self) -> u64 {
+        self.header.time
+    }
+
+    fn location(&self) -> Result<Location> {
+        let header = &self.header;
+        let version = header.version.as_ref().map(Version::try_from);
+        Ok(Location::again(
+            &self.image,
+            Address(header.runtime),
+            header.module.clone().into_bytes(),
+            version.transpose()?,
+            Build {
+                debug: header.debug,
+                free_threaded: header.free_threaded,
+            },
+        ))
+    }
+}
+
+fn corrupt(why: impl Into<String>) -> Error {
+    Error::new(
+        ErrorKind::Corrupt,
+        "the recording can't be read",
+        why,
+        "make one with: invivo dump PID --save-image FILE",
+    )
+}
+
+/// The second line of the file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Header {
+    /// Seconds since 1970.
+    time: u64,
+    pid: u32,
+    command: Vec<String>,
+    executable: Option<String>,
+    runtime: u64,
+    version: Option<SavedVersion>,
+    debug: Option<bool>,
+    free_threaded: Option<bool>,
+    module: String,
+    found_by: String,
+    os_threads: Option<Vec<OsThread>>,
+    options: SavedOptions,
+    lines: Lines,
+}
+
+/// The options that decide what is read.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct SavedOptions {
+    locals: Option<SavedLimits>,
+    opcodes: bool,
+    thread: Option<u32>,
+    all_interpreters: bool,
+    block: bool,
+}
+
+/// [`ValueLimits`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct SavedLimits {
+    depth: usize,
+    items: usize,
+    characters: usize,
+    nodes: usize,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct SavedVersion {
+    major: u8,
+    minor: u8,
+    micro: Option<u8>,
+    /// `a`, `b`, `rc` or nothing, as in the version's text.
+    level: String,
+    serial: u8,
+}
+
+impl From<Version> for SavedVersion {
+    fn from(version: Version) -> Self {
+        let level = match version.level {
+            ReleaseLevel::Alpha => "a",
+            ReleaseLevel::Beta => "b",
+            ReleaseLevel::Candidate => "rc",
+            ReleaseLevel::Final => "",
+        };
+        Self {
+            major: version.major,
+            minor: version.minor,
+            micro: version.micro,
+            level: level.to_owned(),
+            serial: version.serial,
+        }
+    }
+}
+
+impl TryFrom<&SavedVersion> for Version {
+    type Error = Error;
+
+    fn try_from(saved: &SavedVersion) -> Result<Self> {
+        let level = match saved.level.as_str() {
+            "a" => ReleaseLevel::Alpha,
+            "b" => ReleaseLevel::Beta,
+            "rc" => ReleaseLevel::Candidate,
+            "" => ReleaseLevel::Final,
+            other => return Err(corrupt(format!("its version is of level {other}"))),
+        };
+        Ok(Self {
+            major: saved.major,
+            minor: saved.minor,
+            micro: saved.micro,
+            level,
+            serial: saved.serial,
+        })
+    }
+}

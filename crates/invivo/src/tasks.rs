@@ -1,0 +1,97 @@
+//! The asyncio tasks of a process.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use invivo_cpython::{Limits, Runtime, TaskOptions, locate_asyncio};
+use invivo_model::{Address, Error, Result, Task, Tasks};
+use invivo_process::{Bounded, Memory};
+
+use crate::attach::{Attached, explained};
+use crate::dump::{BYTES_MAX, Subject, incomplete, no_such_thread, number_by_pthread};
+
+/// The asyncio tasks of a process, and in which of its threads they are.
+#[derive(Clone, Debug)]
+pub struct TaskDump {
+    /// Whose they are.
+    pub subject: Subject,
+    /// The tasks.
+    pub tasks: Tasks,
+    /// The threads as the caller's `ps -T` shows them, by their states (see [`Task::thread`]).
+    pub tids: HashMap<Address, u32>,
+    /// Why there would be more to tell, if something kept it from being read.
+    pub incomplete: Option<Error>,
+    /// How long the reading took.
+    pub elapsed: Duration,
+}
+
+impl TaskDump {
+    /// The thread a task belongs to, as the caller's `ps -T` shows it.
+    pub fn tid(&self, task: &Task) -> Option<u32> {
+        self.tids.get(&task.thread).copied()
+    }
+}
+
+impl Attached {
+    /// The asyncio tasks of the target: those of `thread` alone where one is named, by its number
+    /// as the caller's `ps -T` shows it. Reads only, for `timeout` at most; stops nothing.
+    ///
+    /// # Errors
+    /// `Gone`; `Refused`; `Usage` where the target has no such thread; `Corrupt` where the
+    /// interpreter's own state can't be read; `TimedOut` where not even that was read in time.
+    pub fn tasks(&self, thread: Option<u32>, timeout: Duration) -> Result<TaskDump> {
+        let dump = self.read_tasks(thread, timeout);
+        let dump = dump.map_err(|error| explained(&self.target, error))?;
+        self.target.ensure_alive()?;
+        Ok(dump)
+    }
+
+    fn read_tasks(&self, thread: Option<u32>, timeout: Duration) -> Result<TaskDump> {
+        let began = Instant::now();
+        let memory = Bounded::new(self.target.memory(), timeout, BYTES_MAX);
+        let runtime = Runtime::open(&memory, &self.location, Limits::default())?;
+        // Where that can't be told, it is supposed and held against memory.
+        let asyncio = locate_asyncio(&self.location, &self.target.modules()?, &self.target);
+        let mut tasks = runtime.tasks(&TaskOptions {
+            asyncio: asyncio.unwrap_or_default(),
+        })?;
+        let tids = self.tids(&memory, &runtime)?;
+        let mut dump = TaskDump {
+            subject: Subject::of(&self.target, &self.location),
+            tasks: Tasks::default(),
+            tids,
+            incomplete: memory.met().map(|bound| incomplete(bound, timeout)),
+            elapsed: began.elapsed(),
+        };
+        if let Some(tid) = thread {
+            if !dump.tids.values().any(|known| *known == tid) {
+                let mut all: Vec<u32> = dump.tids.values().copied().collect();
+                all.sort_unstable();
+                return Err(no_such_thread(tid, dump.subject.pid, &all));
+            }
+            tasks.list.retain(|task| dump.tid(task) == Some(tid));
+        }
+        dump.tasks = tasks;
+        Ok(dump)
+    }
+
+    /// The Python threads as the caller's `ps -T` shows them, by their states.
+    fn tids<M: Memory, R: Memory>(
+        &self,
+        memory: &M,
+        runtime: &Runtime<R>,
+    ) -> Result<HashMap<Address, u32>> {
+        let threads = self.target.threads()?.into_iter();
+        let numbers: HashMap<u64, u32> = threads
+            .map(|thread| (thread.native_id, thread.tid))
+            .collect();
+        let known = numbers.keys().copied().collect();
+        let mut interpreters = runtime.interpreters()?.list;
+        let states = interpreters.iter_mut().flat_map(|one| &mut one.threads);
+        number_by_pthread(memory, states, &known);
+        let states = interpreters.iter().flat_map(|one| &one.threads);
+        let tids = states
+            .filter_map(|state| Some((state.address, numbers.get(&state.native_id).copied()?)));
+        Ok(tids.collect())
+    }
+}
