@@ -43,7 +43,12 @@
 #include <internal/pycore_long.h>
 #include <internal/pycore_runtime_init.h>
 #endif
+#include <opcode.h>
 #include <structmember.h>
+#if PY_VERSION_HEX >= 0x030b0000 && PY_VERSION_HEX < 0x030d0000
+#define NEED_OPCODE_TABLES
+#include <internal/pycore_opcode.h>
+#endif
 
 #define PRINT(name, value) printf("%s=%lld\n", name, (long long)(value))
 #define AT(name, type, field) PRINT(name, offsetof(type, field))
@@ -345,6 +350,87 @@ static void builtins(void)
     AT("builtin.exception_args", PyBaseExceptionObject, args);
 }
 
+#define LIST(name, ...) \
+    list(name, (unsigned char[]){__VA_ARGS__}, sizeof((unsigned char[]){__VA_ARGS__}))
+
+static void list(const char *name, const unsigned char *values, size_t count)
+{
+    for (size_t at = 0; at < count; at++) {
+        printf("%s.%zu=%d\n", name, at, values[at]);
+    }
+}
+
+#if PY_VERSION_HEX >= 0x030b0000 && PY_VERSION_HEX < 0x030d0000
+/* How many units of cache follow an opcode, whatever it has become. */
+static int caches(int opcode)
+{
+#if PY_VERSION_HEX >= 0x030c0000
+    switch (opcode) {
+    case INSTRUMENTED_CALL:
+        return _PyOpcode_Caches[CALL];
+    case INSTRUMENTED_FOR_ITER:
+        return _PyOpcode_Caches[FOR_ITER];
+    case INSTRUMENTED_LOAD_SUPER_ATTR:
+        return _PyOpcode_Caches[LOAD_SUPER_ATTR];
+    }
+#endif
+    return _PyOpcode_Caches[_PyOpcode_Deopt[opcode]];
+}
+
+static void all_caches(void)
+{
+    int group = 0;
+    for (int count = 1; count < 256; count++) {
+        unsigned char opcodes[256];
+        size_t found = 0;
+        for (int opcode = 0; opcode < 256; opcode++) {
+            if (caches(opcode) == count) {
+                opcodes[found++] = opcode;
+            }
+        }
+        if (found > 0) {
+            char name[64];
+            snprintf(name, sizeof(name), "instructions.caches.%d.0", group);
+            PRINT(name, count);
+            snprintf(name, sizeof(name), "instructions.caches.%d.1", group++);
+            list(name, opcodes, found);
+        }
+    }
+}
+#endif
+
+static void instructions(void)
+{
+#if PY_VERSION_HEX < 0x030b0000
+    LIST("instructions.delegation.Next.opcodes", YIELD_FROM);
+#elif PY_VERSION_HEX < 0x030c0000
+    LIST("instructions.delegation.Next.opcodes", RESUME, RESUME_QUICK);
+    LIST("instructions.call.opcodes", CALL_PY_EXACT_ARGS, CALL_PY_WITH_DEFAULTS);
+#elif PY_VERSION_HEX < 0x030d0000
+    LIST("instructions.delegation.Next.opcodes", RESUME, INSTRUMENTED_RESUME);
+    LIST("instructions.call.opcodes", CALL_PY_EXACT_ARGS, CALL_PY_WITH_DEFAULTS,
+         CALL_BOUND_METHOD_EXACT_ARGS);
+#elif PY_VERSION_HEX < 0x030e0000
+    LIST("instructions.call.opcodes", CALL_BOUND_METHOD_EXACT_ARGS, CALL_BOUND_METHOD_GENERAL,
+         CALL_PY_EXACT_ARGS, CALL_PY_GENERAL);
+#else
+    LIST("instructions.call.opcodes", CALL_BOUND_METHOD_EXACT_ARGS, CALL_BOUND_METHOD_GENERAL,
+         CALL_KW_BOUND_METHOD, CALL_KW_PY, CALL_PY_EXACT_ARGS, CALL_PY_GENERAL);
+#endif
+#if PY_VERSION_HEX >= 0x030b0000
+    /* The caches follow the instruction. */
+    long long version = sizeof(_Py_CODEUNIT) + offsetof(_PyCallCache, func_version);
+    long long at = 0;
+#if PY_VERSION_HEX < 0x030d0000
+    all_caches();
+    /* The frame stands at the last of them. */
+    at = -(long long)sizeof(_PyCallCache);
+#endif
+    PRINT("instructions.call.at", at);
+    PRINT("instructions.call.version", at + version);
+#endif
+}
+
 /* What is the same in every version. */
 static void constants(void)
 {
@@ -419,6 +505,7 @@ int main(void)
     generators();
     objects();
     builtins();
+    instructions();
     constants();
     table();
     return 0;

@@ -4,6 +4,7 @@ each, the layout's name for it, `=`, a number of bytes."""
 import asyncio
 import collections
 import ctypes
+import dis
 import sys
 
 WORD = 8
@@ -110,6 +111,23 @@ def dict_keys():
     return alike[0] * WORD
 
 
+def delegation():
+    """The least argument of what follows where a generator waits for another object."""
+
+    def generator():
+        yield from ()
+
+    async def coroutine():
+        await generator()
+
+    arguments = []
+    for function in (generator, coroutine):
+        steps = list(dis.get_instructions(function))
+        after = zip(steps, steps[1:])
+        arguments += [two.arg for one, two in after if one.opname == "YIELD_VALUE"]
+    say("instructions.delegation.Next.least", min(arguments) if VERSION >= (3, 11) else 0)
+
+
 def byte_that_is(ones, zeros, start):
     """The first byte from `start` on that is 1 in all of some objects and 0 in all of others."""
     size = min(type(thing).__basicsize__ for thing in ones + zeros)
@@ -195,4 +213,6 @@ if __name__ == "__main__":
     deques()
     if VERSION <= (3, 10):
         old_dictionaries()
+    if VERSION <= (3, 12):
+        delegation()
     asyncio.run(tasks())
