@@ -103,6 +103,11 @@ impl<M: Memory> Runtime<M> {
         self.address
     }
 
+    /// Whether its version takes part in the remote debugging protocol.
+    pub fn has_protocol(&self) -> bool {
+        self.layout.debugger.is_some()
+    }
+
     /// What lies where in it.
     pub fn layout(&self) -> &Layout {
         &self.layout

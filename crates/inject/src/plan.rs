@@ -73,6 +73,9 @@ impl Plan {
         runtime: &Runtime<M>,
         selection: Selection,
     ) -> Result<Self> {
+        if !runtime.has_protocol() {
+            return Err(without_protocol(target, runtime));
+        }
         let Chosen {
             interpreter,
             thread,
@@ -273,17 +276,20 @@ fn protocol_places<M: Memory>(
     runtime: &Runtime<M>,
     thread: &ThreadState,
 ) -> Result<DebuggerSupport> {
-    thread.debugger.clone().ok_or_else(|| {
-        Error::new(
-            ErrorKind::Unsupported,
-            format!("process {} can't be made to run a script", target.pid()),
-            format!(
-                "CPython {} has no remote debugging protocol",
-                runtime.version()
-            ),
-            "this release of Invivo runs scripts in CPython versions that have it: invivo ps",
-        )
-    })
+    let places = thread.debugger.clone();
+    places.ok_or_else(|| without_protocol(target, runtime))
+}
+
+fn without_protocol<M: Memory>(target: &Target, runtime: &Runtime<M>) -> Error {
+    Error::new(
+        ErrorKind::Unsupported,
+        format!("process {} can't be made to run a script", target.pid()),
+        format!(
+            "CPython {} has no remote debugging protocol",
+            runtime.version()
+        ),
+        "this release of Invivo runs scripts in CPython versions that have it: invivo ps",
+    )
 }
 
 /// The operator's word: by the interpreter's own flag, and by the variable, which also counts
