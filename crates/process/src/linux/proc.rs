@@ -40,6 +40,8 @@ pub struct Status {
     pub no_new_privileges: Option<bool>,
     /// Seccomp: 0 none, 1 strict, 2 a filter.
     pub seccomp: Option<u32>,
+    /// How often the thread went to sleep by itself: in a system call, say.
+    pub sleeps: Option<u64>,
 }
 
 impl Status {
@@ -75,6 +77,10 @@ pub(super) fn parse_status(text: &[u8]) -> Status {
             b"CapEff" => status.effective_capabilities = mask(value),
             b"NoNewPrivs" => status.no_new_privileges = numbers(value).next().map(|n| n != 0),
             b"Seccomp" => status.seccomp = numbers(value).next(),
+            b"voluntary_ctxt_switches" => {
+                let count = str::from_utf8(value).ok();
+                status.sleeps = count.and_then(|count| count.trim().parse().ok());
+            }
             _ => {}
         }
     }
@@ -123,17 +129,21 @@ pub(super) enum CallState {
     Running,
     /// It sleeps, but in no system call (in a page fault, say).
     Outside,
-    /// It sleeps in this system call.
-    Inside(u32),
+    /// It sleeps in this system call, which has this first argument.
+    Inside(u32, u64),
 }
 
 /// Parses a `syscall` file.
 pub(super) fn parse_syscall(text: &[u8]) -> Option<CallState> {
-    let first = str::from_utf8(text).ok()?.split_ascii_whitespace().next()?;
-    match first {
+    let mut words = str::from_utf8(text).ok()?.split_ascii_whitespace();
+    match words.next()? {
         "running" => Some(CallState::Running),
         "-1" => Some(CallState::Outside),
-        number => number.parse().ok().map(CallState::Inside),
+        number => {
+            let argument = words.next()?.strip_prefix("0x")?;
+            let argument = u64::from_str_radix(argument, 16).ok()?;
+            Some(CallState::Inside(number.parse().ok()?, argument))
+        }
     }
 }
 
@@ -202,7 +212,8 @@ mod tests {
             b"Name:\t a\\nb\\\\ \nUmask:\t0022\nState:\tt (tracing stop)\nTgid:\t40\nPid:\t41\n\
             PPid:\t7\nTracerPid:\t9\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\nGroups:\t20 30 \n\
             NSpid:\t41\t5\t2\nThreads:\t3\nCapPrm:\t000001ffffffffff\nCapEff:\t0000000000000400\n\
-            NoNewPrivs:\t1\nSeccomp:\t2\nSeccomp_filters:\t1\n";
+            NoNewPrivs:\t1\nSeccomp:\t2\nSeccomp_filters:\t1\n\
+            voluntary_ctxt_switches:\t1099511627776\n";
         let status = parse_status(text);
         let expected = Status {
             name: b" a\nb\\ ".to_vec(),
@@ -220,6 +231,7 @@ mod tests {
             effective_capabilities: Some(0x400),
             no_new_privileges: Some(true),
             seccomp: Some(2),
+            sleeps: Some(1 << 40),
         };
         assert_eq!(status, expected);
         assert_eq!(status.innermost_pid(), Some(2));
@@ -228,8 +240,8 @@ mod tests {
 
     #[test]
     fn a_system_call_is_read() {
-        let inside = parse_syscall(b"230 0x0 0x0 0x7ffd 0x0 0x0 0x0 0x7ffe 0x7f00\n");
-        assert_eq!(inside, Some(CallState::Inside(230)));
+        let inside = parse_syscall(b"230 0x1f 0x0 0x7ffd 0x0 0x0 0x0 0x7ffe 0x7f00\n");
+        assert_eq!(inside, Some(CallState::Inside(230, 0x1f)));
         assert_eq!(parse_syscall(b"running\n"), Some(CallState::Running));
         assert_eq!(
             parse_syscall(b"-1 0x7ffe 0x7f00\n"),

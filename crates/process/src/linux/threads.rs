@@ -5,12 +5,12 @@ use std::fmt;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use invivo_model::Result;
+use invivo_model::{Error, Result};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::proc::{self, CallState};
-use super::{Target, system_calls};
+use super::{Status, Target, system_calls};
 use crate::{Address, Memory, ReadRequest};
 
 /// A thread of a process.
@@ -22,6 +22,9 @@ pub struct Thread {
     pub native_id: u64,
     /// Its name, at most 15 bytes of any value.
     pub name: Vec<u8>,
+    /// How often it has gone to sleep by itself, as in a system call: where that is as often as
+    /// before, it did not sleep in between, or slept all the time.
+    pub sleeps: Option<u64>,
 }
 
 /// What a thread was doing at a moment.
@@ -43,6 +46,19 @@ pub struct SystemCall {
     pub number: u32,
     /// Its name; `None` for one newer than our table.
     pub name: Option<&'static str>,
+    /// Its first argument.
+    pub argument: u64,
+}
+
+impl Thread {
+    fn new(tid: u32, status: Status) -> Self {
+        Self {
+            tid,
+            native_id: u64::from(status.innermost_pid().unwrap_or(tid)),
+            sleeps: status.sleeps,
+            name: status.name,
+        }
+    }
 }
 
 impl fmt::Display for SystemCall {
@@ -107,21 +123,31 @@ impl Target {
             .map_err(|errno| process.failed(what(), errno))?;
         let mut threads = Vec::with_capacity(tids.len());
         for tid in tids {
-            let status = match process.read_of_thread(tid, "status") {
-                Ok(text) => proc::parse_status(&text),
+            match process.read_of_thread(tid, "status") {
+                Ok(text) => threads.push(Thread::new(tid, proc::parse_status(&text))),
                 // It has ended since.
-                Err(Errno::NOENT | Errno::SRCH) => continue,
+                Err(Errno::NOENT | Errno::SRCH) => {}
                 Err(errno) => return Err(process.failed(what(), errno)),
-            };
-            let native_id = u64::from(status.innermost_pid().unwrap_or(tid));
-            threads.push(Thread {
-                tid,
-                native_id,
-                name: status.name,
-            });
+            }
         }
         self.ensure_alive()?;
         Ok(threads)
+    }
+
+    /// Its thread `tid` (see [`Thread::tid`]).
+    ///
+    /// # Errors
+    /// `Refused` where there is no such thread or it can't be looked at, or `Gone`.
+    pub fn thread(&self, tid: u32) -> Result<Thread> {
+        match self.process.read_of_thread(tid, "status") {
+            Ok(text) => Ok(Thread::new(tid, proc::parse_status(&text))),
+            Err(errno) => Err(self.not_seen(tid, errno)),
+        }
+    }
+
+    fn not_seen(&self, tid: u32, errno: Errno) -> Error {
+        let what = format!("thread {tid} of process {} can't be seen", self.pid());
+        self.process.failed(what, errno)
     }
 
     /// Whether it has a thread `tid` (see [`Thread::tid`]) that has not ended.
@@ -138,10 +164,7 @@ impl Target {
         let opened = self
             .process
             .open_file(&format!("task/{tid}/stat"), OFlags::RDONLY);
-        let file = opened.map_err(|errno| {
-            let what = format!("thread {tid} of process {} can't be seen", self.pid());
-            self.process.failed(what, errno)
-        })?;
+        let file = opened.map_err(|errno| self.not_seen(tid, errno))?;
         Ok(ThreadWatch(File::from(file)))
     }
 
@@ -151,20 +174,17 @@ impl Target {
     /// `Refused` where there is no such thread or it can't be looked at, or `Gone`.
     pub fn activity(&self, tid: u32) -> Result<Activity> {
         let process = &self.process;
-        let stat = process.thread_stat(tid).map_err(|errno| {
-            process.failed(
-                format!("thread {tid} of process {} can't be seen", self.pid()),
-                errno,
-            )
-        })?;
+        let stat = process.thread_stat(tid);
+        let stat = stat.map_err(|errno| self.not_seen(tid, errno))?;
         // What the thread does may have changed between the two files: the second decides, where
         // it may be read.
         let call = process.read_of_thread(tid, "syscall").ok();
         let call = call.and_then(|text| proc::parse_syscall(&text));
         let system_call = match call {
-            Some(CallState::Inside(number)) => Some(SystemCall {
+            Some(CallState::Inside(number, argument)) => Some(SystemCall {
                 number,
                 name: system_calls::name(number),
+                argument,
             }),
             _ => None,
         };
@@ -274,6 +294,9 @@ mod tests {
         let target = Target::open(std::process::id()).expect("we are there");
         let threads = target.threads().expect("our threads");
         let known: HashSet<u64> = threads.iter().map(|thread| thread.native_id).collect();
+        let of_list = threads.iter().find(|thread| thread.native_id == number);
+        let alone = target.thread(of_list.expect("the other thread").tid);
+        assert_eq!(alone.expect("the other thread").native_id, number);
         let memory = target.memory();
         assert_eq!(
             native_ids(&memory, &[pthread, 8, u64::MAX, pthread], &known),
