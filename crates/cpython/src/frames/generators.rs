@@ -168,7 +168,9 @@ impl<M: Memory> Runtime<M> {
         Ok(opcodes.contains(&opcode) && argument >= least)
     }
 
-    /// The topmost value on the stack of a frame that does not run; null where there is none.
+    /// The topmost object on the stack of a frame that does not run; null where there is none.
+    /// Above what a frame delegates to there may be a null or a number: where an iterator that is
+    /// no object stands.
     fn stack_top(&self, piece: &Piece, frame: Address) -> Result<Address> {
         let wrong = || corrupt(WHAT, format!("the frame at {frame} can't be right"));
         let layout = &self.layout.frame;
@@ -189,14 +191,23 @@ impl<M: Memory> Runtime<M> {
             .zip(count)
             .and_then(|(start, count)| start.offset(count * 8));
         let end = end.ok_or_else(wrong)?;
-        let Some(last) = end.0.checked_sub(8).map(Address) else {
-            return Ok(Address::NULL);
-        };
-        let value = match piece.word(last, 0) {
-            Some(value) => value,
-            None => self.memory.read_u64(last).map_err(|met| fault(WHAT, met))?,
-        };
-        Ok(Address(value & !STACK_REFERENCE_TAGS))
+        for place in [8, 16] {
+            let Some(place) = end.0.checked_sub(place).map(Address) else {
+                break;
+            };
+            let value = match piece.word(place, 0) {
+                Some(value) => value,
+                None => {
+                    let read = self.memory.read_u64(place);
+                    read.map_err(|met| fault(WHAT, met))?
+                }
+            };
+            let object = value & !STACK_REFERENCE_TAGS;
+            if object != 0 && value & STACK_REFERENCE_TAGS != STACK_REFERENCE_TAGS {
+                return Ok(Address(object));
+            }
+        }
+        Ok(Address::NULL)
     }
 }
 
