@@ -449,7 +449,6 @@ static void constants(void)
 #endif
 #if PY_VERSION_HEX >= 0x030b0000
     PRINT("common.MANAGED_DICT_FLAG", Py_TPFLAGS_MANAGED_DICT);
-    PRINT("common.KIND_LOCAL", CO_FAST_LOCAL);
     PRINT("common.KIND_CELL", CO_FAST_CELL);
     PRINT("common.KIND_FREE", CO_FAST_FREE);
     PRINT("common.DICT_KEYS_GENERAL", DICT_KEYS_GENERAL);
@@ -462,12 +461,9 @@ static void constants(void)
 #if PY_VERSION_HEX >= 0x030d0000
     PRINT("common.INLINE_VALUES_FLAG", Py_TPFLAGS_INLINE_VALUES);
 #endif
+    PRINT("common.CO_OPTIMIZED", CO_OPTIMIZED);
     PRINT("common.CO_VARARGS", CO_VARARGS);
     PRINT("common.CO_VARKEYWORDS", CO_VARKEYWORDS);
-    PRINT("common.CO_GENERATOR", CO_GENERATOR);
-    PRINT("common.CO_COROUTINE", CO_COROUTINE);
-    PRINT("common.CO_ITERABLE_COROUTINE", CO_ITERABLE_COROUTINE);
-    PRINT("common.CO_ASYNC_GENERATOR", CO_ASYNC_GENERATOR);
     PRINT("common.MEMBER_SIZE", sizeof(PyMemberDef));
     AT("common.MEMBER_NAME", PyMemberDef, name);
     AT("common.MEMBER_TYPE", PyMemberDef, type);

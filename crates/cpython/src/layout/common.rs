@@ -57,18 +57,13 @@ pub(crate) const MEMBER_OFFSET: u64 = 16;
 /// The types of members that are pointers to objects: `T_OBJECT` and `T_OBJECT_EX` (as above).
 pub(crate) const OBJECT_MEMBERS: [u32; 2] = [6, 16];
 
-/// Bits of `co_flags` (Include/cpython/code.h, 3.8 to 3.15).
+/// Bits of `co_flags` (Include/code.h, 3.8, and Include/cpython/code.h, 3.9 to 3.15).
 pub(crate) const CO_OPTIMIZED: u32 = 0x1;
 pub(crate) const CO_VARARGS: u32 = 0x4;
 pub(crate) const CO_VARKEYWORDS: u32 = 0x8;
-pub(crate) const CO_GENERATOR: u32 = 0x20;
-pub(crate) const CO_COROUTINE: u32 = 0x80;
-pub(crate) const CO_ITERABLE_COROUTINE: u32 = 0x100;
-pub(crate) const CO_ASYNC_GENERATOR: u32 = 0x200;
 
 /// Bits of a byte of `co_localspluskinds` (Include/internal/pycore_code.h, 3.11 to 3.15).
 pub(crate) const KIND_HIDDEN: u8 = 0x10;
-pub(crate) const KIND_LOCAL: u8 = 0x20;
 pub(crate) const KIND_CELL: u8 = 0x40;
 pub(crate) const KIND_FREE: u8 = 0x80;
 

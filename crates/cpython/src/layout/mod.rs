@@ -7,7 +7,6 @@
 //! and says which structure bounds it. What the table leaves unsaid stands in the same file.
 
 pub(crate) mod asyncio;
-#[allow(dead_code, reason = "some views that read it are still to come")]
 pub(crate) mod common;
 pub(crate) mod extensions;
 mod from_table;
