@@ -2,8 +2,8 @@
 //!
 //! Each thread is a track on which functions begin and end, in microseconds since the first tick. A
 //! function goes on as long as it stands at its depth from tick to tick; where a thread was not
-//! seen for a tick or more, everything ends. At its end an event says how many ticks it was seen
-//! for. Numbers of processes and threads are those of the system; a thread whose number another
+//! seen for a tick or more, everything ends. At its end an event says how many ticks (`samples`) it
+//! was seen for. Numbers of processes and threads are those of the system; a thread whose number another
 //! one of the process had before it gets the next one that is free, since a track is found by its
 //! number. What is missing from the profile stands in `otherData`.
 
@@ -195,14 +195,16 @@ impl Trace<'_> {
     /// Ends what is open deeper than `depth`.
     fn close(&mut self, thread: usize, depth: usize, time: u64) -> Result<()> {
         while self.tracks[thread].open.len() > depth {
-            let Some((_, ticks)) = self.tracks[thread].open.pop() else {
+            let Some((node, ticks)) = self.tracks[thread].open.pop() else {
                 break;
             };
             if let Some((_, outer)) = self.tracks[thread].open.last_mut() {
                 *outer += ticks;
             }
-            let time = microseconds(time);
-            let rest = format!(",\"ts\":{time},\"args\":{{\"samples\":{ticks}}}");
+            // Some viewers ask that an end has the name and arguments of its beginning.
+            let place = self.tree.nodes[node as usize].place as usize;
+            let (time, label) = (microseconds(time), &self.labels[place]);
+            let rest = format!(",\"ts\":{time},{label},\"samples\":{ticks}");
             self.event(thread, 'E', &rest)?;
         }
         Ok(())

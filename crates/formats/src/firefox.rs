@@ -33,8 +33,8 @@ const CATEGORIES: [(&str, &str); 5] = [
     ("Place", "transparent"),
 ];
 
-/// When, in which stack, for how many ticks.
-type Moment = (u64, u32, u64);
+/// When, in which stack, for how many ticks, and whether on a processor.
+type Moment = (u64, u32, u64, Option<bool>);
 
 impl Writer for Firefox {
     fn write(&self, profile: &Checked<'_>, _: &Options<'_>, out: &mut dyn Write) -> Result<()> {
@@ -64,7 +64,12 @@ fn moments(profile: &Checked<'_>) -> Result<(Vec<Vec<Moment>>, u64)> {
     profile.for_each_sample(&mut |seen| {
         let ticks = u64::from(seen.sample.ticks);
         all += ticks;
-        threads[seen.thread as usize].push((seen.sample.time, seen.stack, ticks));
+        threads[seen.thread as usize].push((
+            seen.sample.time,
+            seen.stack,
+            ticks,
+            seen.sample.status.on_cpu,
+        ));
         Ok(())
     })?;
     Ok((threads, all))
@@ -142,7 +147,7 @@ impl Thread {
             frames: Numbered::new(),
             stacks: Numbered::new(),
         };
-        for (_, stack, _) in moments {
+        for (_, stack, ..) in moments {
             let new = profile
                 .callers(*stack)
                 .take_while(|stack| !thread.stacks.known.contains_key(stack));
@@ -206,19 +211,23 @@ impl Thread {
     fn samples(&self, profile: &Checked<'_>, moments: &[Moment], all: u64) -> Value {
         let most = (all / SAMPLES).max(1);
         let (mut times, mut stacks, mut weights) = (Vec::new(), Vec::new(), Vec::new());
-        for (time, stack, ticks) in moments {
+        // Microseconds on a processor, as far as the status tells.
+        let mut on_cpu = Vec::new();
+        for (time, stack, ticks, was_on) in moments {
             let mut done = 0;
             while done < *ticks {
                 let weight = most.min(ticks - done);
                 times.push(milliseconds(time.saturating_add(profile.nanoseconds(done))));
                 stacks.push(self.stacks.known[stack]);
                 weights.push(weight);
+                let long = profile.nanoseconds(weight) as f64 / 1e3;
+                on_cpu.push(was_on.map(|on| if on { long } else { 0.0 }));
                 done += weight;
             }
         }
         json!({
             "length": times.len(), "time": times, "stack": stacks,
-            "weight": weights, "weightType": "samples",
+            "weight": weights, "weightType": "samples", "threadCPUDelta": on_cpu,
         })
     }
 

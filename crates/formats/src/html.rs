@@ -2,6 +2,7 @@
 //! script but ours whatever a target is named.
 
 pub(crate) mod flame;
+pub(crate) mod heat;
 
 use std::io::{self, Write};
 
@@ -108,7 +109,7 @@ mod tests {
     fn hashes_are_those_of_the_assets() {
         let python = &synth::interpreters()[0].program;
         let directory = tempfile::tempdir().unwrap();
-        for asset in [&flame::STYLE, &flame::SCRIPT] {
+        for asset in [&flame::STYLE, &flame::SCRIPT, &heat::STYLE] {
             let path = directory.path().join("asset");
             std::fs::write(&path, asset.text).unwrap();
             let code = "import base64, hashlib, sys\n\

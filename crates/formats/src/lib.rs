@@ -13,6 +13,7 @@
 mod chrome;
 mod collapsed;
 mod counts;
+mod diff;
 mod escape;
 mod firefox;
 mod html;
@@ -25,6 +26,7 @@ mod pstats;
 mod source;
 mod speedscope;
 mod summary;
+mod svg;
 mod table;
 mod timeline;
 
@@ -34,6 +36,7 @@ use std::path::Path;
 
 use invivo_model::{Error, ErrorKind, Result};
 
+pub use diff::write_diff;
 pub use source::Source;
 
 use source::Checked;
@@ -43,6 +46,10 @@ use source::Checked;
 pub enum Format {
     /// An interactive flame graph, as one HTML file that needs nothing else.
     FlameGraph,
+    /// A flame graph as an SVG image.
+    Svg,
+    /// Source files with the heat of each line, as one HTML file.
+    HeatMap,
     /// [Collapsed stacks](https://github.com/brendangregg/FlameGraph): a line a stack.
     Collapsed,
     /// A file for [speedscope](https://www.speedscope.app).
@@ -73,8 +80,10 @@ trait Writer {
 
 impl Format {
     /// All there are.
-    pub const ALL: [Format; 9] = [
+    pub const ALL: [Format; 11] = [
         Format::FlameGraph,
+        Format::Svg,
+        Format::HeatMap,
         Format::Collapsed,
         Format::Speedscope,
         Format::Pprof,
@@ -89,6 +98,8 @@ impl Format {
     pub fn name(self) -> &'static str {
         match self {
             Format::FlameGraph => "flamegraph",
+            Format::Svg => "svg",
+            Format::HeatMap => "heatmap",
             Format::Collapsed => "collapsed",
             Format::Speedscope => "speedscope",
             Format::Pprof => "pprof",
@@ -109,6 +120,8 @@ impl Format {
     pub fn endings(self) -> &'static [&'static str] {
         match self {
             Format::FlameGraph => &[".html", ".htm"],
+            Format::Svg => &[".svg"],
+            Format::HeatMap => &[".heatmap.html"],
             Format::Collapsed => &[".collapsed", ".folded"],
             Format::Speedscope => &[".speedscope.json", ".speedscope"],
             Format::Pprof => &[".pb.gz", ".pprof"],
@@ -136,6 +149,8 @@ impl Format {
     fn writer(self) -> &'static dyn Writer {
         match self {
             Format::FlameGraph => &html::flame::Flame,
+            Format::Svg => &svg::Svg,
+            Format::HeatMap => &html::heat::Heat,
             Format::Collapsed => &collapsed::Collapsed,
             Format::Speedscope => &speedscope::Speedscope,
             Format::Pprof => &pprof::Pprof,
@@ -146,6 +161,15 @@ impl Format {
             Format::Table => &table::Table,
         }
     }
+}
+
+/// A kind of file that compares two profiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DiffFormat {
+    /// An interactive flame graph, as one HTML file: red for more than before, blue for less.
+    FlameGraph,
+    /// Functions by how much their share changed, as text of 80 columns.
+    Table,
 }
 
 /// What stacks are made of.

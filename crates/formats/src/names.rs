@@ -34,6 +34,18 @@ pub(crate) fn place(profile: &Checked<'_>, place: Place, by: By) -> String {
     }
 }
 
+/// The last part of a file's name, with the one before it where many files have the same.
+pub(crate) fn short_file(file: &str) -> &str {
+    let common = ["__init__.py", "__main__.py"];
+    let mut parts = file.rmatch_indices(['/', '\\']).map(|(at, _)| at + 1);
+    let last = parts.next().unwrap_or(0);
+    if common.contains(&&file[last..]) {
+        &file[parts.next().unwrap_or(0)..]
+    } else {
+        &file[last..]
+    }
+}
+
 /// A process: its number and command.
 pub(crate) fn process(process: &ProfileProcess) -> String {
     let command = process.command.join(" ");
@@ -78,6 +90,35 @@ pub(crate) fn kind(kind: FunctionKind) -> &'static str {
     }
 }
 
+/// Where a function comes from, as far as its file tells: what its colour says.
+pub(crate) fn origin(function: &ProfileFunction) -> &'static str {
+    match function.kind {
+        FunctionKind::Native => "native",
+        FunctionKind::Collector => "collector",
+        FunctionKind::Task | FunctionKind::Place => "task",
+        FunctionKind::Python => {
+            let parts: Vec<&str> = function.file.text.split(['/', '\\']).collect();
+            let installed = ["site-packages", "dist-packages"];
+            let of_version = |part: &str| {
+                let version = part.strip_prefix("python").unwrap_or_default();
+                version.starts_with(|first: char| first.is_ascii_digit())
+            };
+            let in_library = |pair: &[&str]| {
+                matches!(pair[0], "lib" | "lib64") && of_version(pair[1])
+                    || pair[0].starts_with("Python") && pair[1] == "Lib"
+            };
+            if parts.iter().any(|part| installed.contains(part)) {
+                "library"
+            } else if parts.windows(2).any(in_library) || function.file.text.starts_with("<frozen ")
+            {
+                "standard"
+            } else {
+                "own"
+            }
+        }
+    }
+}
+
 /// What is known of what a thread did, in words; empty where nothing is.
 pub(crate) fn status(status: SampleStatus) -> String {
     let known = [
@@ -91,4 +132,46 @@ pub(crate) fn status(status: SampleStatus) -> String {
         Some(word).filter(|word| !word.is_empty())
     });
     words.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use invivo_model::Text;
+
+    use super::*;
+
+    #[test]
+    fn short_names_of_files() {
+        assert_eq!(short_file("/a/b.py"), "b.py");
+        assert_eq!(short_file("b.py"), "b.py");
+        assert_eq!(short_file("/lib/json/__init__.py"), "json/__init__.py");
+        assert_eq!(short_file("/__init__.py"), "/__init__.py");
+    }
+
+    #[test]
+    fn origins() {
+        for (file, expected) in [
+            ("/app/main.py", "own"),
+            ("/home/lib/pythonic/main.py", "own"),
+            ("<stdin>", "own"),
+            ("", "own"),
+            ("/usr/lib/python9.9/json/decoder.py", "standard"),
+            ("C:\\Python99\\Lib\\ast.py", "standard"),
+            ("<frozen importlib._bootstrap>", "standard"),
+            ("/usr/lib/python9.9/site-packages/flask/app.py", "library"),
+            ("/usr/lib/python9/dist-packages/yaml.py", "library"),
+        ] {
+            let text = |text: &str| Text {
+                text: text.to_owned(),
+                truncated: false,
+            };
+            let function = ProfileFunction {
+                name: text("f"),
+                file: text(file),
+                first_line: 1,
+                kind: FunctionKind::Python,
+            };
+            assert_eq!(origin(&function), expected, "{file}");
+        }
+    }
 }

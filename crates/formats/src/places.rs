@@ -54,6 +54,11 @@ impl Tree {
         }
     }
 
+    /// The place of a node.
+    pub(crate) fn place(&self, node: u32) -> Place {
+        self.places[self.nodes[node as usize].place as usize]
+    }
+
     /// The node and its callers, innermost first.
     pub(crate) fn callers(&self, node: u32) -> impl Iterator<Item = u32> {
         std::iter::successors(Some(node), |node| self.nodes[*node as usize].caller)
@@ -72,22 +77,33 @@ impl Tree {
 
     /// Walks the tree without recursion: `visit` gets each node when it is entered and when it is
     /// left, callers around what they call.
-    pub(crate) fn walk(&self, mut visit: impl FnMut(u32, Step)) {
-        let (children, roots) = self.children();
+    pub(crate) fn walk(&self, visit: impl FnMut(u32, Step)) {
+        self.walk_sorted(|node| node, visit);
+    }
+
+    /// The same, with what a node called in the order of `key`.
+    pub(crate) fn walk_sorted<K: Ord>(
+        &self,
+        key: impl Fn(u32) -> K,
+        mut visit: impl FnMut(u32, Step),
+    ) {
+        let (mut children, mut roots) = self.children();
+        roots.sort_by_key(|node| key(*node));
         let mut waiting: Vec<(u32, Step)> =
             roots.iter().rev().map(|root| (*root, Step::In)).collect();
         while let Some((node, step)) = waiting.pop() {
             visit(node, step);
             if step == Step::In {
                 waiting.push((node, Step::Out));
-                let called = &children[node as usize];
+                let mut called = std::mem::take(&mut children[node as usize]);
+                called.sort_by_key(|node| key(*node));
                 waiting.extend(called.iter().rev().map(|child| (*child, Step::In)));
             }
         }
     }
 
     /// What each node called, and the outermost nodes.
-    pub(crate) fn children(&self) -> (Vec<Vec<u32>>, Vec<u32>) {
+    fn children(&self) -> (Vec<Vec<u32>>, Vec<u32>) {
         let mut children = vec![Vec::new(); self.nodes.len()];
         let mut roots = Vec::new();
         for (n, node) in self.nodes.iter().enumerate() {

@@ -14,7 +14,7 @@ use crate::source::Checked;
 use crate::{By, Options, Writer, names, summary, unwritten};
 
 /// Columns of a terminal that every terminal has.
-const WIDTH: usize = 80;
+pub(crate) const WIDTH: usize = 80;
 
 /// Functions in each of the two lists.
 const ROWS: usize = 25;
@@ -94,7 +94,7 @@ impl Row {
 }
 
 /// What was sampled and how, in lines that fit.
-fn heading(profile: &Checked<'_>, ticks: u64) -> String {
+pub(crate) fn heading(profile: &Checked<'_>, ticks: u64) -> String {
     let mut text = format!("{}\n", fitted(&summary::title(profile), WIDTH));
     let mut line = String::new();
     for fact in summary::facts(profile, ticks) {
@@ -143,7 +143,7 @@ pub(crate) fn fitted(label: &str, columns: usize) -> String {
 }
 
 /// As many characters as fit.
-fn kept(characters: impl Iterator<Item = char>, columns: usize) -> String {
+pub(crate) fn kept(characters: impl Iterator<Item = char>, columns: usize) -> String {
     let mut left = columns;
     characters
         .take_while(|character| {

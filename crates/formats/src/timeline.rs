@@ -130,3 +130,98 @@ fn thinned(profile: &Checked<'_>, slice: u64) -> Result<Vec<Run>> {
     }
     Ok(joined.runs.unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests {
+    use invivo_model::{
+        Profile, ProfileFrame, ProfileFunction, ProfileProcess, ProfileThread, Sample,
+        SampleStatus, StackNode, Text, Trust,
+    };
+
+    use super::*;
+
+    /// One thread, whose stack is another one at each tick but every tenth.
+    fn profile(ticks: u64) -> Profile {
+        let mut profile = Profile::default();
+        profile.about.interval = 10;
+        let tables = &mut profile.tables;
+        tables.processes.push(ProfileProcess {
+            pid: 1,
+            parent: None,
+            command: Vec::new(),
+            version: String::new(),
+        });
+        tables.threads.push(ProfileThread {
+            process: 0,
+            tid: 1,
+            name: None,
+            interpreter: 0,
+            is_main: true,
+        });
+        tables.functions.push(ProfileFunction {
+            name: Text::default(),
+            file: Text::default(),
+            first_line: 1,
+            kind: invivo_model::FunctionKind::Python,
+        });
+        for line in 0..3 {
+            tables.frames.push(ProfileFrame {
+                function: 0,
+                line,
+                columns: None,
+                opcode: None,
+            });
+            tables.stacks.push(StackNode {
+                caller: None,
+                frame: line,
+            });
+        }
+        let samples = (0..ticks).map(|n| Sample {
+            time: n * 10,
+            thread: 0,
+            stack: Some(if n % 10 == 9 { 2 } else { n as u32 % 2 }),
+            status: SampleStatus::default(),
+            trust: Trust::Whole,
+            ticks: 1,
+        });
+        profile.samples = samples.collect();
+        profile
+    }
+
+    fn ticks(timeline: &Timeline) -> u64 {
+        timeline.runs.iter().map(|run| run.ticks).sum()
+    }
+
+    #[test]
+    fn what_follows_and_is_alike_is_one() {
+        let mut profile = profile(4);
+        for (sample, stack) in profile.samples.iter_mut().zip([0, 0, 1, 1]) {
+            sample.stack = Some(stack);
+        }
+        // A tick that came late, and one after a gap.
+        profile.samples[1].time += 5;
+        profile.samples[3].time += 10;
+        let timeline = Timeline::new(&Checked::new(&profile).unwrap(), 10).unwrap();
+        let runs: Vec<_> = timeline
+            .runs
+            .iter()
+            .map(|run| (run.from, run.ticks))
+            .collect();
+        assert_eq!(runs, [(0, 2), (20, 1), (40, 1)]);
+        assert_eq!(timeline.slice, None);
+    }
+
+    #[test]
+    fn too_many_are_thinned_and_none_is_lost() {
+        let profile = profile(10_000);
+        let checked = Checked::new(&profile).unwrap();
+        let whole = Timeline::new(&checked, 10_000).unwrap();
+        assert_eq!((whole.slice, ticks(&whole)), (None, 10_000));
+        let thin = Timeline::new(&checked, 100).unwrap();
+        assert_eq!(thin.slice, Some(1_001));
+        assert!(thin.runs.len() <= 100);
+        assert_eq!(ticks(&thin), 10_000);
+        // What is rare is not what was seen most.
+        assert!(thin.runs.iter().all(|run| run.key.stack < 2));
+    }
+}

@@ -9,13 +9,15 @@ use common::{NOTHING, Shares, deep, number, profiles, written_text};
 use invivo_formats::Format;
 use invivo_model::Profile;
 use proptest::prelude::*;
+use unicode_width::UnicodeWidthStr;
 
 /// A format's reader.
 type Reader = fn(&Profile) -> Shares;
 
 /// Those whose formats say ticks.
-const READERS: [(&str, Reader); 7] = [
+const READERS: [(&str, Reader); 8] = [
     ("flamegraph", readers::flame_graph),
+    ("svg", readers::svg),
     ("collapsed", readers::collapsed),
     ("speedscope", readers::speedscope),
     ("pprof", readers::pprof),
@@ -56,6 +58,7 @@ fn check_table(profile: &Profile, truth: &Shares) {
             .collect()
     };
     assert_eq!(rows(by_self, 0), expected(&truth.own), "{text}");
+    assert!(text.lines().all(|line| line.width() <= 80), "{text}");
     assert_eq!(rows(by_total, 1), expected(&truth.total), "{text}");
 }
 

@@ -68,15 +68,7 @@ const KINDS = [
   ['task', 'tasks and threads'],
 ];
 
-function kindOf(fn) {
-  const kind = data.functions.kind[fn];
-  if (kind === 'native' || kind === 'collector') return kind;
-  if (kind !== 'python') return 'task';
-  const file = data.strings[data.functions.file[fn]];
-  if (/[\\/](site|dist)-packages[\\/]/.test(file)) return 'library';
-  if (/[\\/]lib[\\/]python[\d.]+t?[\\/]/i.test(file) || /^<frozen /.test(file)) return 'standard';
-  return 'own';
-}
+const kindOf = fn => data.functions.kind[fn];
 
 const HUES = {
   own: [28, 24, 80], library: [212, 22, 62], standard: [150, 20, 40], native: [230, 4, 8],

@@ -10,10 +10,11 @@
 use std::collections::HashMap;
 use std::io::Write;
 
-use invivo_model::Result;
+use invivo_model::{ProfileFunction, Result};
 
 use super::{Asset, Page, lines};
 use crate::counts::{Counts, Key, status_code};
+use crate::diff::{self, Both, Side};
 use crate::json::{self, List};
 use crate::source::Checked;
 use crate::timeline::Timeline;
@@ -32,7 +33,7 @@ pub(super) static SCRIPT: Asset = Asset {
         include_str!("draw.js"),
         include_str!("page.js")
     ),
-    hash: "5Bqx2qzxtpRTgdxGtI5RkDyWMHfDSITuKWpIiDVTGzI=",
+    hash: "r0kQCB2NR4Uieaew4O3JRHT0RcPCQj1sGtB49YdoW/U=",
 };
 
 static BODY: &str = include_str!("flame.html");
@@ -97,33 +98,49 @@ impl Strings {
     }
 }
 
-/// The profile's tables, as columns.
-fn tables(profile: &Checked<'_>, out: &mut dyn Write) -> Result<()> {
-    let functions = || (0..profile.functions() as u32).map(|index| profile.function(index));
-    let frames = || (0..profile.frames() as u32).map(|index| profile.frame(index));
-    let stacks = || (0..profile.stacks() as u32).map(|index| profile.stack(index));
+/// What the page's script reads first: names.
+fn head(
+    out: &mut dyn Write,
+    interval: u64,
+    threads: &[String],
+    functions: &[&ProfileFunction],
+) -> Result<()> {
     let mut strings = Strings::default();
-    let name: Vec<usize> = functions()
-        .map(|f| strings.add(names::function(f)))
-        .collect();
-    let file: Vec<usize> = functions().map(|f| strings.add(names::file(f))).collect();
-    let threads = &profile.tables.threads;
-
-    raw(out, &format!("{{\"interval\":{},", profile.nanoseconds(1)))?;
-    raw(out, "\"strings\":[")?;
+    let mut add = |text: String| strings.add(text);
+    let name: Vec<usize> = functions.iter().map(|f| add(names::function(f))).collect();
+    let file: Vec<usize> = functions.iter().map(|f| add(names::file(f))).collect();
+    raw(out, &format!("{{\"interval\":{interval},\"strings\":["))?;
     texts(out, strings.list.iter().map(String::as_str))?;
     raw(out, "],\"threads\":[")?;
-    let threads: Vec<String> = threads.iter().map(|t| names::thread(profile, t)).collect();
     texts(out, threads.iter().map(String::as_str))?;
     raw(out, "],\"functions\":{")?;
     column(out, "name", name)?;
     raw(out, ",")?;
     column(out, "file", file)?;
     raw(out, ",")?;
-    column(out, "line", functions().map(|function| function.first_line))?;
+    column(
+        out,
+        "line",
+        functions.iter().map(|function| function.first_line),
+    )?;
     raw(out, ",\"kind\":[")?;
-    texts(out, functions().map(|function| names::kind(function.kind)))?;
-    raw(out, "]},\"frames\":{")?;
+    texts(
+        out,
+        functions.iter().map(|function| names::origin(function)),
+    )?;
+    raw(out, "]},")
+}
+
+/// The profile's tables, as columns.
+fn tables(profile: &Checked<'_>, out: &mut dyn Write) -> Result<()> {
+    let functions = (0..profile.functions() as u32).map(|index| profile.function(index));
+    let frames = || (0..profile.frames() as u32).map(|index| profile.frame(index));
+    let stacks = || (0..profile.stacks() as u32).map(|index| profile.stack(index));
+    let threads = profile.tables.threads.iter();
+    let threads: Vec<String> = threads.map(|t| names::thread(profile, t)).collect();
+    let functions: Vec<&ProfileFunction> = functions.collect();
+    head(out, profile.nanoseconds(1), &threads, &functions)?;
+    raw(out, "\"frames\":{")?;
     column(out, "function", frames().map(|frame| frame.function))?;
     raw(out, ",")?;
     column(out, "line", frames().map(|frame| frame.line))?;
@@ -183,4 +200,56 @@ fn timed(profile: &Checked<'_>, timeline: &Timeline, out: &mut dyn Write) -> Res
     raw(out, ",")?;
     column(out, "ticks", runs.iter().map(|run| run.ticks))?;
     raw(out, "}}")
+}
+
+/// The same page for two profiles: of each stack it has the ticks before and after, and neither
+/// threads nor the order of time.
+pub(crate) fn write_diff(both: &Both<'_>, out: &mut dyn Write) -> Result<()> {
+    let facts = |name: &str, side: &Side<'_>| {
+        let facts = summary::facts(side.profile, side.ticks).join(" · ");
+        format!("{name}: {facts} · {}", summary::made(side.profile.about))
+    };
+    let page = Page {
+        title: &diff::title(both),
+        lines: &[facts("Before", &both.before), facts("After", &both.after)],
+        style: &STYLE,
+        body: BODY,
+        script: Some(&SCRIPT),
+    };
+    page.write(out, |out| {
+        let nodes = &both.tree.nodes;
+        let (before, after) = (&both.before.own, &both.after.own);
+        let interval = both.after.profile.nanoseconds(1);
+        head(out, interval, &["both".to_owned()], &both.functions)?;
+        raw(out, "\"frames\":{")?;
+        column(out, "function", 0..both.functions.len())?;
+        raw(out, ",")?;
+        column(out, "line", both.functions.iter().map(|_| 0))?;
+        raw(out, "},\"stacks\":{")?;
+        column(
+            out,
+            "caller",
+            nodes.iter().map(|node| node.caller.map_or(-1, i64::from)),
+        )?;
+        raw(out, ",")?;
+        column(out, "frame", nodes.iter().map(|node| node.place))?;
+        raw(out, "},\"counts\":{")?;
+        // A stack of neither by itself would only take room.
+        let seen: Vec<usize> = (0..nodes.len())
+            .filter(|n| before[*n] + after[*n] > 0)
+            .collect();
+        column(out, "thread", seen.iter().map(|_| 0))?;
+        raw(out, ",")?;
+        column(out, "stack", &seen)?;
+        raw(out, ",")?;
+        column(out, "status", seen.iter().map(|_| 0))?;
+        raw(out, ",")?;
+        column(out, "ticks", seen.iter().map(|n| after[*n]))?;
+        raw(out, ",")?;
+        column(out, "before", seen.iter().map(|n| before[*n]))?;
+        raw(
+            out,
+            "},\"times\":{\"thread\":[],\"stack\":[],\"status\":[],\"from\":[],\"ticks\":[]}}",
+        )
+    })
 }

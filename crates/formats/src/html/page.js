@@ -30,6 +30,10 @@ function describe(place) {
   };
 }
 
+// All that is looked at, in words.
+const whole = () => isDiff ? `${samples(model.before)} before, ${number(model.all)} after`
+  : `${samples(model.all)}, ${time(model.all)} of threads' time`;
+
 // From the profile to what can be drawn, after a change of what is looked at.
 function rebuild() {
   if (!model || model.byLine !== state.byLine) {
@@ -56,7 +60,7 @@ function rebuild() {
   const totals = {after: model.all, before: model.before};
   scene.colourOf = node => node.place < 0 ? scene.colours.root
     : isDiff ? changeShade(node, totals) : shade(model.places.function[node.place]);
-  const labels = new Map([[-1, {name: 'all', where: samples(model.all)}]]);
+  const labels = new Map([[-1, {name: 'all', where: whole()}]]);
   scene.labelOf = node => {
     if (!labels.has(node.place)) labels.set(node.place, describe(node.place));
     return labels.get(node.place);
@@ -78,11 +82,13 @@ function search() {
       if (`${name} ${file}`.toLowerCase().includes(words)) matches[place] = 1;
     }
     scene.matches = matches;
-    const ticks = matchedTicks(model.paths, model.weights.own, matches);
+    const isBefore = isDiff && state.side === 'before';
+    const own = isBefore ? model.weights.before : model.weights.own;
+    const share = percent(matchedTicks(model.paths, own, matches), isBefore ? model.before : model.all);
     const places = matches.reduce((all, one) => all + one, 0);
     const what = state.byLine ? 'line' : 'function';
     $('matched').textContent = places
-      ? `${percent(ticks, model.all)} of samples, ${number(places)} ${what}${places === 1 ? '' : 's'}`
+      ? `${share} of samples, ${number(places)} ${what}${places === 1 ? '' : 's'}`
       : 'nothing matches';
   } else {
     $('matched').textContent = '';
@@ -90,7 +96,7 @@ function search() {
   draw();
 }
 
-// Lays out and paints the window. `keep`: a height from the roots that stays where it is.
+// Lays out and paints the window.
 function draw() {
   const chart = $('chart');
   const width = Math.max(chart.clientWidth, 50);
@@ -157,7 +163,7 @@ function zoomBack() {
 
 // The words for a node, each a line of text.
 function words(node) {
-  if (node.place < 0) return {name: 'all', file: '', lines: [`${samples(model.all)}, ${time(model.all)} of threads' time`]};
+  if (node.place < 0) return {name: 'all', file: '', lines: [whole()]};
   const {name, file, fn} = describe(node.place);
   const lines = [];
   if (isDiff) {
@@ -172,9 +178,11 @@ function words(node) {
     const own = node.own > 0 ? `, ${percent(node.own, model.all)} ${state.inverted ? 'outermost' : 'self'}` : '';
     lines.push(`here ${percent(node.total, model.all)} · ${samples(node.total)} · ${time(node.total)}${own}`);
   }
-  const {own, total} = model.shares;
-  lines.push(`everywhere ${percent(total[node.place], model.all)} total, `
-    + `${percent(own[node.place], model.all)} self`);
+  if (!isDiff) {
+    const {own, total} = model.shares;
+    lines.push(`everywhere ${percent(total[node.place], model.all)} total, `
+      + `${percent(own[node.place], model.all)} self`);
+  }
   const kind = kindOf(fn);
   return {name, file, lines, kind: KINDS.find(([id]) => id === kind)[1]};
 }

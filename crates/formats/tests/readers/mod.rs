@@ -273,8 +273,9 @@ pub(crate) fn chrome(profile: &Profile) -> Shares {
             continue;
         }
         assert_eq!(phase, "E");
-        let ticks = event["args"]["samples"].as_u64().unwrap();
+        let ticks = event["samples"].as_u64().unwrap();
         let (function, inner) = open.pop().unwrap();
+        assert_eq!(function, number(event["name"].as_str().unwrap()));
         *shares.own.entry(function).or_default() += ticks - inner;
         match open.last_mut() {
             Some((_, outer)) => *outer += ticks,
@@ -285,6 +286,57 @@ pub(crate) fn chrome(profile: &Profile) -> Shares {
         }
     }
     assert!(tracks.values().all(|(_, open)| open.is_empty()));
+    shares.own.retain(|_, ticks| *ticks > 0);
+    shares
+}
+
+/// Boxes stand in the order of a walk, and a row tells how deep one is.
+pub(crate) fn svg(profile: &Profile) -> Shares {
+    let text = written_text(Format::Svg, profile);
+    let mut shares = Shares::default();
+    // What is open: its function, and what was not yet in a box within it.
+    let mut open: Vec<(u32, u64)> = Vec::new();
+    let mut boxes = text.split("<g><title>").skip(1);
+    let of = |part: &str| -> (u64, usize) {
+        let (said, rest) = part.split_once("</title>").unwrap();
+        let ticks = said
+            .rsplit_once('\n')
+            .unwrap()
+            .1
+            .split_once(" sample")
+            .unwrap()
+            .0;
+        let y: usize = rest
+            .split("y=\"")
+            .nth(1)
+            .unwrap()
+            .split('"')
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap();
+        (ticks.replace(',', "").parse().unwrap(), (y - 58) / 18)
+    };
+    shares.all = of(boxes.next().unwrap()).0;
+    let mut close = |open: &mut Vec<(u32, u64)>, depth: usize| {
+        while open.len() > depth {
+            let (function, own) = open.pop().unwrap();
+            *shares.own.entry(function).or_default() += own;
+        }
+    };
+    for part in boxes {
+        let (ticks, row) = of(part);
+        close(&mut open, row - 1);
+        let function = number(part.lines().next().unwrap());
+        if let Some((_, left)) = open.last_mut() {
+            *left -= ticks;
+        }
+        if open.iter().all(|(other, _)| *other != function) {
+            *shares.total.entry(function).or_default() += ticks;
+        }
+        open.push((function, ticks));
+    }
+    close(&mut open, 0);
     shares.own.retain(|_, ticks| *ticks > 0);
     shares
 }
