@@ -74,6 +74,8 @@ struct Look<'a, M> {
     classes: RefCell<HashMap<Address, Rc<Class>>>,
     /// The stacks of threads that run tasks, by their place among the threads found.
     stacks: HashMap<usize, Stack>,
+    /// In which of these stacks, and how deep in it, a frame is.
+    places: HashMap<Address, (usize, usize)>,
     /// Frames that may still be read.
     frames: usize,
     defects: Vec<Defect>,
@@ -101,6 +103,7 @@ impl<'a, M: Memory> Look<'a, M> {
             states: asyncio.map(|debug| (debug.states(), supposed)),
             classes: RefCell::default(),
             stacks: HashMap::new(),
+            places: HashMap::new(),
             frames: fresh.limits.coroutines,
             defects: Vec::new(),
         }
@@ -175,7 +178,7 @@ impl<'a, M: Memory> Look<'a, M> {
                 .copied()
                 .flatten()
                 .or(thread);
-            self.complete(&mut chain, thread, found);
+            self.complete(&mut chain, thread, met.interpreter, found);
         }
         let waits_for = self.waited(fields.waiter);
         let state_of = thread.and_then(|index| found.threads.get(index));
@@ -223,8 +226,8 @@ impl<'a, M: Memory> Look<'a, M> {
         }
         let number = self.attribute(event_loop, "_thread_id");
         let number = number.and_then(|number| self.integer(number));
-        let by_loop = number.and_then(|number| found.by_number.get(&(met.interpreter, number)));
-        let thread = by_loop.copied().or(met.thread);
+        let by_loop = number.and_then(|number| found.thread(met.interpreter, number));
+        let thread = by_loop.or(met.thread);
         found.loops.insert(event_loop, thread);
         thread
     }

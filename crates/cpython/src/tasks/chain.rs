@@ -13,6 +13,8 @@ pub(super) use crate::frames::GeneratorState as Standing;
 
 /// How many objects that merely pass on to another may follow each other.
 const MAX_WRAPPERS: usize = 64;
+/// Threads in which a task that runs is looked for where it is not known in which it does.
+const MAX_THREADS: usize = 64;
 /// Bytes that tell most of a coroutine, its frame and variables included where they lie in it.
 const COROUTINE: usize = 320;
 
@@ -92,33 +94,56 @@ impl<M: Memory> Look<'_, M> {
         None
     }
 
-    /// Makes the stack of a task that runs: from its coroutine in, it is that of its thread.
-    pub(super) fn complete(&mut self, chain: &mut Chain, thread: Option<usize>, found: &Found) {
+    /// Makes the stack of a task that runs: from its coroutine in, it is that of a thread, first
+    /// of all of the one that is `likely`.
+    pub(super) fn complete(
+        &mut self,
+        chain: &mut Chain,
+        likely: Option<usize>,
+        interpreter: i64,
+        found: &Found,
+    ) {
         let Some(outermost) = chain.stack.frames.last() else {
             return;
         };
-        let state = thread.and_then(|index| Some((index, &found.threads.get(index)?.1)));
-        let stack = state.map(|(index, thread)| {
-            let read = || self.fresh.stack(thread, &StackOptions::default());
-            self.stacks.entry(index).or_insert_with(read)
-        });
-        let inside = stack.and_then(|stack| {
-            let frames = stack.frames.iter();
-            let end = frames
-                .clone()
-                .position(|frame| frame.address == outermost.address)?;
-            stack.frames.get(..=end).map(<[_]>::to_vec)
-        });
-        match inside {
-            Some(frames) => {
-                chain.stack = Stack { frames, cut: None };
-            }
-            // It ran when its coroutine was read, and not when its thread was, or not there.
-            None => {
-                for frame in &mut chain.stack.frames {
-                    frame.trust = Trust::Torn;
-                }
+        let coroutine = outermost.address;
+        let all = found.threads.iter().enumerate();
+        let others = all.filter(|(_, (owner, _))| *owner == interpreter);
+        let others = others.map(|(index, _)| index).take(MAX_THREADS);
+        for index in likely.into_iter().chain(others) {
+            self.read_stack(index, found);
+            let inside = self.places.get(&coroutine).and_then(|(thread, depth)| {
+                let frames = &self.stacks.get(thread)?.frames;
+                frames
+                    .get(..=*depth)
+                    .filter(|inside| inside.len() <= self.frames)
+            });
+            if let Some(inside) = inside {
+                self.frames -= inside.len();
+                chain.stack = Stack {
+                    frames: inside.to_vec(),
+                    cut: None,
+                };
+                return;
             }
         }
+        // It ran when its coroutine was read, and not when the threads were.
+        for frame in &mut chain.stack.frames {
+            frame.trust = Trust::Torn;
+        }
+    }
+
+    /// Reads the stack of one of the threads found, if that was not done yet.
+    fn read_stack(&mut self, index: usize, found: &Found) {
+        if self.stacks.contains_key(&index) {
+            return;
+        }
+        let thread = found.threads.get(index);
+        let read = |(_, thread): &(i64, _)| self.fresh.stack(thread, &StackOptions::default());
+        let stack = thread.map(read).unwrap_or_default();
+        for (depth, frame) in stack.frames.iter().enumerate() {
+            self.places.insert(frame.address, (index, depth));
+        }
+        self.stacks.insert(index, stack);
     }
 }

@@ -30,8 +30,9 @@ pub(super) struct Found {
     pub(super) running: HashMap<Address, Option<usize>>,
     /// In which of `threads` event loops run.
     pub(super) loops: HashMap<Address, Option<usize>>,
-    /// Which of `threads` has which interpreter and `thread_id`.
-    pub(super) by_number: HashMap<(i64, u64), usize>,
+    /// Which of `threads` has which interpreter and `thread_id`; without an interpreter, the first
+    /// one that has it in any.
+    by_number: HashMap<(Option<i64>, u64), usize>,
     seen: HashSet<Address>,
     /// Entries of lists and sets that may still be looked at.
     left: usize,
@@ -47,6 +48,14 @@ pub(super) struct Met {
 }
 
 impl Found {
+    /// Which of the threads has this `thread_id`: one of this interpreter, if there is one. The
+    /// state of a thread that runs another interpreter for a moment may be that of the one which
+    /// made that interpreter.
+    pub(super) fn thread(&self, interpreter: i64, number: u64) -> Option<usize> {
+        let own = self.by_number.get(&(Some(interpreter), number));
+        own.or_else(|| self.by_number.get(&(None, number))).copied()
+    }
+
     fn insert(&mut self, address: Address, interpreter: i64, thread: Option<usize>) {
         if self.seen.insert(address) {
             self.tasks.push(Met {
@@ -79,8 +88,11 @@ impl<M: Memory> Look<'_, M> {
         for interpreter in &interpreters.list {
             let first = found.threads.len();
             for thread in &interpreter.threads {
-                let number = (interpreter.id, thread.thread_id);
-                found.by_number.insert(number, found.threads.len());
+                let (number, index) = (thread.thread_id, found.threads.len());
+                found
+                    .by_number
+                    .insert((Some(interpreter.id), number), index);
+                found.by_number.entry((None, number)).or_insert(index);
                 found.threads.push((interpreter.id, thread.clone()));
             }
             if let (Some(states), Some(links)) = (self.states(interpreter), self.task.links) {

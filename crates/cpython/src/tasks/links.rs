@@ -17,6 +17,15 @@ const MAX_CELLS: usize = 16;
 /// How many times as many links, and as many futures, as tasks there may be.
 const LINKS_PER_TASK: usize = 4;
 
+/// The functions of `asyncio.tasks`, by their qualified names, that are called when one is done
+/// for whom a future in their closure waits.
+const ENDING: [&str; 4] = [
+    "gather.<locals>._done_callback",
+    "_gather.<locals>._done_callback",
+    "shield.<locals>._inner_done_callback",
+    "_wait.<locals>._on_completion",
+];
+
 /// What a task or future has to do with others.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Party {
@@ -61,6 +70,8 @@ struct Weaving {
     waiters: HashMap<Address, Vec<Address>>,
     /// Which futures and tasks a callback ends the waiting of, by the callback.
     ends: HashMap<Address, Vec<Address>>,
+    /// Whether there are tasks that are no native ones.
+    mixed: bool,
     /// Links that may still be told.
     left: usize,
 }
@@ -73,6 +84,7 @@ impl<M: Memory> Look<'_, M> {
             tasks: seen.iter().map(|seen| seen.task.address).collect(),
             waiters: HashMap::new(),
             ends: HashMap::new(),
+            mixed: seen.iter().any(|seen| !seen.party.is_native),
             left: seen.len().saturating_mul(LINKS_PER_TASK).max(MAX_AWAITERS),
         };
         for Seen { task, party } in seen.iter_mut() {
@@ -132,6 +144,11 @@ impl<M: Memory> Look<'_, M> {
         awaiters.extend(weaving.waiters.get(&address).into_iter().flatten());
         if !recorded || !party.is_native {
             awaiters.extend(self.ended_by(party.callbacks, weaving));
+        } else if weaving.mixed {
+            // What native ones keep leaves out those of Python code.
+            let mut ended = self.ended_by(party.callbacks, weaving);
+            ended.retain(|future| weaving.waiters.contains_key(future));
+            awaiters.extend(ended);
         }
         let mut seen = HashSet::new();
         awaiters.retain(|awaiter| seen.insert(*awaiter));
@@ -170,12 +187,7 @@ impl<M: Memory> Look<'_, M> {
         let class = self.class_of(callback)?;
         if class.is_builtin("function") {
             let name = self.function_name(callback)?;
-            let is_known = [
-                "gather.<locals>._done_callback",
-                "shield.<locals>._inner_done_callback",
-                "_wait.<locals>._on_completion",
-            ];
-            if !is_known.contains(&name.as_str()) {
+            if !ENDING.contains(&name.as_str()) {
                 return None;
             }
             let cells = self.items(

@@ -6,7 +6,7 @@ use invivo_process::Memory;
 use super::Look;
 use crate::fields::read_fields;
 use crate::layout::IntSize;
-use crate::layout::common::TUPLE_FLAG;
+use crate::layout::common::{LIST_FLAG, TUPLE_FLAG};
 
 /// Entries of a set that are read at a time.
 const ENTRIES_AT_ONCE: u64 = 2048;
@@ -132,10 +132,14 @@ impl<M: Memory> Look<'_, M> {
     /// The first items of the list or tuple at `object`: `most` of them.
     pub(super) fn items(&self, object: Address, most: usize) -> Vec<Address> {
         let items = || {
+            let class = self.class_of(object)?;
+            if class.flags & (LIST_FLAG | TUPLE_FLAG) == 0 {
+                return None;
+            }
             let layout = self.layout();
             let [length] =
                 read_fields(self.memory(), object, [(layout.object.var_size, 8)]).ok()?;
-            let start = if self.class_of(object)?.flags & TUPLE_FLAG != 0 {
+            let start = if class.flags & TUPLE_FLAG != 0 {
                 object.offset(layout.builtin.tuple_items)?
             } else {
                 let at = object.offset(layout.builtin.list_items)?;
