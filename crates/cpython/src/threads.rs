@@ -5,14 +5,13 @@ mod status;
 
 use std::collections::HashMap;
 
-use invivo_model::{Address, Defect, InterpreterThreads, Result, Stack, Thread};
+use invivo_model::{Address, Defect, InterpreterThreads, Result, Stack, Text, Thread};
 use invivo_process::Memory;
 
 use crate::frames::{Head, StackOptions};
 use crate::interpreters::{self, Found, FoundInterpreter};
 use crate::runtime::Runtime;
 
-use names::Known;
 use status::Status;
 
 impl<M: Memory> Runtime<M> {
@@ -25,8 +24,8 @@ impl<M: Memory> Runtime<M> {
     pub fn threads(&self, options: &StackOptions) -> Result<Vec<InterpreterThreads>> {
         let mut found =
             interpreters::find_all(&self.memory, self.address(), &self.layout, &self.limits)?;
-        let known = if options.names {
-            self.known(&mut found)
+        let names = if options.names {
+            self.all_names(&mut found)
         } else {
             HashMap::new()
         };
@@ -41,7 +40,7 @@ impl<M: Memory> Runtime<M> {
             .into_iter()
             .map(|mut found| {
                 found.gil = only_gil.unwrap_or(found.gil);
-                together(found, main_thread, &known, &mut parts)
+                together(found, main_thread, &names, &mut parts)
             })
             .collect();
         // Of the list itself: where it breaks off, the last one is the one that was to lead on.
@@ -51,9 +50,9 @@ impl<M: Memory> Runtime<M> {
         Ok(list)
     }
 
-    /// What `threading` knows of each thread, by its interpreter and its `thread_id`. A process
-    /// with a single thread is not asked.
-    fn known(&self, found: &mut Found) -> HashMap<(Address, u64), Known> {
+    /// What `threading` calls each thread, by its interpreter and its `thread_id`. A process with
+    /// a single thread is not asked.
+    fn all_names(&self, found: &mut Found) -> HashMap<(Address, u64), Text> {
         let mut all = HashMap::new();
         let threads = |found: &FoundInterpreter| found.interpreter.threads.len();
         if found.list.iter().map(threads).sum::<usize>() < 2 {
@@ -61,11 +60,8 @@ impl<M: Memory> Runtime<M> {
         }
         for interpreter in &mut found.list {
             let address = interpreter.interpreter.address;
-            match self.known_threads(interpreter.modules) {
-                Ok(known) => {
-                    let here = known.into_iter().map(|(id, known)| ((address, id), known));
-                    all.extend(here);
-                }
+            match self.thread_names(interpreter.modules) {
+                Ok(names) => all.extend(names.into_iter().map(|(id, name)| ((address, id), name))),
                 Err(error) => interpreter.defects.push(Defect {
                     address,
                     what: format!("the names of its threads can't be read: {}", error.why),
@@ -93,16 +89,12 @@ impl<M: Memory> Runtime<M> {
 fn together(
     found: FoundInterpreter,
     main_thread: u64,
-    known: &HashMap<(Address, u64), Known>,
+    names: &HashMap<(Address, u64), Text>,
     parts: &mut impl Iterator<Item = (Stack, Status)>,
 ) -> InterpreterThreads {
     let alone = found.interpreter.threads.len() == 1;
     let interpreter = found.interpreter.address;
-    let threads = found.interpreter.threads.into_iter().map(|mut state| {
-        let known = known.get(&(interpreter, state.thread_id));
-        if let Some(native_id) = known.and_then(|known| known.native_id) {
-            state.native_id = native_id;
-        }
+    let threads = found.interpreter.threads.into_iter().map(|state| {
         let (stack, status) = parts.next().unwrap_or_default();
         let collects_garbage = match (found.collecting, found.collecting_frame) {
             (Some(false), _) => Some(false),
@@ -111,7 +103,7 @@ fn together(
             _ => None,
         };
         Thread {
-            name: known.and_then(|known| known.name.clone()),
+            name: names.get(&(interpreter, state.thread_id)).cloned(),
             gil: status.gil,
             handles_exception: status.handles_exception,
             is_main: state.thread_id == main_thread,

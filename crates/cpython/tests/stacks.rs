@@ -208,8 +208,11 @@ time.sleep(1000)
             "{}",
             interpreter.name
         );
-        let ids: Vec<_> = read.iter().map(|thread| thread.state.native_id).collect();
-        assert_eq!(ids, process.ready_ids(), "{}", interpreter.name);
+        // Older ones keep no such numbers in their thread states.
+        if interpreter.minor() >= 11 {
+            let ids: Vec<_> = read.iter().map(|thread| thread.state.native_id).collect();
+            assert_eq!(ids, process.ready_ids(), "{}", interpreter.name);
+        }
     }
 }
 

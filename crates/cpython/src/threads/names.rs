@@ -16,49 +16,35 @@ const DIGITS: u64 = 3;
 /// Bits of a digit.
 const DIGIT_BITS: u32 = 30;
 
-/// What `threading` knows of a thread.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Known {
-    pub(super) name: Option<Text>,
-    /// Its number for the operating system.
-    pub(super) native_id: Option<u64>,
-}
-
 impl<M: Memory> Runtime<M> {
-    /// What the module `threading` of an interpreter knows of its threads, by their `thread_id`.
-    /// Nothing where it has not been imported.
+    /// What the module `threading` of an interpreter calls its threads, by their `thread_id`.
+    /// Nothing where it has not been imported. (It also has numbers of the operating system's
+    /// for them, but in the child of a `fork` some versions leave the parent's there.)
     ///
     /// # Errors
     ///
     /// As [`Runtime::dict_items`].
-    pub(super) fn known_threads(&self, modules: Address) -> Result<HashMap<u64, Known>> {
-        let mut known = HashMap::new();
+    pub(super) fn thread_names(&self, modules: Address) -> Result<HashMap<u64, Text>> {
         if modules.is_null() {
-            return Ok(known);
+            return Ok(HashMap::new());
         }
         let Some(module) = self.dict_value(modules, "threading")? else {
-            return Ok(known);
+            return Ok(HashMap::new());
         };
         let field = [(self.layout.builtin.module_dict, 8)];
         let [namespace] =
             read_fields(&self.memory, module, field).map_err(|met| fault(WHAT, met))?;
         let Some(active) = self.dict_value(Address(namespace), "_active")? else {
-            return Ok(known);
+            return Ok(HashMap::new());
         };
         let (idents, threads): (Vec<_>, Vec<_>) =
             self.dict_items(active)?.items.into_iter().unzip();
         let idents = self.numbers(&idents.into_iter().map(Some).collect::<Vec<_>>())?;
         let names = self.names(&threads)?;
-        let native_ids = match self.layout.thread.native_thread_id {
-            Some(_) => vec![None; threads.len()],
-            None => self.numbers(&self.instance_attributes(&threads, "_native_id")?)?,
-        };
-        for ((ident, name), native_id) in idents.into_iter().zip(names).zip(native_ids) {
-            if let Some(ident) = ident {
-                known.insert(ident, Known { name, native_id });
-            }
-        }
-        Ok(known)
+        let known = idents.into_iter().zip(names);
+        Ok(known
+            .filter_map(|(ident, name)| Some((ident?, name?)))
+            .collect())
     }
 
     fn names(&self, threads: &[Address]) -> Result<Vec<Option<Text>>> {
