@@ -46,7 +46,6 @@ pub const PLAIN: Cast = Cast {
         part!("calls"),
         part!("exceptions"),
         part!("generators"),
-        part!("names"),
         part!("callbacks"),
         part!("match", 10),
         part!("groups", 11),
@@ -67,6 +66,12 @@ pub const TRACED: Cast = Cast {
         part!("tracing"),
         part!("monitoring", 12),
     ],
+};
+
+/// Names of every width and length, and line tables of every kind and size.
+pub const NAMES: Cast = Cast {
+    name: "names",
+    parts: &[part!("names")],
 };
 
 /// 200 threads, recursion 5,000 deep, and a thread that collects garbage.

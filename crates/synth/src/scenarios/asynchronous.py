@@ -6,8 +6,12 @@ import inspect
 import types
 
 LINKS = hasattr(asyncio, "future_add_to_awaited_by")
+STATES = {
+    inspect.CORO_CREATED: "created",
+    inspect.CORO_RUNNING: "running",
+    inspect.CORO_SUSPENDED: "waiting",
+}
 PY_ALL = getattr(asyncio.tasks, "_py_all_tasks", asyncio.all_tasks)
-PY_CURRENT = getattr(asyncio.tasks, "_py_current_task", asyncio.current_task)
 
 
 def inner_of(awaitable):
@@ -51,22 +55,19 @@ class Loop:
         self.loop.run_until_complete(self.begin(self))
 
     def tell(self, told):
-        # CPython 3.14 and later know tasks that are written in Python only by Python's own functions.
-        running = asyncio.current_task(self.loop) or PY_CURRENT(self.loop)
         told.lines.append({"loop": {"address": id(self.loop), "ident": self.thread.ident}})
+        # Python 3.14 and later know tasks that are written in Python only by Python's own function.
         for task in asyncio.all_tasks(self.loop) | PY_ALL(self.loop):
             coroutine = task.get_coro()
-            if task is running:
+            if coroutine.cr_running:
                 # It and all that it calls, as the thread has it.
                 frames, frame = [], sys._current_frames()[self.thread.ident]
                 while frame is not coroutine.cr_frame:
                     frames.append(frame)
                     frame = frame.f_back
                 frames.append(frame)
-                state = "running"
             else:
                 frames = coroutine_frames(coroutine)
-                state = "created" if inspect.getcoroutinestate(coroutine) == "CORO_CREATED" else "waiting"
             waiter = task._fut_waiter
             told.lines.append(
                 {
@@ -74,7 +75,7 @@ class Loop:
                         "address": id(task),
                         "loop": id(self.loop),
                         "name": text(task.get_name()),
-                        "state": state,
+                        "state": STATES[inspect.getcoroutinestate(coroutine)],
                         "frames": [told.frame(frame) for frame in frames],
                         "waits_for": waiter
                         and [id(waiter), type(waiter).__name__, isinstance(waiter, asyncio.Task)],
@@ -84,8 +85,11 @@ class Loop:
             )
 
 
-def awaited_by(future):
-    return [id(waiter) for waiter in future._asyncio_awaited_by or ()] if LINKS else None
+def awaited_by(task):
+    """Who waits for a task; of tasks that are written in Python, nobody keeps it."""
+    if LINKS and isinstance(task, asyncio.Task):
+        return [id(waiter) for waiter in task._asyncio_awaited_by or ()]
+    return None
 
 
 async def sleep():

@@ -44,15 +44,17 @@ exec("class \u7c7b:\n    def \u65b9\u6cd5(self):\n        rest()\nstart(\u7c7b()
 def generated(text, filename, name):
     namespace = {"rest": rest}
     exec(compile(text, filename, "exec"), namespace)
+    code = namespace["target"].__code__
+    table = code.co_linetable if hasattr(code, "co_linetable") else code.co_lnotab
+    assert len(text) < 100000 or len(table) > 65536, len(table)
     start(namespace["target"], name, warm_up=False)
 
 
-# A line table of far over 64 KiB in one code object: the call is at its end.
-LINES = "".join("    x = [a for a in (1, %d)][0] + x * 2 - 1\n" % n for n in range(4000))
-generated("def target(x=0):\n" + LINES + "    rest()\n", "many_lines.py", "line_table_long")
-generated(
-    "def target(x=0):\n    rest()\n" + LINES, "many_lines_begin.py", "line_table_long_begin"
-)
+# A line table of over 64 KiB in one code object: the call is at its end, or at its beginning.
+LINES = "    x += 1\n" * 34000
+BEGINNING = "def target(x=0):\n"
+generated(BEGINNING + LINES + "    rest()\n", "many_lines.py", "line_table_long")
+generated(BEGINNING + "    rest()\n" + LINES, "many_lines_begin.py", "line_table_long_begin")
 # Long jumps forward and back, and columns beyond those of the short forms.
 generated(
     "def target():\n    x = 1\n" + "\n" * 70000 + "    y = (2,\n" + "\n" * 300 + "    rest(), x)\n    return y\n",

@@ -11,6 +11,8 @@ SCRIPT = """
 import os, threading
 
 def leaf(started):
+    # From now on `threading` knows this thread, if it did not.
+    threading.current_thread()
     told = Told({interpreter})
     told.thread(threading.get_ident(), sys._getframe(), threading.get_native_id(), sys.exc_info()[0] is not None)
     if started:
@@ -56,19 +58,23 @@ def told_by(descriptor):
     return [json.loads(line) for line in data.splitlines()]
 
 
-def busy(identity):
+def busy(kind):
     own, writing = os.pipe()
     reading, _kept = os.pipe()
     release, let_go = os.pipe()
-    script = TELLING + SCRIPT.format(
-        interpreter=int(identity), writing=writing, reading=reading, release=release
-    )
 
     def runs_another():
+        # Until 3.12, an interpreter's first thread state says that it is that of the thread which
+        # made the interpreter, whoever runs it.
+        identity = create(kind)
+        KEPT.append(identity)
+        script = TELLING + SCRIPT.format(
+            interpreter=int(identity), writing=writing, reading=reading, release=release
+        )
         coming_to_rest()
         execute(identity, script)
 
-    start(runs_another, "runs %d" % int(identity), warm_up=False)
+    start(runs_another, "runs " + kind, warm_up=False)
     OTHERS.extend(told_by(own))
     # The worker's turn comes when the first one has told: both write into one pipe.
     os.write(let_go, b"x")
@@ -81,8 +87,8 @@ def busy(identity):
 KINDS = ["legacy", "isolated"] if sys.version_info >= (3, 12) else ["legacy"]
 KEPT = []
 for kind in KINDS:
-    KEPT += [create(kind), create(kind)]
-    busy(KEPT[-1])
+    KEPT.append(create(kind))
+    busy(kind)
 for listed in interpreters.list_all():
     INTERPRETERS.append(int(listed[0] if isinstance(listed, tuple) else listed))
 INTERPRETERS[:] = sorted(set(INTERPRETERS))
