@@ -71,6 +71,8 @@ impl<M: Memory> Runtime<M> {
     /// What each of the objects at `addresses` holds, read together. The limit of objects is for
     /// all of them.
     pub fn values(&self, addresses: &[Address], limits: &ValueLimits) -> Vec<Value> {
-        Picture::take(self, Classes::default(), addresses, limits.bounded())
+        let group = [addresses.to_vec()];
+        let groups = Picture::take(self, &mut Classes::default(), &group, limits.bounded());
+        groups.into_iter().flatten().collect()
     }
 }

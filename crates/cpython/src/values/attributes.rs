@@ -155,7 +155,12 @@ impl<M: Memory> Runtime<M> {
                 })
             };
             let Some(start) = address.0.checked_sub(BEFORE as u64) else {
-                return alone();
+                // Nothing is so near to null.
+                return Step::Done(Head {
+                    address,
+                    bytes: Vec::new(),
+                    before: Vec::new(),
+                });
             };
             Step::read(Want::new(Address(start), BEFORE + size), move |bytes| {
                 match bytes.split_at_checked(BEFORE) {

@@ -51,6 +51,10 @@ pub(crate) struct Class {
     base: Address,
     dict: Address,
     own_slots: Vec<Slot>,
+    /// The pointers to its names, and to what describes its members.
+    c_name: Address,
+    qualname: Address,
+    members: Address,
 }
 
 /// A pointer in instances of a class.
@@ -175,10 +179,9 @@ impl<M: Memory> Runtime<M> {
         if flags & READY_FLAG == 0 || basicsize > MAX_BASICSIZE {
             return None;
         }
-        let keys = if flags & HEAP_CLASS_FLAG == 0 {
-            Address::NULL
-        } else {
-            address(layout.heap_cached_keys)?
+        let in_heap = |offset| match flags & HEAP_CLASS_FLAG {
+            0 => Some(Address::NULL),
+            _ => address(offset),
         };
         Some(Class {
             name: Text::default(),
@@ -186,7 +189,7 @@ impl<M: Memory> Runtime<M> {
             basicsize,
             itemsize: word(bytes, layout.type_itemsize)?,
             dictoffset: word(bytes, layout.type_dictoffset)?.cast_signed(),
-            keys,
+            keys: in_heap(layout.heap_cached_keys)?,
             kind: Kind::Object,
             slots: Vec::new(),
             fields: Vec::new(),
@@ -195,36 +198,26 @@ impl<M: Memory> Runtime<M> {
             base: address(layout.type_base)?,
             dict: address(layout.type_dict)?,
             own_slots: Vec::new(),
+            c_name: address(layout.type_name)?,
+            qualname: in_heap(layout.heap_qualname)?,
+            members: address(layout.type_members)?,
         })
     }
 
     /// Reads what classes are called.
     fn name_classes(&self, classes: &mut BTreeMap<Address, Class>) -> Result<(), Fault> {
-        let layout = &self.layout.object;
-        let wanted = classes.keys().flat_map(|class| {
-            [layout.type_name, layout.heap_qualname].map(|at| Want::at(*class, at, 8))
-        });
-        let came = read_all(&self.memory, wanted)?;
-        let pointers: Vec<_> = came
-            .iter()
-            .map(|bytes| Address(word(bytes, 0).unwrap_or(0)))
-            .collect();
-        let (pairs, _) = pointers.as_chunks();
-        let names: Vec<_> = pairs.iter().map(|[name, _]| *name).collect();
+        let names: Vec<_> = classes.values().map(|class| class.c_name).collect();
         let names = self.c_strings(&names)?;
         for (class, name) in classes.values_mut().zip(names) {
             // Classes of C code have their module in their name.
             class.by_python = !class.is_native() && !name.text.contains('.');
             class.name = name;
         }
-        let mut by_python: Vec<_> = classes
-            .values_mut()
-            .zip(pairs)
-            .filter(|(class, _)| class.by_python)
-            .collect();
-        let qualnames: Vec<_> = by_python.iter().map(|(_, [_, at])| *at).collect();
+        let by_python = classes.values_mut().filter(|class| class.by_python);
+        let mut by_python: Vec<_> = by_python.collect();
+        let qualnames: Vec<_> = by_python.iter().map(|class| class.qualname).collect();
         let qualnames = self.strings_up_to(&qualnames, self.limits.string_characters)?;
-        for ((class, _), qualname) in by_python.iter_mut().zip(qualnames) {
+        for (class, qualname) in by_python.iter_mut().zip(qualnames) {
             // One that changes meanwhile still has its other name.
             if let Ok(qualname) = qualname {
                 class.name = qualname;
@@ -235,12 +228,9 @@ impl<M: Memory> Runtime<M> {
 
     /// Reads which pointers in instances of classes have names.
     fn describe_members(&self, classes: &mut BTreeMap<Address, Class>) -> Result<(), Fault> {
-        let at = self.layout.object.type_members;
-        let wanted = classes.keys().map(|class| Want::at(*class, at, 8));
-        let tables = read_all(&self.memory, wanted)?;
-        let wanted = tables.iter().map(|table| match word(table, 0) {
-            None | Some(0) => Want::new(Address::NULL, 0),
-            Some(table) => Want::new(Address(table), MEMBER_SIZE * MAX_MEMBERS),
+        let wanted = classes.values().map(|class| match class.members {
+            Address::NULL => Want::new(Address::NULL, 0),
+            table => Want::new(table, MEMBER_SIZE * MAX_MEMBERS),
         });
         let tables = read_all(&self.memory, wanted)?;
         let mut members = Vec::new();

@@ -120,6 +120,8 @@ impl Kind {
             "datetime.timedelta" => Self::TimeDelta,
             "decimal.Decimal" => Self::Decimal,
             "numpy.ndarray" => Self::Array,
+            // Built as a datetime, and none.
+            "pandas._libs.tslibs.nattype._NaT" => Self::Object,
             _ => Self::Scalar(Scalar::called(numpy?)?),
         })
     }

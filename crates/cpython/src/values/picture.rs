@@ -1,6 +1,7 @@
 //! A picture of objects and what they hold: level by level, so that a budget goes to what is
 //! near, and without recursion, since a target decides how deep it goes.
 
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
 use invivo_model::{Address, SequenceForm, Text, Value, ValueKind};
@@ -22,6 +23,8 @@ struct Node {
     address: Address,
     /// The node that holds it.
     parent: Option<usize>,
+    /// Which group of those that were asked for it belongs to.
+    group: usize,
     class: Option<Text>,
     content: Content,
 }
@@ -49,28 +52,34 @@ enum Content {
 pub(super) struct Picture<'a, M> {
     runtime: &'a Runtime<M>,
     limits: ValueLimits,
-    classes: Classes,
+    classes: &'a mut Classes,
     nodes: Vec<Node>,
-    /// How many nodes there may be.
-    room: usize,
+    /// How many nodes each group may still have.
+    room: Vec<usize>,
 }
 
 impl<'a, M: Memory> Picture<'a, M> {
-    /// What the objects at `roots` hold. `classes` are those that are known already.
+    /// What the objects of each group hold, each group within limits of its own. `classes` are
+    /// those that are known already.
     pub(super) fn take(
         runtime: &'a Runtime<M>,
-        classes: Classes,
-        roots: &[Address],
+        classes: &'a mut Classes,
+        groups: &[Vec<Address>],
         limits: ValueLimits,
-    ) -> Vec<Value> {
+    ) -> Vec<Vec<Value>> {
         let mut picture = Self {
             runtime,
             limits,
             classes,
             nodes: Vec::new(),
-            room: limits.nodes.saturating_add(roots.len()),
+            room: Vec::new(),
         };
-        let mut level = picture.add(None, roots);
+        for (group, addresses) in groups.iter().enumerate() {
+            picture.room.push(addresses.len());
+            picture.add(None, group, addresses);
+        }
+        picture.room.fill(limits.nodes);
+        let mut level = 0..picture.nodes.len();
         for depth in 0..=limits.depth {
             let start = picture.nodes.len();
             if let Err(fault) = picture.open(level.clone(), depth < limits.depth) {
@@ -83,23 +92,32 @@ impl<'a, M: Memory> Picture<'a, M> {
             }
             level = start..picture.nodes.len();
         }
-        picture.assemble(roots.len())
+        let mut values = picture.assemble().into_iter();
+        let values = groups
+            .iter()
+            .map(|group| values.by_ref().take(group.len()).collect());
+        values.collect()
     }
 
     /// Adds nodes for what `parent` holds, as far as there is room.
-    fn add(&mut self, parent: Option<usize>, addresses: &[Address]) -> Range<usize> {
+    fn add(&mut self, parent: Option<usize>, group: usize, addresses: &[Address]) -> Range<usize> {
         let start = self.nodes.len();
-        let room = self.room.saturating_sub(start);
+        let room = self.room.get(group).copied().unwrap_or(0);
         for address in addresses.iter().take(room) {
             let (class, content) = self.before_reading(parent, *address);
             self.nodes.push(Node {
                 address: *address,
                 parent,
+                group,
                 class,
                 content,
             });
         }
-        start..self.nodes.len()
+        let range = start..self.nodes.len();
+        if let Some(room) = self.room.get_mut(group) {
+            *room -= range.len();
+        }
+        range
     }
 
     /// What is known of an object for where it is met: most often nothing.
@@ -124,52 +142,29 @@ impl<'a, M: Memory> Picture<'a, M> {
     /// Finds out what the nodes of a level hold, and adds nodes for that if `containers` are to be
     /// opened.
     fn open(&mut self, level: Range<usize>, containers: bool) -> Result<(), Fault> {
-        let (runtime, limits) = (self.runtime, self.limits);
         let nodes = self.nodes.get(level.clone()).unwrap_or_default();
-        let (indices, addresses): (Vec<_>, Vec<_>) = level
+        let unknown: Vec<_> = level
             .zip(nodes)
             .filter(|(_, node)| node.is_unknown())
             .map(|(index, node)| (index, node.address))
-            .unzip();
-        let heads = runtime.object_heads(&addresses)?;
-        let classes = heads.iter().map(|head| runtime.class_of(head));
-        let classes: Vec<_> = classes.collect();
-        self.classes
-            .load(runtime, classes.iter().copied().flatten())?;
-        let shapes = heads.iter().zip(&classes).map(|(head, class)| {
-            let found = class.and_then(|class| self.classes.get(class));
-            match (found, class) {
-                (Some(class), _) if class.kind.is_container() && !containers => {
-                    Step::Done(Ok(Shape::Leaf(ValueKind::Deeper)))
-                }
-                (Some(class), _) => runtime.shape(head, class, &limits),
-                (None, Some(class)) => {
-                    let why = format!("its class at {class} is none");
-                    Step::Done(Ok(Shape::Leaf(ValueKind::Unreadable(why))))
-                }
-                (None, None) => {
-                    let why = Fault::Unmapped(head.address).to_string();
-                    Step::Done(Ok(Shape::Leaf(ValueKind::Unreadable(why))))
-                }
-            }
-        });
-        let shapes = finish(&runtime.memory, shapes)?;
-        let shapes = shapes.into_iter().map(|shape| {
-            let unreadable = |error: invivo_model::Error| ValueKind::Unreadable(error.why);
-            shape.unwrap_or_else(|error| Shape::Leaf(unreadable(error)))
-        });
-        let names: Vec<_> = classes
-            .iter()
-            .map(|class| Some(self.classes.get((*class)?)?.name.clone()))
             .collect();
-        let shapes: Vec<_> = shapes.collect();
-        let mut attribute_names = self.attribute_names(&shapes)?.into_iter();
-        for ((index, shape), name) in indices.into_iter().zip(shapes).zip(names) {
+        let addresses: BTreeSet<_> = unknown.iter().map(|(_, address)| *address).collect();
+        let addresses: Vec<_> = addresses.into_iter().collect();
+        // Many may hold the same.
+        let shapes: HashMap<_, _> = addresses
+            .iter()
+            .copied()
+            .zip(self.shapes(&addresses, containers)?)
+            .collect();
+        for (index, address) in unknown {
+            let Some((class, shape)) = shapes.get(&address) else {
+                continue;
+            };
             // What holds itself is known by it.
             if let Some(node) = self.nodes.get_mut(index) {
-                node.class = name;
+                node.class.clone_from(class);
             }
-            let content = self.content(index, shape, &mut attribute_names);
+            let content = self.content(index, shape);
             if let Some(node) = self.nodes.get_mut(index) {
                 node.content = content;
             }
@@ -177,75 +172,116 @@ impl<'a, M: Memory> Picture<'a, M> {
         Ok(())
     }
 
-    /// The names of all attributes whose names are strings in the target, in order.
-    fn attribute_names(&self, shapes: &[Shape]) -> Result<Vec<Text>, Fault> {
-        let addresses: Vec<_> = shapes
+    /// The class and shape of each object.
+    fn shapes(
+        &mut self,
+        addresses: &[Address],
+        containers: bool,
+    ) -> Result<Vec<(Option<Text>, Shape)>, Fault> {
+        let (runtime, limits) = (self.runtime, self.limits);
+        let heads = runtime.object_heads(addresses)?;
+        let classes = heads.iter().map(|head| runtime.class_of(head));
+        let classes: Vec<_> = classes.collect();
+        self.classes
+            .load(runtime, classes.iter().copied().flatten())?;
+        let unreadable = |why| Step::Done(Ok(Shape::Leaf(ValueKind::Unreadable(why))));
+        let shapes = heads.iter().zip(&classes).map(|(head, class)| {
+            let found = class.and_then(|class| self.classes.get(class));
+            match (found, class) {
+                (Some(class), _) if class.kind.is_container() && !containers => {
+                    Step::Done(Ok(Shape::Leaf(ValueKind::Deeper)))
+                }
+                (Some(class), _) => runtime.shape(head, class, &limits),
+                (None, Some(class)) => unreadable(format!("its class at {class} is none")),
+                (None, None) => unreadable(Fault::Unmapped(head.address).to_string()),
+            }
+        });
+        let shapes = finish(&runtime.memory, shapes)?.into_iter();
+        let mut shapes: Vec<_> = shapes
+            .map(|shape| {
+                shape.unwrap_or_else(|error| Shape::Leaf(ValueKind::Unreadable(error.why)))
+            })
+            .collect();
+        self.name_attributes(&mut shapes)?;
+        let names = classes
             .iter()
-            .flat_map(Shape::attributes)
+            .map(|class| Some(self.classes.get((*class)?)?.name.clone()));
+        Ok(names.zip(shapes).collect())
+    }
+
+    /// Reads the names of attributes where they are strings of the target.
+    fn name_attributes(&self, shapes: &mut [Shape]) -> Result<(), Fault> {
+        let names = shapes.iter_mut().flat_map(Shape::attributes_mut);
+        let mut unknown: Vec<_> = names
             .filter_map(|(name, _)| match name {
-                Name::At(address) => Some(*address),
+                Name::At(address) => Some((*address, name)),
                 Name::Known(_) => None,
             })
             .collect();
+        let addresses: BTreeSet<_> = unknown.iter().map(|(address, _)| *address).collect();
+        let addresses: Vec<_> = addresses.into_iter().collect();
         let characters = self.limits.characters.max(NAME);
-        let names = self.runtime.strings_up_to(&addresses, characters)?;
-        let unknown = |address: &Address| Text {
-            text: format!("<{address}>"),
-            truncated: false,
-        };
-        let names = names.into_iter().zip(&addresses);
-        Ok(names
-            .map(|(name, address)| name.unwrap_or_else(|_| unknown(address)))
-            .collect())
+        let texts = self.runtime.strings_up_to(&addresses, characters)?;
+        let texts: HashMap<_, _> = addresses.into_iter().zip(texts).collect();
+        for (address, name) in &mut unknown {
+            let text = match texts.get(address) {
+                Some(Ok(text)) => text.clone(),
+                _ => Text {
+                    text: format!("<{address}>"),
+                    truncated: false,
+                },
+            };
+            **name = Name::Known(text);
+        }
+        Ok(())
     }
 
-    fn content(
-        &mut self,
-        index: usize,
-        shape: Shape,
-        names: &mut impl Iterator<Item = Text>,
-    ) -> Content {
+    fn content(&mut self, index: usize, shape: &Shape) -> Content {
+        let group = self.nodes.get(index).map_or(0, |node| node.group);
+        let parent = Some(index);
         match shape {
-            Shape::Leaf(kind) => Content::Leaf(kind),
+            Shape::Leaf(kind) => Content::Leaf(kind.clone()),
             Shape::Row(form, Items { items, length }) => Content::Row {
-                form,
-                items: self.add(Some(index), &items),
-                length,
+                form: *form,
+                items: self.add(parent, group, items),
+                length: *length,
             },
             Shape::Dict(pairs) => {
-                let room = self.room.saturating_sub(self.nodes.len()) / 2;
-                let pairs_in = pairs.items.iter().take(room);
-                let flat: Vec<_> = pairs_in.flat_map(|(key, value)| [*key, *value]).collect();
+                let room = self.room.get(group).copied().unwrap_or(0) / 2;
+                let fitting = pairs.items.iter().take(room);
+                let flat: Vec<_> = fitting.flat_map(|(key, value)| [*key, *value]).collect();
                 Content::Dict {
-                    items: self.add(Some(index), &flat),
+                    items: self.add(parent, group, &flat),
                     length: pairs.length,
                 }
             }
             Shape::Instance(arguments, Attributes { items, length }) => {
-                let arguments = arguments.map(|arguments| self.add_arguments(index, &arguments));
-                let names = items.iter().map(|(name, _)| match name {
-                    Name::Known(name) => name.clone(),
-                    Name::At(_) => names.next().unwrap_or_default(),
+                let arguments = arguments
+                    .as_ref()
+                    .map(|arguments| self.add_arguments(index, group, arguments));
+                let names = items.iter().filter_map(|(name, _)| match name {
+                    Name::Known(name) => Some(name.clone()),
+                    Name::At(_) => None,
                 });
-                let names: Vec<_> = names.collect();
                 let values: Vec<_> = items.iter().map(|(_, value)| *value).collect();
                 Content::Instance {
                     arguments,
-                    names,
-                    values: self.add(Some(index), &values),
-                    length,
+                    names: names.collect(),
+                    values: self.add(parent, group, &values),
+                    length: *length,
                 }
             }
         }
     }
 
     /// Adds what an exception was made with. Where not all of it is there, the last one says so.
-    fn add_arguments(&mut self, index: usize, arguments: &Items) -> Range<usize> {
-        let mut range = self.add(Some(index), &arguments.items);
+    fn add_arguments(&mut self, index: usize, group: usize, arguments: &Items) -> Range<usize> {
+        let mut range = self.add(Some(index), group, &arguments.items);
         if (range.len() as u64) < arguments.length {
             self.nodes.push(Node {
                 address: Address::NULL,
                 parent: Some(index),
+                group,
                 class: None,
                 content: Content::Leaf(ValueKind::Deeper),
             });
@@ -254,8 +290,8 @@ impl<'a, M: Memory> Picture<'a, M> {
         range
     }
 
-    /// The values of the first `roots` nodes. What a node holds stands behind it.
-    fn assemble(self, roots: usize) -> Vec<Value> {
+    /// The values of all nodes that no other holds. What a node holds stands behind it.
+    fn assemble(self) -> Vec<Value> {
         let mut values: Vec<Option<Value>> = Vec::new();
         values.resize_with(self.nodes.len(), || None);
         for (index, node) in self.nodes.into_iter().enumerate().rev() {
@@ -268,7 +304,7 @@ impl<'a, M: Memory> Picture<'a, M> {
                 });
             }
         }
-        values.into_iter().take(roots).flatten().collect()
+        values.into_iter().flatten().collect()
     }
 }
 

@@ -27,10 +27,10 @@ pub(super) enum Shape {
 
 impl Shape {
     /// The attributes, where it is an instance.
-    pub(super) fn attributes(&self) -> &[(Name, Address)] {
+    pub(super) fn attributes_mut(&mut self) -> &mut [(Name, Address)] {
         match self {
-            Self::Instance(_, attributes) => &attributes.items,
-            _ => &[],
+            Self::Instance(_, attributes) => &mut attributes.items,
+            _ => &mut [],
         }
     }
 }

@@ -1,17 +1,25 @@
 //! Pictures of values as the targets of these tests write them.
 
+#![allow(dead_code, reason = "each test uses its part")]
+
 use std::fmt::Write;
 
-use invivo_cpython::{Limits, Runtime, locate};
+use invivo_cpython::{Limits, Location, Runtime, locate};
 use invivo_model::{SequenceForm, Text, Value, ValueKind};
 use invivo_process::{ProcessMemory, Target};
 
 /// Opens the interpreter of a live target.
 pub(crate) fn open(process: &synth::Target) -> Runtime<ProcessMemory> {
     let target = Target::open(process.pid()).expect("it runs");
-    let (memory, modules) = (target.memory(), target.modules().expect("its modules"));
-    let location = locate(&memory, &modules, &target, &Limits::default()).expect("it is Python");
-    Runtime::open(memory, &location, Limits::default()).expect("a known layout")
+    let location = locate_in(&target);
+    Runtime::open(target.memory(), &location, Limits::default()).expect("a known layout")
+}
+
+/// Where the interpreter of a live target is.
+pub(crate) fn locate_in(target: &Target) -> Location {
+    let modules = target.modules().expect("its modules");
+    let found = locate(&target.memory(), &modules, target, &Limits::default());
+    found.expect("it is Python")
 }
 
 /// A value as the targets write it.
