@@ -188,6 +188,48 @@ fn a_recording_tells_the_same_as_the_process() {
     }
 }
 
+/// Memory that gives nothing more after so many calls.
+struct Ending<'a> {
+    image: &'a Image,
+    left: Cell<usize>,
+}
+
+impl Memory for Ending<'_> {
+    fn read_many(&self, requests: &mut [ReadRequest<'_>]) -> Result<(), Fault> {
+        let left = self.left.get().checked_sub(1).ok_or(Fault::Exhausted)?;
+        self.left.set(left);
+        self.image.read_many(requests)
+    }
+}
+
+#[test]
+fn a_look_that_is_cut_off_keeps_what_it_has_and_says_so() {
+    for recording in recordings() {
+        let mut cut_off = 0;
+        let mut known = 0;
+        for calls in 0..80 {
+            let memory = Ending {
+                image: &recording.image,
+                left: Cell::new(calls),
+            };
+            let runtime = Runtime::open(&memory, &recording.location, Limits::default()).unwrap();
+            let values = runtime.values(&recording.objects, &LIMITS);
+            let texts: Vec<_> = values.iter().map(shown).collect();
+            if memory.left.get() == 0 {
+                let why = "!more would have to be read than is allowed";
+                cut_off += usize::from(texts.iter().any(|text| text.contains(why)));
+            }
+            // More calls tell more, never less.
+            let unreadable = texts.iter().filter(|text| text.starts_with("?:!"));
+            let now_known = texts.len() - unreadable.count();
+            assert!(now_known >= known, "{}: {calls} calls", recording.name);
+            known = now_known;
+        }
+        assert!(cut_off > 10, "{}", recording.name);
+        assert_eq!(known, recording.objects.len(), "{}", recording.name);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 

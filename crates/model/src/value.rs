@@ -58,7 +58,8 @@ pub enum ValueKind {
     /// An instance of any other class, an exception or a named tuple among them, by its
     /// attributes.
     Instance {
-        /// What `BaseException.args` holds where it is an exception.
+        /// What `BaseException.args` holds where it is an exception. Where not all of it was read,
+        /// the last is [`ValueKind::Deeper`] and has no address.
         arguments: Option<Vec<Value>>,
         /// Its attributes, those of slots included: the first of them.
         attributes: Vec<(Text, Value)>,
@@ -72,13 +73,14 @@ pub enum ValueKind {
         /// Its extent in each dimension.
         shape: Option<Vec<u64>>,
     },
-    /// A function, method, class, module or the like: what it is called.
+    /// A function, method, class, module or the like: what it is called. A date, a time or a
+    /// decimal number: how Python writes it.
     Named(Text),
     /// Nothing more is known of it than its class.
     Opaque,
     /// It holds itself: it is this many levels further out (1 is the object that holds it).
     Cycle(u32),
-    /// It lies deeper than was asked for.
+    /// It lies deeper than was asked for, or behind as many objects as were.
     Deeper,
     /// It could not be read: why not.
     Unreadable(String),

@@ -84,24 +84,6 @@ impl<M: Memory> Runtime<M> {
             .map_err(|met| fault(READING, met))
     }
 
-    /// The same of one object.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Runtime::instance_attributes`].
-    #[allow(dead_code, reason = "names of threads are still to come")]
-    pub(crate) fn instance_attribute(
-        &self,
-        object: Address,
-        name: &str,
-    ) -> Result<Option<Address>> {
-        Ok(self
-            .instance_attributes(&[object], name)?
-            .into_iter()
-            .next()
-            .flatten())
-    }
-
     fn find_attributes(
         &self,
         objects: &[Address],
@@ -410,17 +392,12 @@ sys.stdin.read()
             let runtime = Runtime::open(memory, &location, Limits::default()).unwrap();
             let ids = process.ready_ids();
             let (pairs, _) = ids.as_chunks();
-            for (index, [object, value]) in pairs.iter().enumerate() {
-                let found = runtime
-                    .instance_attribute(Address(*object), "name")
-                    .unwrap();
-                let expected = (*value != 0).then_some(Address(*value));
-                assert_eq!(found, expected, "{}: object {index}", interpreter.name);
-            }
             let objects: Vec<_> = pairs.iter().map(|[object, _]| Address(*object)).collect();
-            let together = runtime.instance_attributes(&objects, "name").unwrap();
-            let found = together.iter().flatten().count();
-            assert_eq!(found, pairs.iter().filter(|[_, value]| *value != 0).count());
+            let found = runtime.instance_attributes(&objects, "name").unwrap();
+            for (index, (found, [_, value])) in found.iter().zip(pairs).enumerate() {
+                let expected = (*value != 0).then_some(Address(*value));
+                assert_eq!(*found, expected, "{}: object {index}", interpreter.name);
+            }
         }
     }
 }
