@@ -92,22 +92,25 @@ fn tracks(profile: &Checked<'_>) -> Vec<Track> {
     threads.collect()
 }
 
-/// The name and file of each place, as JSON.
+/// The name of each place, and where it is, as JSON.
 fn labels(profile: &Checked<'_>, tree: &Tree, by: By) -> Result<Vec<String>> {
     let label = |place: &crate::places::Place| {
         let function = profile.function(place.function);
+        let (name, file) = (names::function(function), names::file(function));
+        let line = match place.line {
+            0 => String::new(),
+            line => format!(":{line}"),
+        };
         let mut json = Vec::new();
-        let name = names::function(function);
-        match (by, place.line) {
-            (By::Line, 1..) => json::named(&mut json, "name", &format!("{name}:{}", place.line))?,
-            _ => json::named(&mut json, "name", &name)?,
+        match by {
+            By::Line => json::named(&mut json, "name", &format!("{name}{line}"))?,
+            By::Function => json::named(&mut json, "name", &name)?,
         }
-        json.extend_from_slice(b",\"cat\":\"");
-        json.extend_from_slice(names::kind(function.kind).as_bytes());
-        json.extend_from_slice(b"\",\"args\":{");
-        json::named(&mut json, "file", &names::file(function))?;
-        let line = format!(",\"line\":{}}}", place.line);
-        json.extend_from_slice(line.as_bytes());
+        if !file.is_empty() {
+            json.extend_from_slice(b",\"args\":{");
+            json::named(&mut json, "at", &format!("{file}{line}"))?;
+            json.push(b'}');
+        }
         Ok(String::from_utf8_lossy(&json).into_owned())
     };
     tree.places.iter().map(label).collect()

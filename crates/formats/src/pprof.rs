@@ -41,13 +41,16 @@ impl Writer for Pprof {
     fn write(&self, profile: &Checked<'_>, _: &Options<'_>, out: &mut dyn Write) -> Result<()> {
         let counts = Counts::new(profile)?;
         let mut file = File {
-            out: GzEncoder::new(out, Compression::default()),
+            out: GzEncoder::new(out, Compression::fast()),
             strings: Strings::new(),
         };
         file.head(profile, counts.total)?;
         file.places(profile)?;
+        let threads: Vec<Message> = (0..profile.tables.threads.len() as u32)
+            .map(|thread| file.thread_labels(profile, thread))
+            .collect();
         for (key, ticks) in &counts.by_key {
-            file.sample(profile, key, *ticks)?;
+            file.sample(profile, key, *ticks, &threads[key.thread as usize])?;
         }
         file.end()
     }
@@ -205,18 +208,31 @@ impl<W: Write> File<W> {
         Ok(())
     }
 
-    fn sample(&mut self, profile: &Checked<'_>, key: &Key, ticks: u64) -> Result<()> {
+    /// The labels that a thread's samples have, as they stand in each of them.
+    fn thread_labels(&mut self, profile: &Checked<'_>, thread: u32) -> Message {
+        let thread = profile.thread(thread);
+        let process = &profile.tables.processes[thread.process as usize];
+        let mut labels = Message::default();
+        self.text_label(&mut labels, "thread", &names::thread(profile, thread));
+        self.number_label(&mut labels, "tid", thread.tid);
+        self.number_label(&mut labels, "pid", process.pid);
+        labels
+    }
+
+    fn sample(
+        &mut self,
+        profile: &Checked<'_>,
+        key: &Key,
+        ticks: u64,
+        thread: &Message,
+    ) -> Result<()> {
         let mut sample = Message::default();
         let frames = profile
             .callers(key.stack)
             .map(|stack| profile.stack(stack).frame);
         sample.numbers(1, frames.map(|frame| u64::from(frame) + 1));
         sample.numbers(2, [ticks, profile.nanoseconds(ticks)]);
-        let thread = profile.thread(key.thread);
-        let process = &profile.tables.processes[thread.process as usize];
-        self.text_label(&mut sample, "thread", &names::thread(profile, thread));
-        self.number_label(&mut sample, "tid", thread.tid);
-        self.number_label(&mut sample, "pid", process.pid);
+        sample.0.extend_from_slice(&thread.0);
         let status = names::status(key.status);
         if !status.is_empty() {
             self.text_label(&mut sample, "status", &status);
