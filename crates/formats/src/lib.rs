@@ -185,10 +185,11 @@ pub enum By {
 /// How to write a profile.
 #[derive(Clone, Copy)]
 pub struct Options<'a> {
-    /// What stacks are made of. The HTML flame graph offers both, and tables that are about
-    /// functions or about lines stay so.
+    /// What stacks are made of in collapsed stacks, speedscope, SVG, traces and the table. The HTML
+    /// flame graph offers both; the other formats have functions and lines side by side.
     pub by: By,
-    /// Whether threads stand below stacks, in formats that do not tell them apart by themselves.
+    /// Whether collapsed stacks begin with their thread. The other formats tell threads apart by
+    /// themselves or have no place for them.
     pub threads: bool,
     /// The text of a source file, by its name as code objects have it; `None` where it can't be
     /// had. The heat map asks for it.

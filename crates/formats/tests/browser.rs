@@ -1,0 +1,159 @@
+//! The pages in a headless Chromium: that they run as they are shipped, and what clicks, keys and
+//! searches do. Run with `--features browser`; `INVIVO_CHROMIUM` names another program than
+//! `chromium-headless-shell`.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::env;
+use std::fs;
+use std::process::Command;
+
+use common::{NASTY, of_stacks, text};
+use invivo_formats::{DiffFormat, Format, Options, write, write_diff};
+use invivo_model::Profile;
+use serde_json::Value;
+
+/// What a page is once its scripts have run.
+fn opened(page: &str) -> String {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("page.html");
+    fs::write(&path, page).unwrap();
+    let program = env::var("INVIVO_CHROMIUM").unwrap_or("chromium-headless-shell".to_owned());
+    let output = Command::new(program)
+        .args([
+            "--no-sandbox",
+            "--disable-gpu",
+            "--window-size=1280,800",
+            "--dump-dom",
+        ])
+        .arg(format!("--user-data-dir={}", directory.path().display()))
+        .arg(format!("file://{}", path.display()))
+        .output()
+        .expect("a Chromium, as Debian's package chromium-headless-shell has it");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The page with `browser.js` run in it, which its policy would not let run: what that found.
+fn driven(page: &str, part: &str) -> Value {
+    let policy = page.find("<meta http-equiv").unwrap();
+    let end = page[policy..].find('>').unwrap();
+    let mut page = format!("{}{}", &page[..policy], &page[policy + end + 1..]);
+    page = page.replace(
+        "</body>",
+        &format!(
+            "<script>{}\nrun({part});</script></body>",
+            include_str!("browser.js")
+        ),
+    );
+    let page = opened(&page);
+    let (_, found) = page.split_once("<pre id=\"found\">").expect(&page);
+    let found = found.split_once("</pre>").unwrap().0;
+    let found = found
+        .replace("&lt;", "<")
+        .replace("&gt;", ">")
+        .replace("&amp;", "&");
+    serde_json::from_str(&found).unwrap()
+}
+
+fn page(format: Format, profile: &Profile) -> String {
+    let mut bytes = Vec::new();
+    write(format, profile, &Options::default(), &mut bytes).unwrap();
+    String::from_utf8(bytes).unwrap()
+}
+
+fn shop() -> Profile {
+    of_stacks(&[
+        (&["main", "serve", "parse"], 0, 50),
+        (&["main", "serve", "render"], 0, 20),
+        (&["main", "fib", "fib", "fib"], 0, 10),
+        (&["main", "wait"], 1, 20),
+    ])
+}
+
+#[test]
+fn pages_run_as_they_are_and_names_stay_text() {
+    let attack = "</script><script>document.title='injected'</script><img src=x onerror=\"document.title='injected'\">";
+    let mut names = NASTY.to_vec();
+    names.push(attack);
+    let mut profile = of_stacks(&[(&names, 0, 5)]);
+    profile.tables.threads[0].name = Some(text(attack));
+    profile.tables.processes[0].command = vec![attack.to_owned()];
+    profile.about.creator = attack.to_owned();
+    for function in &mut profile.tables.functions {
+        function.file = text(format!("/app/{attack}"));
+    }
+    let mut diff = Vec::new();
+    write_diff(DiffFormat::FlameGraph, &profile, &profile, &mut diff).unwrap();
+    let diff = String::from_utf8(diff).unwrap();
+    for (page, entry) in [
+        (
+            page(Format::FlameGraph, &profile),
+            "<li class=\"own\">your code</li>",
+        ),
+        (diff, "<li class=\"more\">more than before</li>"),
+        (
+            page(Format::HeatMap, &profile),
+            "<details id=\"f0\" open=\"\">",
+        ),
+    ] {
+        let dom = opened(&page);
+        assert!(dom.contains(entry), "{dom}");
+        assert!(!dom.contains("<title>injected"), "{dom}");
+        assert!(!dom.contains("<img"), "{dom}");
+    }
+}
+
+#[test]
+fn what_clicks_keys_and_searches_do() {
+    let found = driven(&page(Format::FlameGraph, &shop()), "flame");
+    let expected = serde_json::json!({
+        "roots": ["main"],
+        "below main": ["serve", "wait", "fib"],
+        "clicked": ["serve", "here 70.0% · 70 samples · 70 ms · everywhere 70.0% total, 0.0% self"],
+        "window": [0, 70],
+        "back": [0, 100],
+        "searched": "10.0% of samples, 1 function",
+        "search ended": "",
+        "inverted": ["parse", "render", "wait", "fib"],
+        "lines": 6,
+        "moved": ["all", "main", "serve", "wait", "fib", "fib"],
+        "zoomed by key": [90, 100],
+        "thread": [20, ["wait"]],
+        "status": ["All samples", "On a processor · 80.0%", "Off the processor · 20.0%"],
+        "off the processor": 20,
+        "lanes": [[0, [["main", 0, 80]], [["serve", 0, 70], ["fib", 70, 10]]], [1, [["main", 0, 20]], [["wait", 0, 20]]]],
+        "everywhere": {"fib": [10, 10], "main": [0, 100]},
+    });
+    for (key, expected) in expected.as_object().unwrap() {
+        assert_eq!(&found[key], expected, "{key}");
+    }
+}
+
+#[test]
+fn a_difference_is_as_wide_as_either_side() {
+    let after = of_stacks(&[
+        (&["main", "serve", "parse"], 0, 30),
+        (&["main", "new"], 0, 10),
+    ]);
+    let mut bytes = Vec::new();
+    write_diff(DiffFormat::FlameGraph, &shop(), &after, &mut bytes).unwrap();
+    let found = driven(&String::from_utf8(bytes).unwrap(), "difference");
+    let expected = serde_json::json!({
+        "after": [["serve", 30], ["new", 10]],
+        "before": [["serve", 70], ["wait", 20], ["fib", 10]],
+        "said": "before 70.0%, after 75.0%: +5.0 points",
+    });
+    for (key, expected) in expected.as_object().unwrap() {
+        assert_eq!(&found[key], expected, "{key}");
+    }
+}
+
+#[test]
+fn thousands_of_frames() {
+    let found = driven(&page(Format::FlameGraph, &common::deep(20_000)), "deep");
+    assert_eq!(found["rows"], 20_001);
+    assert_eq!(found["inverted"], 20_001);
+    assert_eq!(found["lanes"], 1);
+}
