@@ -12,7 +12,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use invivo_model::{Address, Defect, Result, Stack, Task, TaskState, Tasks, Text, Waited};
+use invivo_model::{Address, Defect, Result, Stack, Task, TaskState, Tasks, Text, Trust, Waited};
 use invivo_process::{Fault, Memory};
 
 use crate::fields::fault;
@@ -30,6 +30,11 @@ use pages::Pages;
 const WHAT: &str = "cannot list the tasks";
 /// Tasks that are looked at together.
 const AT_ONCE: usize = 2048;
+
+/// Bytes of a name's object that tell it from others: where strings and integers begin.
+const NAME: usize = 64;
+/// A task that goes on while it is looked at is looked at again this often.
+const ATTEMPTS: usize = 4;
 
 /// What it takes to find tasks, beside memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -121,15 +126,7 @@ impl<'a, M: Memory> Look<'a, M> {
     fn all(&mut self, mut found: Found) -> Tasks {
         let mut seen = Vec::with_capacity(found.tasks.len());
         for group in std::mem::take(&mut found.tasks).chunks(AT_ONCE) {
-            let size = self.task_size();
-            let tasks = group.iter().map(|met| (met.address, size));
-            self.memory().prepare(tasks);
-            let addresses: Vec<_> = group.iter().map(|met| met.address).collect();
-            let fields = self.fields(&addresses);
-            self.prepare(&fields);
-            for (met, fields) in group.iter().zip(fields) {
-                seen.push(self.look_at(met, fields, &mut found));
-            }
+            seen.extend(self.group(group, &mut found));
         }
         let links = self.link(&mut seen);
         if let Some(met @ (Fault::TimedOut | Fault::Exhausted)) = self.memory().met() {
@@ -146,6 +143,76 @@ impl<'a, M: Memory> Look<'a, M> {
         }
     }
 
+    /// Looks at some tasks, again at those that change meanwhile. Those that are no more are left
+    /// out.
+    fn group(&mut self, group: &[Met], found: &mut Found) -> Vec<Seen> {
+        let mut places: Vec<Option<Seen>> = Vec::new();
+        places.resize_with(group.len(), || None);
+        let mut open: Vec<_> = (0..group.len()).zip(group).collect();
+        for attempt in 1..=ATTEMPTS {
+            let addresses: Vec<_> = open.iter().map(|(_, met)| met.address).collect();
+            let size = self.task_size();
+            let tasks = || addresses.iter().map(|address| (*address, size));
+            self.memory().prepare(tasks());
+            let fields = self.fields(&addresses);
+            self.prepare(&fields);
+            let mut changing = Vec::new();
+            let before = self.identities(&fields);
+            for ((place, met), fields) in open.iter().zip(fields) {
+                let seen = fields.map(|fields| self.look_at(met, fields, found));
+                if let Some(place) = places.get_mut(*place) {
+                    *place = seen;
+                }
+            }
+            // What was read of a task is of one moment if it is still as it was before.
+            self.memory().forget();
+            self.memory().prepare(tasks());
+            let now = self.fields(&addresses);
+            let now = self.identities(&now);
+            let both = before.into_iter().zip(now);
+            for ((place, met), (before, now)) in open.into_iter().zip(both) {
+                if before == now {
+                    continue;
+                }
+                if attempt == ATTEMPTS
+                    && let Some(place) = places.get_mut(place)
+                {
+                    *place = place.take().and_then(|seen| seen.doubted(before?, now?));
+                }
+                changing.push((place, met));
+            }
+            open = changing;
+            if open.is_empty() {
+                break;
+            }
+        }
+        places.into_iter().flatten().collect()
+    }
+
+    fn identities(&self, fields: &[Option<Fields>]) -> Vec<Option<Identity>> {
+        let names = fields.iter().flatten().map(|fields| (fields.name, NAME));
+        self.memory().prepare(names);
+        let identity = |fields: &Option<Fields>| {
+            let fields = fields.as_ref()?;
+            let mut name = [0; NAME];
+            // One that can't be read is as good as another.
+            self.memory()
+                .read(fields.name, &mut name)
+                .unwrap_or_default();
+            Some(Identity {
+                done: fields.done,
+                objects: [
+                    fields.event_loop,
+                    fields.waiter,
+                    fields.coroutine,
+                    fields.name,
+                ],
+                name,
+            })
+        };
+        fields.iter().map(identity).collect()
+    }
+
     /// Reads what these tasks point to.
     fn prepare(&self, fields: &[Option<Fields>]) {
         let coroutine = self.coroutine_size();
@@ -160,14 +227,7 @@ impl<'a, M: Memory> Look<'a, M> {
         self.memory().prepare(wanted);
     }
 
-    fn look_at(&mut self, met: &Met, fields: Option<Fields>, found: &mut Found) -> Seen {
-        let Some(fields) = fields else {
-            self.defect(met.address, "the task can't be read");
-            return Seen {
-                task: unreadable(met),
-                party: Party::default(),
-            };
-        };
+    fn look_at(&mut self, met: &Met, fields: Fields, found: &mut Found) -> Seen {
         let mut chain = self.chain(fields.coroutine);
         let state = self.state(met, &fields, &chain, found);
         let thread = self.thread_of(met, fields.event_loop, found);
@@ -257,18 +317,25 @@ impl<'a, M: Memory> Look<'a, M> {
     }
 }
 
-/// A task of which nothing is known but that it is there.
-fn unreadable(met: &Met) -> Task {
-    Task {
-        address: met.address,
-        name: None,
-        state: TaskState::Unknown,
-        thread: Address::NULL,
-        native_id: None,
-        interpreter: met.interpreter,
-        event_loop: Address::NULL,
-        coroutines: Stack::default(),
-        waits_for: None,
-        awaited_by: Vec::new(),
+/// What changes when a task goes on, or when another takes its place: what it points to, and the
+/// beginning of its name, since tasks that come and go take the same places again and again.
+#[derive(PartialEq, Eq)]
+struct Identity {
+    done: Option<bool>,
+    objects: [Address; 4],
+    /// The beginning of the object that names it.
+    name: [u8; NAME],
+}
+
+impl Seen {
+    /// What is left of a task that went on while it was read.
+    fn doubted(mut self, before: Identity, now: Identity) -> Option<Self> {
+        if before.name != now.name {
+            self.task.name = None;
+        }
+        for frame in &mut self.task.coroutines.frames {
+            frame.trust = Trust::Torn;
+        }
+        Some(self)
     }
 }

@@ -368,3 +368,88 @@ fn eager_tasks() {
 fn tasks_of_several_interpreters() {
     no_differences(since(12), include_str!("tasks/interpreters.py"));
 }
+
+/// How often a busy target is looked at.
+const LOOKS: usize = 25;
+
+/// A loop that never rests: those that stay are found every time, and nothing is made up.
+#[test]
+fn tasks_come_and_go_while_they_are_read() {
+    for interpreter in interpreters() {
+        let name = &interpreter.name;
+        let process = Launch::new(interpreter, program(include_str!("tasks/busy.py"))).start();
+        let target = Target::open(process.pid()).unwrap();
+        let (runtime, options) = open(&target);
+        let mut running = 0;
+        for _ in 0..LOOKS {
+            let found = runtime.tasks(&options).unwrap();
+            let names = found.list.iter().filter_map(|task| task.name.as_ref());
+            let names: Vec<_> = names.map(|name| name.text.as_str()).collect();
+            for n in 0..50 {
+                let staying = format!("stays {n}");
+                let staying: Vec<_> = named(&found, &staying).collect();
+                let [task] = staying[..] else {
+                    panic!(
+                        "{name}: {} of stays {n}: {:?}",
+                        staying.len(),
+                        found.defects
+                    );
+                };
+                assert_eq!(task.state, TaskState::Waiting, "{name}");
+                let frames = task.coroutines.frames.iter();
+                let functions: Vec<_> = frames.map(|frame| frame.code.name.text.as_str()).collect();
+                assert_eq!(functions, ["wait", "waiting"], "{name}");
+            }
+            let known = |name: &str| {
+                let number = name.strip_prefix("stays ").or(name.strip_prefix("Task-"));
+                number.is_some_and(|number| number.parse::<u32>().is_ok())
+                    || ["main", "brief"].contains(&name)
+            };
+            let unknown: Vec<_> = names.iter().filter(|name| !known(name)).collect();
+            assert!(unknown.is_empty(), "{name}: {unknown:?}");
+            running += named(&found, "main")
+                .filter(|task| task.state == TaskState::Running)
+                .count();
+        }
+        assert!(running > 0, "{name}");
+    }
+}
+
+fn named<'a>(tasks: &'a Tasks, name: &str) -> impl Iterator<Item = &'a Task> {
+    let is_it = move |task: &&Task| task.name.as_ref().is_some_and(|own| own.text == name);
+    tasks.list.iter().filter(is_it)
+}
+
+/// Where no file says where a version keeps its tasks, it is supposed to be as in release builds,
+/// and held against memory.
+#[test]
+fn without_the_file_of_asyncio() {
+    for interpreter in since(14) {
+        let process = Launch::new(interpreter, program(include_str!("tasks/python.py"))).start();
+        let target = Target::open(process.pid()).unwrap();
+        let (runtime, _) = open(&target);
+        let mut found = runtime.tasks(&TaskOptions::default()).unwrap();
+        let told = Told::parse(&process.stdout_so_far());
+        let said = found.defects.iter().map(|defect| defect.what.as_str());
+        let said = said.collect::<Vec<_>>().join("; ");
+        assert!(
+            said.contains("supposed to be as in release builds"),
+            "{said}"
+        );
+        if interpreter.debug {
+            assert!(
+                said.contains("only those that asyncio's modules know"),
+                "{said}"
+            );
+            assert!(named(&found, "own python").count() == 1, "{found:?}");
+            assert!(named(&found, "native").count() == 0, "{found:?}");
+        } else {
+            found.defects.clear();
+            assert_eq!(
+                differences(&told, &found, true),
+                Vec::<String>::new(),
+                "{said}"
+            );
+        }
+    }
+}

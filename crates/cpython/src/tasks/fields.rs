@@ -29,7 +29,7 @@ impl<M: Memory> Look<'_, M> {
         length(self.task.size)
     }
 
-    /// What the tasks at `addresses` hold; `None` where one can't be read.
+    /// What the tasks at `addresses` hold; `None` for one that is none, or none any more.
     pub(super) fn fields(&self, addresses: &[Address]) -> Vec<Option<Fields>> {
         let is_native = |address: &Address| {
             self.class_of(*address)
@@ -74,8 +74,12 @@ impl<M: Memory> Look<'_, M> {
         let layout = &self.task;
         let piece = self.piece(address, length(layout.size))?;
         let pointer = |offset| piece.word(address, offset).map(Address);
+        let event_loop = pointer(layout.event_loop)?;
+        if event_loop.is_null() {
+            return None;
+        }
         Some(Fields {
-            event_loop: pointer(layout.event_loop)?,
+            event_loop,
             done: Some(piece.int(address, layout.state)? != 0),
             waiter: pointer(layout.waiter)?,
             coroutine: pointer(layout.coroutine)?,

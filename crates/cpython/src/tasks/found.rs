@@ -6,6 +6,7 @@ use invivo_model::{Address, Defect, Interpreter, Result, ThreadState};
 use invivo_process::{Memory, ReadRequest};
 
 use super::Look;
+use super::objects::Members;
 use crate::fields::read_fields;
 use crate::layout::asyncio::{MODULE_STATE, NODE_SIZE, module_state};
 use crate::layout::{AsyncioLayout, TaskLinksLayout};
@@ -129,14 +130,11 @@ impl<M: Memory> Look<'_, M> {
         {
             return Some(states);
         }
-        // Without the module that lists them there, there are none.
-        if self.module(interpreter, "_asyncio").is_some() {
-            self.defect(
-                interpreter.address,
-                "where its states list tasks is not known: only those that asyncio's modules know are \
-                 looked at",
-            );
-        }
+        self.defect(
+            interpreter.address,
+            "where its states list tasks is not known: only those that asyncio's modules know are \
+             looked at",
+        );
         None
     }
 
@@ -335,7 +333,7 @@ impl<M: Memory> Look<'_, M> {
             match self.read_members(set, left) {
                 Ok((tasks, 0)) => return tasks,
                 Ok((tasks, others)) => {
-                    why = format!("{others} of its members are no tasks");
+                    why = format!("it changes too fast, and {others} of it are no tasks");
                     if tasks.len() >= best.len() {
                         best = tasks;
                     }
@@ -363,7 +361,7 @@ impl<M: Memory> Look<'_, M> {
         } else {
             set
         };
-        let mut items = self.set_items(data, *left)?;
+        let Members { mut items, torn } = self.set_items(data, *left)?;
         if items.len() > *left {
             return Err("it has more members than are looked at".to_owned());
         }
@@ -376,14 +374,12 @@ impl<M: Memory> Look<'_, M> {
                 .collect();
             self.memory().prepare(at.iter().map(|at| (*at, 8)));
             let objects = at.iter().map(|at| self.memory().read_pointer(*at));
-            items = objects
-                .collect::<Result<_, _>>()
-                .map_err(|met| met.to_string())?;
+            items = objects.map(Result::unwrap_or_default).collect();
         }
         let size = self.object_size();
         self.memory()
             .prepare(items.iter().map(|item| (*item, size)));
-        let mut others = 0;
+        let mut others = usize::from(torn);
         items.retain(|item| {
             let class = self.class_of(*item);
             // A weak reference to what is no more refers to `None`.

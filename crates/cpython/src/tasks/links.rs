@@ -136,10 +136,17 @@ impl<M: Memory> Look<'_, M> {
         let mut awaiters = match party.awaiters {
             Awaiters::None => Vec::new(),
             Awaiters::One(awaiter) => vec![awaiter],
-            Awaiters::Set(set) => self.set_items(set, most).unwrap_or_else(|why| {
-                self.defect(address, &format!("who awaits it can't be read: {why}"));
-                Vec::new()
-            }),
+            Awaiters::Set(set) => match self.set_items(set, most) {
+                Ok(members) if !members.torn => members.items,
+                Ok(members) => {
+                    self.defect(address, "who awaits it changes too fast");
+                    members.items
+                }
+                Err(why) => {
+                    self.defect(address, &format!("who awaits it can't be read: {why}"));
+                    Vec::new()
+                }
+            },
         };
         awaiters.extend(weaving.waiters.get(&address).into_iter().flatten());
         if !recorded || !party.is_native {

@@ -1,13 +1,16 @@
 //! The few kinds of objects that tasks hold.
 
 use invivo_model::Address;
-use invivo_process::Memory;
+use invivo_process::{Memory, ReadRequest};
 
 use super::Look;
 use crate::fields::read_fields;
 use crate::layout::IntSize;
 use crate::layout::common::{LIST_FLAG, TUPLE_FLAG};
+use crate::pieces::length;
 
+/// A set that changes while it is read is read again this often.
+const ATTEMPTS: usize = 8;
 /// Entries of a set that are read at a time.
 const ENTRIES_AT_ONCE: u64 = 2048;
 /// Entries that the table of a set has at most: what 65,536 members take when many others have
@@ -20,6 +23,22 @@ const NO_HASH: u64 = u64::MAX;
 /// Digits of an integer of at most 64 bits, and bits of each.
 const DIGITS: u64 = 3;
 const DIGIT_BITS: u32 = 30;
+
+/// The members of a set.
+#[derive(Default)]
+pub(super) struct Members {
+    pub(super) items: Vec<Address>,
+    /// Whether it changed while it was read, every time: some may be missing, and some no more.
+    pub(super) torn: bool,
+}
+
+/// What a set says of its table.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct SetHeader {
+    used: u64,
+    mask: u64,
+    table: Address,
+}
 
 impl<M: Memory> Look<'_, M> {
     /// Bytes that tell most of a small object: a string's header and its first characters, or
@@ -45,23 +64,52 @@ impl<M: Memory> Look<'_, M> {
         found
     }
 
-    /// The members of the set at `set`; why not, where it can't be right or changes meanwhile.
-    pub(super) fn set_items(&self, set: Address, most: usize) -> Result<Vec<Address>, String> {
-        let before = self.set_header(set)?;
-        let (used, mask, table) = before;
-        if mask >= MAX_ENTRIES || !(mask + 1).is_power_of_two() || used > mask {
-            return Err(format!("the set at {set} can't be right"));
+    /// The members of the set at `set`, and what is wrong with them if it changes too fast; why
+    /// not, where it can't be right.
+    pub(super) fn set_items(&self, set: Address, most: usize) -> Result<Members, String> {
+        let is_set = |name| {
+            self.class_of(set)
+                .is_some_and(|class| class.is_builtin(name))
+        };
+        if !is_set("set") && !is_set("frozenset") {
+            return Err(format!("no set at {set}"));
         }
+        let mut best = Members::default();
+        let mut before = self.set_header(set, &mut [])?;
+        for _ in 0..ATTEMPTS {
+            if before.mask >= MAX_ENTRIES || !(before.mask + 1).is_power_of_two() {
+                return Err(format!("the set at {set} can't be right"));
+            }
+            let (items, after) = self.entries(set, &before, most)?;
+            let whole = items.len() as u64 == before.used || items.len() > most;
+            if whole && before == after {
+                return Ok(Members { items, torn: false });
+            }
+            if items.len() >= best.items.len() {
+                best.items = items;
+            }
+            before = after;
+        }
+        best.torn = true;
+        Ok(best)
+    }
+
+    /// Reads the table of a set, and its header again.
+    fn entries(
+        &self,
+        set: Address,
+        header: &SetHeader,
+        most: usize,
+    ) -> Result<(Vec<Address>, SetHeader), String> {
         let mut items = Vec::new();
         let mut start = 0;
-        while start <= mask && (items.len() as u64) < used && items.len() <= most {
-            let count = ENTRIES_AT_ONCE.min(mask + 1 - start);
-            let mut bytes = vec![0; (count as usize) * ENTRY];
-            let at = table.offset(start * ENTRY as u64);
+        let mut after = *header;
+        while start <= header.mask && items.len() <= most {
+            let count = ENTRIES_AT_ONCE.min(header.mask + 1 - start);
+            let mut bytes = vec![0; length(count) * ENTRY];
+            let at = header.table.offset(start * ENTRY as u64);
             let at = at.ok_or_else(|| format!("the set at {set} reaches out of memory"))?;
-            self.memory()
-                .read(at, &mut bytes)
-                .map_err(|met| met.to_string())?;
+            after = self.set_header(set, &mut [ReadRequest::new(at, &mut bytes)])?;
             let (words, _) = bytes.as_chunks();
             let entries = words.as_chunks::<2>().0.iter();
             let keys = entries
@@ -70,33 +118,34 @@ impl<M: Memory> Look<'_, M> {
             items.extend(keys.map(|(key, _)| Address(key)));
             start += count;
         }
-        if items.len() as u64 != used && items.len() <= most {
-            return Err(format!(
-                "the set at {set} has {used} members, but {} are found",
-                items.len()
-            ));
-        }
-        Ok(items)
+        Ok((items, after))
     }
 
-    /// How many members a set has, the mask of its table, and where that lies.
-    fn set_header(&self, set: Address) -> Result<(u64, u64, Address), String> {
-        let is_set = |name| {
-            self.class_of(set)
-                .is_some_and(|class| class.is_builtin(name))
-        };
-        if !is_set("set") && !is_set("frozenset") {
-            return Err(format!("no set at {set}"));
-        }
+    /// What a set says of its table, read behind another piece by the same call: as it is now, not
+    /// as it was when the page was kept.
+    fn set_header(&self, set: Address, first: &mut [ReadRequest<'_>]) -> Result<SetHeader, String> {
         let layout = &self.layout().builtin;
-        let fields = [
-            (layout.set_used, 8),
-            (layout.set_mask, 8),
-            (layout.set_table, 8),
-        ];
-        let [used, mask, table] =
-            read_fields(self.memory(), set, fields).map_err(|met| met.to_string())?;
-        Ok((used, mask, Address(table)))
+        let mut words = [[0; 8]; 3];
+        let [used, mask, table] = &mut words;
+        let at = |offset| set.offset(offset).unwrap_or_default();
+        let mut requests: Vec<_> = first
+            .iter_mut()
+            .map(|piece| ReadRequest::new(piece.address, piece.buffer))
+            .collect();
+        requests.push(ReadRequest::new(at(layout.set_used), used));
+        requests.push(ReadRequest::new(at(layout.set_mask), mask));
+        requests.push(ReadRequest::new(at(layout.set_table), table));
+        let read = self.fresh.memory.read_many(&mut requests);
+        read.map_err(|met| met.to_string())?;
+        if !requests.iter().all(ReadRequest::is_complete) {
+            return Err(format!("the set at {set} can't be read"));
+        }
+        let [used, mask, table] = words.map(u64::from_le_bytes);
+        Ok(SetHeader {
+            used,
+            mask,
+            table: Address(table),
+        })
     }
 
     /// The integer at `object`, if it is one that is not negative and fits in 64 bits.
@@ -137,15 +186,14 @@ impl<M: Memory> Look<'_, M> {
                 return None;
             }
             let layout = self.layout();
-            let [length] =
-                read_fields(self.memory(), object, [(layout.object.var_size, 8)]).ok()?;
+            let [size] = read_fields(self.memory(), object, [(layout.object.var_size, 8)]).ok()?;
             let start = if class.flags & TUPLE_FLAG != 0 {
                 object.offset(layout.builtin.tuple_items)?
             } else {
                 let at = object.offset(layout.builtin.list_items)?;
                 self.memory().read_pointer(at).ok()?
             };
-            let count = usize::try_from(length).unwrap_or(usize::MAX).min(most);
+            let count = length(size).min(most);
             let mut bytes = vec![0; count * 8];
             self.memory().read(start, &mut bytes).ok()?;
             let (words, _) = bytes.as_chunks();
