@@ -114,7 +114,7 @@ fn what_clicks_keys_and_searches_do() {
         "clicked": ["serve", "here 70.0% · 70 samples · 70 ms · everywhere 70.0% total, 0.0% self"],
         "window": [0, 70],
         "back": [0, 100],
-        "searched": "10.0% of samples, 1 function",
+        "searched": "10.0% in 1 function",
         "search ended": "",
         "inverted": ["parse", "render", "wait", "fib"],
         "lines": 6,

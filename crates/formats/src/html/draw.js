@@ -169,18 +169,19 @@ function paintItem(context, scene, colours, item, y, width) {
   }
   if (w > 26) {
     context.fillStyle = isMatch ? colours.matchInk : node.place < 0 ? colours.text : colours.ink;
-    paintLabel(context, scene, node, left + 5, y + (ROW - GAP) / 2 + 1, w - 8);
+    const faint = isMatch || node.place < 0 ? context.fillStyle : colours.faint;
+    paintLabel(context, scene, node, left + 5, y + (ROW - GAP) / 2 + 1, w - 8, faint);
   }
   context.globalAlpha = 1;
 }
 
-function paintLabel(context, scene, node, x, y, room) {
+function paintLabel(context, scene, node, x, y, room, faint) {
   const {name, where} = scene.labelOf(node);
   const shown = fit(context, name, room, scene.letter);
   context.fillText(shown, x, y);
   const used = context.measureText(shown).width + 10;
   if (shown === name && where && room - used >= context.measureText(where).width) {
-    context.fillStyle = node.place < 0 ? context.fillStyle : scene.colours.faint;
+    context.fillStyle = faint;
     context.fillText(where, x + used, y);
   }
 }

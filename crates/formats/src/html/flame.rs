@@ -24,7 +24,7 @@ pub(crate) struct Flame;
 
 pub(super) static STYLE: Asset = Asset {
     text: include_str!("page.css"),
-    hash: "2LjGXYfMx1lkm7P2CSU87aqZIkbNkOaAOnSQ4zUSbcY=",
+    hash: "0sdakNHZZbE91f1C72JeT10coIBJwAZM/SRaHmeF4O8=",
 };
 
 pub(super) static SCRIPT: Asset = Asset {
@@ -33,7 +33,7 @@ pub(super) static SCRIPT: Asset = Asset {
         include_str!("draw.js"),
         include_str!("page.js")
     ),
-    hash: "r0kQCB2NR4Uieaew4O3JRHT0RcPCQj1sGtB49YdoW/U=",
+    hash: "Fgdy4vojgffwl9jX/SNJ5jVRsuYrm75fPZ/Rarseprk=",
 };
 
 static BODY: &str = include_str!("flame.html");

@@ -88,7 +88,7 @@ function search() {
     const places = matches.reduce((all, one) => all + one, 0);
     const what = state.byLine ? 'line' : 'function';
     $('matched').textContent = places
-      ? `${share} of samples, ${number(places)} ${what}${places === 1 ? '' : 's'}`
+      ? `${share} in ${number(places)} ${what}${places === 1 ? '' : 's'}`
       : 'nothing matches';
   } else {
     $('matched').textContent = '';
