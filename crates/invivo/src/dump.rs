@@ -221,7 +221,9 @@ pub(crate) fn look<M: Memory>(
     choose(&mut joined, options, &subject)?;
     if let Some(limits) = &options.locals {
         for thread in joined.iter_mut().flat_map(|one| &mut one.threads) {
-            read_variables(&runtime, limits, &memory, thread);
+            if memory.met().is_none() {
+                read_variables(&runtime, limits, thread);
+            }
         }
     }
     Ok(Dump {
@@ -395,25 +397,23 @@ pub(crate) fn no_such_thread(tid: u32, pid: u32, all: &[u32]) -> Error {
     )
 }
 
-fn read_variables<M: Memory, R: Memory>(
-    runtime: &Runtime<R>,
-    limits: &ValueLimits,
-    memory: &Bounded<M>,
-    dump: &mut ThreadDump,
-) {
+/// Reads the variables of a thread's frames, of those that repeat others only once.
+fn read_variables<M: Memory>(runtime: &Runtime<M>, limits: &ValueLimits, dump: &mut ThreadDump) {
     let frames = &dump.thread.stack.frames;
-    dump.variables = vec![None; frames.len()];
-    for run in repeats(frames) {
-        let first = run.start..run.start + run.length;
-        let frames = frames.get(first.clone()).unwrap_or_default();
-        let places = dump.variables.get_mut(first).unwrap_or_default();
-        for (frame, place) in frames.iter().zip(places) {
-            if memory.met().is_some() {
-                return;
-            }
-            *place = Some(runtime.variables(frame, limits));
+    let runs = repeats(frames);
+    let places = runs
+        .iter()
+        .flat_map(|run| run.start..run.start + run.length);
+    let (places, wanted): (Vec<usize>, Vec<_>) = places
+        .filter_map(|place| Some((place, frames.get(place)?)))
+        .unzip();
+    let mut variables = vec![None; frames.len()];
+    for (place, read) in places.iter().zip(runtime.variables_of(&wanted, limits)) {
+        if let Some(variables) = variables.get_mut(*place) {
+            *variables = Some(read);
         }
     }
+    dump.variables = variables;
 }
 
 /// What it means that a bound was met.

@@ -55,7 +55,8 @@ impl<'a> Sources<'a> {
         }
     }
 
-    /// The text of `file`: a regular file under the target's root, in UTF-8 or nearly so.
+    /// The text of `file`: a regular file under the target's root, in UTF-8 or nearly so. A path
+    /// that is not a whole one begins in the target's working directory.
     pub fn text(&mut self, file: &Path) -> Option<&str> {
         self.source(file).map(|source| source.text.as_str())
     }
@@ -68,7 +69,7 @@ impl<'a> Sources<'a> {
 
     fn source(&mut self, file: &Path) -> Option<&Source> {
         if !self.texts.contains_key(file) {
-            if self.texts.len() >= FILES_MAX || !file.has_root() {
+            if self.texts.len() >= FILES_MAX {
                 return None;
             }
             let source = self.read(file).map(Source::new);
@@ -81,8 +82,14 @@ impl<'a> Sources<'a> {
         if self.root.is_none() {
             self.root = self.target.root().ok();
         }
+        let root = self.root.as_ref()?;
         let room = FILE_MAX.min(self.left);
-        let opened = self.root.as_ref()?.open_file(file, room).ok()?;
+        let opened = if file.has_root() {
+            root.open_file(file, room).ok()?
+        } else {
+            let whole = root.working_directory()?.join(file);
+            root.open_file(&whole, room).ok()?
+        };
         let mut bytes = Vec::new();
         opened.take(room).read_to_end(&mut bytes).ok()?;
         self.left = self.left.saturating_sub(bytes.len() as u64);
@@ -104,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_read_once_and_only_by_full_paths() {
+    fn files_are_read_once_wherever_their_paths_begin() {
         let place = tempfile::tempdir().expect("a directory");
         let file = place.path().join("a.py");
         std::fs::write(&file, "\u{feff}first\nsecond\n").expect("a file");
@@ -114,7 +121,10 @@ mod tests {
         std::fs::remove_file(&file).expect("removing it");
         assert_eq!(sources.line(&file, 2), Some("second"));
         assert_eq!(sources.text(&file), Some("first\nsecond\n"));
-        assert_eq!(sources.line(Path::new("a.py"), 1), None);
+        assert_eq!(sources.line(Path::new("no such file"), 1), None);
         assert_eq!(sources.line(place.path(), 1), None);
+        // Tests run in the directory of their crate.
+        let own = sources.text(Path::new("src/sources.rs")).map(str::len);
+        assert_eq!(own, Some(include_str!("sources.rs").len()));
     }
 }

@@ -15,9 +15,10 @@ pub fn killat() -> PathBuf {
     compile("killat", include_str!("../c/killat.c"), &[])
 }
 
-/// Runs a program that may not use `ptrace`, cross-process memory calls, or both.
+/// Runs a program that may not use `ptrace`, cross-process memory calls, or whatever stops,
+/// signals or writes to another process.
 ///
-/// `noptrace [ptrace] [vm] -- PROGRAM [ARGUMENT…]`
+/// `noptrace [ptrace] [vm] [harm] -- PROGRAM [ARGUMENT…]`
 pub fn noptrace() -> PathBuf {
     compile("noptrace", include_str!("../c/noptrace.c"), &[])
 }

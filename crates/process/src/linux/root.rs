@@ -69,6 +69,14 @@ impl TargetRoot {
         }
     }
 
+    /// The process's working directory, as a path under this root; `None` where it lies outside or
+    /// can't be told.
+    pub fn working_directory(&self) -> Option<PathBuf> {
+        let seen = self.process.read_link("cwd").ok()?;
+        let inside = seen.strip_prefix(&self.seen_as).ok()?;
+        Some(Path::new("/").join(inside))
+    }
+
     /// Its directory, opened for nothing but finding what is in it.
     pub(super) fn dir(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()
