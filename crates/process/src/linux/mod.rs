@@ -4,6 +4,7 @@ pub(crate) mod access;
 mod channel;
 mod children;
 pub mod clock;
+mod launch;
 mod list;
 mod lock;
 mod maps;
@@ -20,6 +21,7 @@ mod threads;
 
 pub use channel::{Connection, Listener, Transfer};
 pub use children::descendants;
+pub use launch::Launched;
 pub use list::pids;
 pub use lock::TargetLock;
 pub use memory::ProcessMemory;
