@@ -7,12 +7,20 @@
 
 #![forbid(unsafe_code)]
 
+mod follow;
 mod intern;
+mod prefetch;
 pub mod recording;
+mod sampler;
 mod schedule;
+mod session;
 mod sink;
 
+pub use follow::{Follower, Subject};
 pub use intern::Interner;
+pub use prefetch::Prefetch;
 pub use recording::{Recording, Writer};
+pub use sampler::{Options, Sampler};
 pub use schedule::{Jitter, Schedule};
+pub use session::{Plan, Session, Step};
 pub use sink::{Collect, Seen, Sink};

@@ -1,0 +1,231 @@
+//! Sampling processes tick by tick.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use invivo_model::{About, ErrorKind, ProfileProcess, Result, Trust};
+use invivo_process::{ProcessMemory, clock, random};
+
+use crate::follow::{Follower, Subject};
+use crate::intern::Interner;
+use crate::sampler::{Options, Sampler};
+use crate::schedule::{Jitter, Schedule};
+use crate::sink::{Seen, Sink};
+
+/// For how long [`Session::step`] waits at most.
+const PATIENCE: u64 = 50_000_000;
+/// How often the rarer things are done: names asked for, our own processor time read.
+const RARELY: u64 = 500_000_000;
+
+/// What a step of a session has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// No tick was due yet.
+    Waited,
+    /// A tick took place.
+    Ticked,
+    /// All processes have ended.
+    Ended,
+}
+
+/// How to sample.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Nanoseconds from tick to tick.
+    pub interval: u64,
+    /// How ticks are kept from beating with the target.
+    pub jitter: Jitter,
+    /// Which threads count.
+    pub options: Options,
+    /// The program that records, with its version.
+    pub creator: String,
+}
+
+/// Samples processes as long as it is stepped.
+///
+/// Whoever steps it looks between two steps whether to go on, and shows how it goes.
+#[derive(Debug)]
+pub struct Session<S> {
+    options: Options,
+    schedule: Schedule,
+    /// When it began, on the clock that ticks go by.
+    begun: u64,
+    own_time: u64,
+    rarely: u64,
+    about: About,
+    interner: Interner,
+    sink: S,
+    samplers: Vec<Sampler<ProcessMemory>>,
+    follower: Option<Follower>,
+    seen: Vec<Seen>,
+}
+
+impl<S: Sink> Session<S> {
+    /// A session that begins now. `sink` gets what it needs of how things stand at the beginning.
+    ///
+    /// # Errors
+    ///
+    /// What `sink` fails with.
+    pub fn new(plan: Plan, sink: impl FnOnce(&About) -> Result<S>) -> Result<Self> {
+        clock::sleep_exactly();
+        let started = SystemTime::now().duration_since(UNIX_EPOCH);
+        let about = About {
+            started: started.map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(0)),
+            interval: plan.interval,
+            mode: plan.options.mode,
+            creator: plan.creator,
+            ..About::default()
+        };
+        let sink = sink(&about)?;
+        let begun = clock::monotonic();
+        Ok(Self {
+            options: plan.options,
+            schedule: Schedule::new(
+                begun,
+                plan.interval,
+                plan.jitter,
+                u64::from_ne_bytes(random()?),
+            ),
+            begun,
+            own_time: clock::own_processor_time(),
+            rarely: begun,
+            about,
+            interner: Interner::new(),
+            sink,
+            samplers: Vec::new(),
+            follower: None,
+            seen: Vec::new(),
+        })
+    }
+
+    /// Samples this process too.
+    ///
+    /// # Errors
+    ///
+    /// As [`Interner::process`].
+    pub fn add(&mut self, subject: Subject) -> Result<()> {
+        let arguments = subject.target.command_line().unwrap_or_default();
+        let command = arguments
+            .iter()
+            .map(|word| word.to_string_lossy().into_owned());
+        let process = ProfileProcess {
+            pid: subject.target.pid(),
+            parent: subject.parent,
+            command: command.collect(),
+            version: subject.runtime.version().to_string(),
+        };
+        let index = self.interner.process(&process, &mut self.sink)?;
+        let sampler = Sampler::new(
+            subject.target,
+            subject.runtime,
+            subject.memory,
+            index,
+            self.options,
+        );
+        self.samplers.push(sampler);
+        Ok(())
+    }
+
+    /// Samples the processes that `follower` finds, as it finds them.
+    pub fn follow(&mut self, follower: Follower) {
+        self.follower = Some(follower);
+    }
+
+    /// How things stand.
+    pub fn about(&self) -> &About {
+        &self.about
+    }
+
+    /// What samples go to.
+    pub fn sink(&self) -> &S {
+        &self.sink
+    }
+
+    /// How many processes are sampled now.
+    pub fn processes(&self) -> usize {
+        self.samplers.len()
+    }
+
+    /// Waits for the next tick, but no longer than a twentieth of a second, and takes it if it has
+    /// come. A signal ends the waiting.
+    ///
+    /// # Errors
+    ///
+    /// What the sink fails with; why the only process there is can't be read, where it lives.
+    pub fn step(&mut self) -> Result<Step> {
+        self.take_found()?;
+        if self.samplers.is_empty() && !self.is_following() {
+            return Ok(Step::Ended);
+        }
+        let now = clock::monotonic();
+        let deadline = self.schedule.deadline();
+        if deadline > now {
+            let until = deadline.min(now.saturating_add(PATIENCE));
+            if !clock::sleep_until(until) || until < deadline {
+                return Ok(Step::Waited);
+            }
+        }
+        self.tick()?;
+        Ok(Step::Ticked)
+    }
+
+    /// Ends the session; gives the sink, and how things stand at the end.
+    pub fn end(mut self) -> (S, About) {
+        self.about.duration = clock::monotonic().saturating_sub(self.begun);
+        self.about.own_time = clock::own_processor_time().saturating_sub(self.own_time);
+        (self.sink, self.about)
+    }
+
+    fn tick(&mut self) -> Result<()> {
+        let now = clock::monotonic();
+        if now >= self.rarely {
+            self.rarely = now.saturating_add(RARELY);
+            self.about.own_time = clock::own_processor_time().saturating_sub(self.own_time);
+            self.samplers.iter_mut().for_each(Sampler::ask_names);
+        }
+        self.seen.clear();
+        let mut index = 0;
+        while let Some(sampler) = self.samplers.get_mut(index) {
+            match sampler.tick(&mut self.interner, &mut self.sink, &mut self.seen) {
+                Ok(()) => index += 1,
+                Err(error) => match error.kind {
+                    ErrorKind::Gone => {
+                        let pid = self.samplers.swap_remove(index).target().pid();
+                        if let Some(follower) = &self.follower {
+                            follower.lost(pid);
+                        }
+                    }
+                    // It may be another moment's luck.
+                    ErrorKind::Corrupt => {
+                        self.about.torn += 1;
+                        index += 1;
+                    }
+                    _ if self.samplers.len() > 1 || self.follower.is_some() => {
+                        self.samplers.swap_remove(index);
+                    }
+                    _ => return Err(error),
+                },
+            }
+        }
+        self.about.torn += self
+            .seen
+            .iter()
+            .filter(|seen| seen.trust != Trust::Whole)
+            .count() as u64;
+        self.about.ticks += 1;
+        self.about.duration = now.saturating_sub(self.begun);
+        self.sink.tick(&self.about, &self.seen)?;
+        self.about.missed += self.schedule.advance(clock::monotonic());
+        Ok(())
+    }
+
+    fn take_found(&mut self) -> Result<()> {
+        while let Some(found) = self.follower.as_ref().and_then(Follower::next) {
+            self.add(found?)?;
+        }
+        Ok(())
+    }
+
+    fn is_following(&self) -> bool {
+        self.follower.as_ref().is_some_and(Follower::is_watching)
+    }
+}
