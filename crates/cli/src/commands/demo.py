@@ -1,5 +1,7 @@
 """A small shop: the program that `invivo demo` looks into. Nothing in it knows of Invivo."""
 
+import asyncio
+import threading
 import time
 
 orders = {}
@@ -17,6 +19,20 @@ def handle(number):
     total += price(*orders[number % 1000])
 
 
+async def courier(parcels, district):
+    while True:
+        parcel = await parcels.get()
+        await asyncio.sleep(len(parcel + district))
+
+
+async def deliver():
+    parcels = asyncio.Queue()
+    districts = ("north", "south")
+    couriers = [courier(parcels, district) for district in districts]
+    tasks = map(asyncio.ensure_future, couriers)
+    await asyncio.gather(*tasks)
+
+
 def serve():
     number = 0
     print("ready", flush=True)
@@ -27,4 +43,7 @@ def serve():
             time.sleep(0.01)
 
 
+threading.Thread(
+    target=lambda: asyncio.run(deliver()), name="deliveries", daemon=True
+).start()
 serve()

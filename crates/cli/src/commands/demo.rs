@@ -46,6 +46,14 @@ pub(crate) fn run(_arguments: &Arguments, output: &mut Output) -> Result<Status>
         "May I attach to this one, and what would work?",
         &["doctor", "PID"],
     )?;
+    tour.step(
+        "What is each of its threads doing?",
+        &["dump", "PID", "--locals"],
+    )?;
+    tour.step(
+        "And its asyncio tasks: who waits for whom?",
+        &["tasks", "PID", "--tree"],
+    )?;
     let able = invivo::attach(pid).and_then(|attached| {
         invivo::exec::Plan::new(&attached.target, &attached.runtime, Default::default())
     });

@@ -37,6 +37,8 @@ pub(crate) fn value_within(value: &Value, columns: Option<usize>) -> String {
 struct Room {
     items: usize,
     characters: usize,
+    /// Whether it is within another value.
+    within: bool,
 }
 
 impl Room {
@@ -53,7 +55,19 @@ impl Room {
     ];
 
     const fn of(items: usize, characters: usize) -> Self {
-        Self { items, characters }
+        Self {
+            items,
+            characters,
+            within: false,
+        }
+    }
+
+    /// For what is in a value.
+    fn inner(self) -> Self {
+        Self {
+            within: true,
+            ..self
+        }
     }
 
     fn text(self, value: &Value) -> String {
@@ -159,11 +173,11 @@ impl Room {
                 out.push_str(", ");
             }
             match item {
-                Item::One(value) => self.push(out, value),
+                Item::One(value) => self.inner().push(out, value),
                 Item::Pair(key, value) => {
-                    self.push(out, key);
+                    self.inner().push(out, key);
                     out.push_str(": ");
-                    self.push(out, value);
+                    self.inner().push(out, value);
                 }
             }
         }
@@ -230,9 +244,12 @@ impl Room {
         } else if bare {
             write(out, format_args!(" at {}", value.address));
         }
-        for (name, value) in attributes.iter().take(shown) {
+        // Where not all are shown, the public ones tell more.
+        let private = |(name, _): &&(Text, Value)| shown < known && name.text.starts_with('_');
+        let (last, first): (Vec<_>, Vec<_>) = attributes.iter().partition(private);
+        for (name, value) in first.into_iter().chain(last).take(shown) {
             write(out, format_args!(" {name}="));
-            self.push(out, value);
+            self.inner().push(out, value);
         }
         if left > 0 {
             write(out, format_args!(" {MORE} {} more", grouped(left)));
@@ -271,6 +288,9 @@ impl Room {
         let left = characters.count() as u64;
         if text.truncated {
             out.push_str(MORE);
+        } else if left > 0 && self.within {
+            // A count would be taken for that of what it is in.
+            out.push_str(MORE);
         } else if left > 0 {
             write(out, format_args!("{MORE} {} more", grouped(left)));
         }
@@ -301,7 +321,9 @@ impl Room {
         }
         out.push(quote);
         let left = length.saturating_sub(shown.len() as u64);
-        if left > 0 {
+        if left > 0 && self.within {
+            out.push_str(MORE);
+        } else if left > 0 {
             write(out, format_args!("{MORE} {} more", grouped(left)));
         }
     }
