@@ -173,8 +173,10 @@ impl<M: Memory> Sampler<M> {
         seen: &mut Vec<Seen>,
     ) -> Result<()> {
         self.ticks += 1;
-        // Where nothing can be read ahead, nothing can be read, and that is said then.
-        let _ = self.memory.begin();
+        if !self.ask_names {
+            // Where nothing can be read ahead, nothing can be read, and that is said then.
+            let _ = self.memory.begin();
+        }
         let outcome = self.round(interner, sink, seen);
         self.memory.end();
         self.forget_ended();
@@ -192,8 +194,9 @@ impl<M: Memory> Sampler<M> {
             .iter()
             .flat_map(|one| one.threads.iter().map(move |thread| (one, thread)));
         if all.any(|(one, thread)| self.known(one, thread).is_none()) {
-            // Its name is asked for, and in some versions its number with it.
+            // Its name is asked for, which is not going to be read again and again.
             self.ask_names = true;
+            self.memory.end();
             interpreters = self.look()?;
         }
         if interpreters.is_empty() {

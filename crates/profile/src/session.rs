@@ -13,6 +13,8 @@ use crate::sink::{Seen, Sink};
 
 /// For how long [`Session::step`] waits at most.
 const PATIENCE: u64 = 50_000_000;
+/// Nearer deadlines are not slept for: going to sleep takes longer.
+const NEAR: u64 = 5_000;
 /// How often the rarer things are done: names asked for, our own processor time read.
 const RARELY: u64 = 500_000_000;
 
@@ -158,7 +160,7 @@ impl<S: Sink> Session<S> {
         }
         let now = clock::monotonic();
         let deadline = self.schedule.deadline();
-        if deadline > now {
+        if deadline > now.saturating_add(NEAR) {
             let until = deadline.min(now.saturating_add(PATIENCE));
             if !clock::sleep_until(until) || until < deadline {
                 return Ok(Step::Waited);

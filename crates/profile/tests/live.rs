@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use invivo_cpython::{Limits, Runtime, locate};
-use invivo_model::{Mode, Profile, Sample, Tables};
+use invivo_model::{FunctionKind, Mode, Profile, ProfileFrame, Sample, Tables};
 use invivo_process::{Fault, Launched, Memory, ProcessMemory, ReadRequest, Target};
 use invivo_profile::{
     Collect, Follower, Interner, Jitter, Options, Plan, Prefetch, Recording, Sampler, Session,
@@ -377,6 +377,57 @@ fn modes_count_the_threads_they_are_about() {
                 .iter()
                 .all(|sample| sample.status.on_cpu == Some(true))
         );
+    }
+}
+
+/// Collects garbage nearly all the time.
+const COLLECTOR: &str = r#"
+import gc
+kept = [[n] for n in range(200_000)]
+print("ready", flush=True)
+def collect():
+    while True:
+        gc.collect()
+collect()
+"#;
+
+#[test]
+fn the_collector_columns_and_opcodes_are_told_where_they_are_asked_for() {
+    let _alone = alone();
+    for name in ["3.8", "3.13", "3.15"] {
+        let process = Launch::new(interpreter(name), COLLECTOR).start();
+        let options = Options {
+            collector: true,
+            columns: true,
+            opcodes: true,
+            ..Options::default()
+        };
+        let profile = sampled(process.pid(), 500, 200, options);
+        let all = ticks_in(&profile, "collect");
+        let collecting = ticks_in(&profile, "<garbage collector>");
+        assert!(
+            all >= 190 && collecting * 10 > all * 8,
+            "{name}: {collecting} of {all}"
+        );
+        let Tables {
+            frames, functions, ..
+        } = &profile.tables;
+        let python = frames
+            .iter()
+            .filter(|frame| functions[frame.function as usize].kind == FunctionKind::Python);
+        let has_columns = !["3.8"].contains(&name);
+        for frame in python {
+            assert!(
+                frame.line > 0 && frame.opcode.is_some(),
+                "{name}: {frame:?}"
+            );
+            assert_eq!(frame.columns.is_some(), has_columns, "{name}: {frame:?}");
+        }
+
+        let plain = sampled(process.pid(), 500, 20, Options::default());
+        let bare = |frame: &ProfileFrame| frame.columns.is_none() && frame.opcode.is_none();
+        assert!(plain.tables.frames.iter().all(bare), "{name}");
+        assert_eq!(ticks_in(&plain, "<garbage collector>"), 0, "{name}");
     }
 }
 
