@@ -248,7 +248,8 @@ impl<M: Memory> Runtime<M> {
     }
 
     fn slots(&self, walk: &Walk, raw: &RawFrame, facts: &CodeFacts) -> Slots {
-        let size = length(self.layout.frame.localsplus).saturating_add(facts.slots * 8);
+        let size =
+            length(self.layout.frame.localsplus).saturating_add(facts.slots.saturating_mul(8));
         let at_hand = walk.piece(raw.address, size);
         let at_hand =
             at_hand.and_then(|piece| raw::slots(&self.layout, piece, raw.address, facts.slots));
