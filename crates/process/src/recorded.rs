@@ -146,8 +146,12 @@ impl Memory for Image {
                 .and_then(|(at, bytes)| bytes.get(usize::try_from(start - at).ok()?..));
             let held = held.unwrap_or_default();
             request.filled = held.len().min(request.buffer.len());
-            for (to, from) in request.buffer.iter_mut().zip(held) {
-                *to = *from;
+            let (to, from) = (
+                request.buffer.get_mut(..request.filled),
+                held.get(..request.filled),
+            );
+            if let (Some(to), Some(from)) = (to, from) {
+                to.copy_from_slice(from);
             }
         }
         Ok(())
