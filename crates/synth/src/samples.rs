@@ -32,3 +32,8 @@ pub const ASYNCIO: &str = include_str!("../targets/asyncio_tasks.py");
 
 /// Has made itself non-dumpable, which closes it to other processes of its user.
 pub const NOT_DUMPABLE: &str = include_str!("../targets/not_dumpable.py");
+
+/// Writes over structures of its own interpreter and puts them right again, all the time; the
+/// argument is the seed of what it chooses. It begins when a line arrives on its standard input,
+/// and may crash from then on.
+pub const SCRIBBLER: &str = include_str!("../targets/scribbler.py");

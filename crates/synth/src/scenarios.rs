@@ -114,8 +114,6 @@ pub const SAMPLER: Cast = Cast {
     parts: &[
         part!("few"),
         part!("values"),
-        part!("exceptions"),
-        part!("generators"),
         part!("asynchronous"),
         part!("eager", 12),
         part!("others"),

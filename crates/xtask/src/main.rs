@@ -4,6 +4,7 @@
 mod bench;
 mod ci;
 mod demo;
+mod fuzz;
 mod pythons;
 mod release;
 mod run;
@@ -22,6 +23,8 @@ usage: cargo xtask CHORE
   tidy                          check the invariants of ARCHITECTURE.md
   pythons [--free-threaded]     find or unpack the interpreters that tests and the demo use;
                                 with the option, build a free-threaded one as well
+  fuzz [MINUTES] [FAMILY]       changed recordings, read by every view: 10 minutes for each family
+                                of versions, or for one, such as 3.14-3.15
   bench exec [ROUNDS]           the time that `invivo exec` takes, beside sys.remote_exec
   bench dump [ROUNDS]           the time that `invivo dump` takes, beside its peers
   bench ps [TARGETS]            the time that `invivo ps` takes among that many Pythons
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
         ["tidy"] => tidy::run(),
         ["pythons"] => pythons::report(),
         ["pythons", "--free-threaded"] => pythons::report_with_free_threaded(),
+        ["fuzz", rest @ ..] => fuzz::run(rest),
         ["bench", "exec", rest @ ..] => bench::exec(rest),
         ["bench", "dump", rest @ ..] => bench::dump::run(rest),
         ["bench", "ps", rest @ ..] => bench::ps(rest),

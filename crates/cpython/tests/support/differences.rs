@@ -123,7 +123,7 @@ fn compare_thread(
     };
     differences.same(&place, "native id", native_id, read.state.native_id);
     let told_name = expected.name.as_ref();
-    differences.same(&place, "name", told_name.map(whole), read.name.clone());
+    differences.same(&place, "name", told_name.map(|name| whole(name)), read.name.clone());
     differences.same(&place, "GIL", Gil::Without, read.gil);
     differences.same(
         &place,
@@ -150,9 +150,9 @@ fn compare_thread(
     compare_stack(differences, &place, told, frames, &read.stack, innermost);
 }
 
-fn whole(text: &String) -> Text {
+fn whole(text: &str) -> Text {
     Text {
-        text: text.clone(),
+        text: text.to_owned(),
         truncated: false,
     }
 }

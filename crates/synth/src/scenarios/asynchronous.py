@@ -234,9 +234,9 @@ async def links(stage):
     box["leaf"] = task("leaf", sleep())
     for number in range(3):
         task("waiter %d" % number, wait_for_task(box, "leaf"))
-    for number in range(50):
+    for number in range(CHAIN):
         box[number] = task("chain %d" % number, wait_for_task(box, number + 1))
-    box[50] = task("chain end", sleep())
+    box[CHAIN] = task("chain end", sleep())
 
     async def gathers():
         await asyncio.gather(sleep(), asyncio.gather(sleep(), nested(2)))

@@ -1,3 +1,4 @@
 """Little of what other casts have much of: for memory that is kept."""
 
-SLEEPERS = 10
+SLEEPERS = 5
+CHAIN = 5

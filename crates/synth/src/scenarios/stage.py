@@ -111,8 +111,9 @@ def reporter():
     os.write(1, report()); GATE.acquire()  # noqa: E702: one line, which the test knows
 
 
-# How many tasks just sleep.
+# How many tasks just sleep, and how many wait for each other in a row.
 SLEEPERS = 5000
+CHAIN = 50
 # The scene of the thread that runs the cast.
 MAIN = rest
 
