@@ -74,7 +74,7 @@ impl<'a> OsView<'a> {
         let threads = target.threads().ok().map(|threads| {
             let of = |thread: invivo_process::Thread| {
                 sleeps.extend(thread.sleeps.map(|sleeps| (thread.tid, sleeps)));
-                let activity = target.activity(thread.tid).ok();
+                let activity = target.activity_of(&thread);
                 OsThread {
                     tid: thread.tid,
                     native_id: thread.native_id,

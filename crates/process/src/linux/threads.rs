@@ -22,6 +22,8 @@ pub struct Thread {
     pub native_id: u64,
     /// Its name, at most 15 bytes of any value.
     pub name: Vec<u8>,
+    /// The state's letter as `ps` shows it; see [`Status::state`].
+    pub state: Option<char>,
     /// How often it has gone to sleep by itself, as in a system call: where that is as often as
     /// before, it did not sleep in between, or slept all the time.
     pub sleeps: Option<u64>,
@@ -55,6 +57,7 @@ impl Thread {
         Self {
             tid,
             native_id: u64::from(status.innermost_pid().unwrap_or(tid)),
+            state: status.state,
             sleeps: status.sleeps,
             name: status.name,
         }
@@ -173,12 +176,20 @@ impl Target {
     /// # Errors
     /// `Refused` where there is no such thread or it can't be looked at, or `Gone`.
     pub fn activity(&self, tid: u32) -> Result<Activity> {
-        let process = &self.process;
-        let stat = process.thread_stat(tid);
+        let stat = self.process.thread_stat(tid);
         let stat = stat.map_err(|errno| self.not_seen(tid, errno))?;
+        Ok(self.activity_from(tid, stat.state))
+    }
+
+    /// What a thread of it that was just listed is doing; `None` where that could not be told.
+    pub fn activity_of(&self, thread: &Thread) -> Option<Activity> {
+        Some(self.activity_from(thread.tid, thread.state?))
+    }
+
+    fn activity_from(&self, tid: u32, state: char) -> Activity {
         // What the thread does may have changed between the two files: the second decides, where
         // it may be read.
-        let call = process.read_of_thread(tid, "syscall").ok();
+        let call = self.process.read_of_thread(tid, "syscall").ok();
         let call = call.and_then(|text| proc::parse_syscall(&text));
         let system_call = match call {
             Some(CallState::Inside(number, argument)) => Some(SystemCall {
@@ -190,18 +201,18 @@ impl Target {
         };
         let running = match call {
             Some(call) => call == CallState::Running,
-            None => stat.state == 'R',
+            None => state == 'R',
         };
-        let state = match (stat.state, running) {
+        let state = match (state, running) {
             ('R', false) => 'S',
             ('S' | 'D', true) => 'R',
             (state, _) => state,
         };
-        Ok(Activity {
+        Activity {
             state,
             system_call,
             running,
-        })
+        }
     }
 }
 
