@@ -28,5 +28,11 @@ mod entry {
     pub(super) const RENAME: u8 = 7;
 }
 
-/// Nanoseconds in the unit that times are written in.
+/// Nanoseconds in the unit that the begin of a block is written in.
 const MICROSECOND: u64 = 1000;
+
+/// Nanoseconds in the unit that says how far a tick was off its time: a part of the interval, so
+/// that a byte is enough for nearly all of them.
+fn unit(interval: u64) -> u64 {
+    (interval / 64).clamp(MICROSECOND, 100 * MICROSECOND)
+}

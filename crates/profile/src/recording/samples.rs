@@ -3,7 +3,7 @@
 use invivo_model::{Sample, SampleStatus, Trust};
 
 use super::bytes::Input;
-use super::{MICROSECOND, code};
+use super::{MICROSECOND, code, unit};
 
 /// The samples of a block, yet to be read.
 pub(super) struct Samples<'a> {
@@ -66,10 +66,8 @@ impl<'a> Samples<'a> {
             if tick >= self.ticks {
                 return None;
             }
-            let late = self
-                .input
-                .signed()?
-                .checked_mul(MICROSECOND.cast_signed())?;
+            let late = self.input.signed()?;
+            let late = late.checked_mul(unit(interval).cast_signed())?;
             let expected = time.checked_add(gap.checked_mul(interval)?)?;
             time = expected.checked_add_signed(late)?;
             let mut moment = Moment {

@@ -11,7 +11,7 @@ use invivo_model::{
 
 use super::block::{MAGIC, Packer};
 use super::bytes::{cut, put, put_bytes, put_option, put_signed, put_text};
-use super::{FORMAT, MICROSECOND, code, entry};
+use super::{FORMAT, MICROSECOND, code, entry, unit};
 use crate::sink::{Seen, Sink};
 
 /// How old what was sampled becomes before it goes to the file, in nanoseconds.
@@ -299,11 +299,12 @@ impl Samples {
         let (last_tick, last_time) = self.last;
         let gap = tick - last_tick;
         let expected = last_time.saturating_add(gap.saturating_mul(interval));
-        let late = (time.cast_signed().wrapping_sub(expected.cast_signed()))
-            .div_euclid(MICROSECOND.cast_signed());
+        let unit = unit(interval).cast_signed();
+        let late = time.cast_signed().wrapping_sub(expected.cast_signed());
+        let late = late.div_euclid(unit);
         self.last = (
             tick,
-            expected.saturating_add_signed(late.saturating_mul(MICROSECOND.cast_signed())),
+            expected.saturating_add_signed(late.saturating_mul(unit)),
         );
         let simple = match self.changes.as_slice() {
             [Change::Stack(thread, stack)] if *thread == self.thread => Some(*stack),
