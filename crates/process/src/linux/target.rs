@@ -26,6 +26,8 @@ const MAX_MAPS: u64 = 64 << 20;
 const MAX_STRINGS: u64 = 8 << 20;
 /// How much of every other file is read; none comes near it.
 const MAX_SMALL: u64 = 64 << 10;
+/// How much is read at first: most files have less.
+const SMALL: usize = 4096;
 /// How many threads a process may have here.
 const MAX_THREADS: usize = 1 << 16;
 
@@ -249,7 +251,15 @@ impl Process {
 
     /// Reads a small file of one of its threads.
     pub(super) fn read_of_thread(&self, tid: u32, name: &str) -> Result<Vec<u8>, Errno> {
-        read_at(&self.dir, &format!("task/{tid}/{name}"), MAX_SMALL)
+        let file = open_at(&self.dir, &format!("task/{tid}/{name}"))?;
+        let mut text = vec![0; SMALL];
+        let came = rustix::io::read(&file, &mut text)?;
+        text.truncate(came);
+        // The kernel writes such a file at once: what leaves room is all of it.
+        if came == SMALL {
+            read_rest(file, &mut text, MAX_SMALL)?;
+        }
+        Ok(text)
     }
 
     pub(super) fn read_link(&self, name: &str) -> Result<PathBuf, Errno> {
@@ -385,18 +395,27 @@ pub(super) fn thread_ids(dir: impl AsFd) -> Result<Vec<u32>, Errno> {
 
 /// Reads a file under `dir`; `TOOBIG` where it is longer than `limit`.
 pub(super) fn read_at(dir: impl AsFd, name: &str, limit: u64) -> Result<Vec<u8>, Errno> {
-    let file = openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     // Most of these files fit, and the kernel gives a page of `maps` at a time.
-    let mut text = Vec::with_capacity(4096);
-    let past_limit = limit.saturating_add(1);
+    let mut text = Vec::with_capacity(SMALL);
+    read_rest(open_at(dir, name)?, &mut text, limit)?;
+    Ok(text)
+}
+
+fn open_at(dir: impl AsFd, name: &str) -> Result<OwnedFd, Errno> {
+    openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// Appends what is left of a file to `text`, which then has `limit` bytes at most.
+fn read_rest(file: OwnedFd, text: &mut Vec<u8>, limit: u64) -> Result<(), Errno> {
+    let room = limit.saturating_sub(text.len() as u64);
     File::from(file)
-        .take(past_limit)
-        .read_to_end(&mut text)
+        .take(room.saturating_add(1))
+        .read_to_end(text)
         .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
     if text.len() as u64 > limit {
         Err(Errno::TOOBIG)
     } else {
-        Ok(text)
+        Ok(())
     }
 }
 
