@@ -171,7 +171,8 @@ impl<'a, M: Memory> Look<'a, M> {
             let now = self.identities(&now);
             let both = before.into_iter().zip(now);
             for ((place, met), (before, now)) in open.into_iter().zip(both) {
-                if before == now {
+                let lives = before.as_ref().is_none_or(|before| before.name_lives);
+                if lives && before == now {
                     continue;
                 }
                 if attempt == ATTEMPTS
@@ -199,7 +200,9 @@ impl<'a, M: Memory> Look<'a, M> {
             self.memory()
                 .read(fields.name, &mut name)
                 .unwrap_or_default();
+            let lives = self.layout().counts_references(&name);
             Some(Identity {
+                name_lives: lives || fields.name.is_null(),
                 done: fields.done,
                 objects: [
                     fields.event_loop,
@@ -325,12 +328,14 @@ struct Identity {
     objects: [Address; 4],
     /// The beginning of the object that names it.
     name: [u8; NAME],
+    /// Whether that is still in use.
+    name_lives: bool,
 }
 
 impl Seen {
     /// What is left of a task that went on while it was read.
     fn doubted(mut self, before: Identity, now: Identity) -> Option<Self> {
-        if before.name != now.name {
+        if before.name != now.name || !before.name_lives {
             self.task.name = None;
         }
         for frame in &mut self.task.coroutines.frames {

@@ -6,10 +6,12 @@
 )]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use invivo_cpython::{Limits, Runtime, TaskOptions, locate, locate_asyncio};
 use invivo_model::{Address, Links, Stack, Task, TaskState, Tasks, Trust};
 use invivo_process::{ProcessMemory, Target};
+use synth::target::PATIENCE;
 use synth::{Interpreter, Launch, interpreters};
 
 const TELLER: &str = include_str!("tasks/teller.py");
@@ -50,8 +52,18 @@ fn read(interpreter: &Interpreter, scenario: &str) -> (Told, Tasks) {
     let target = Target::open(process.pid()).unwrap();
     let (runtime, options) = open(&target);
     assert_eq!(options.asyncio.is_some(), keeps_links(interpreter));
-    let tasks = runtime.tasks(&options).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    // A task that runs has told of itself a moment before it stays where it says.
+    let mut tasks = runtime.tasks(&options).unwrap();
+    while tasks.list.iter().any(runs_elsewhere) && Instant::now() < deadline {
+        tasks = runtime.tasks(&options).unwrap();
+    }
     (Told::parse(&process.stdout_so_far()), tasks)
+}
+
+fn runs_elsewhere(task: &Task) -> bool {
+    let innermost = task.coroutines.frames.first();
+    task.state == TaskState::Running && innermost.is_none_or(|frame| frame.code.name.text != "stay")
 }
 
 /// What a target says of its tasks.
@@ -372,7 +384,7 @@ fn tasks_of_several_interpreters() {
 /// How often a busy target is looked at.
 const LOOKS: usize = 25;
 
-/// A loop that never rests: those that stay are found every time, and nothing is made up.
+/// A loop that never rests: those that stay are found, and nothing is made up.
 #[test]
 fn tasks_come_and_go_while_they_are_read() {
     for interpreter in interpreters() {
@@ -380,9 +392,18 @@ fn tasks_come_and_go_while_they_are_read() {
         let process = Launch::new(interpreter, program(include_str!("tasks/busy.py"))).start();
         let target = Target::open(process.pid()).unwrap();
         let (runtime, options) = open(&target);
-        let mut running = 0;
+        let (mut running, mut torn) = (0, 0);
         for _ in 0..LOOKS {
             let found = runtime.tasks(&options).unwrap();
+            // A target that the system stops while it rebuilds the set of its tasks has none then.
+            if found
+                .defects
+                .iter()
+                .any(|defect| defect.what.contains("is not whole"))
+            {
+                torn += 1;
+                continue;
+            }
             let names = found.list.iter().filter_map(|task| task.name.as_ref());
             let names: Vec<_> = names.map(|name| name.text.as_str()).collect();
             for n in 0..50 {
@@ -411,7 +432,10 @@ fn tasks_come_and_go_while_they_are_read() {
                 .filter(|task| task.state == TaskState::Running)
                 .count();
         }
-        assert!(running > 0, "{name}");
+        assert!(
+            running > 0 && torn <= LOOKS / 5,
+            "{name}: {running}, {torn}"
+        );
     }
 }
 

@@ -44,6 +44,22 @@ impl CallbackLayout {
     }
 }
 
+impl Layout {
+    /// Whether an object that begins like this may be in use: no list of free blocks, which leads
+    /// through where references are counted, goes on there. Builds without a GIL count elsewhere.
+    pub(crate) fn counts_references(&self, object: &[u8]) -> bool {
+        // Include/object.h, `ob_refcnt`, 3.8 to 3.15: the count is positive and has 32 bits at
+        // most; pointers have more. Since 3.14 (Include/refcount.h) flags stand in the upper 16.
+        const HIGH: u64 = 0xffff << 32;
+        let count = object.first_chunk().map(|count| u64::from_le_bytes(*count));
+        let counts = count.is_some_and(|count| count & HIGH == 0 && count << 32 != 0);
+        counts || self.object.size > COUNTED_FIRST
+    }
+}
+
+/// The size of `PyObject` in builds where the count of references stands first.
+const COUNTED_FIRST: u64 = 16;
+
 /// In `struct llist_node` (Include/internal/pycore_llist.h, 3.12 to 3.15) the pointer to the next
 /// node; the one to the previous node follows it.
 pub(crate) const NODE_SIZE: usize = 16;

@@ -54,6 +54,12 @@ impl Class {
         self.native == Some(Native::Task) || self.is_heap()
     }
 
+    /// Whether some module made it: it is none of the interpreter's own, which are called by one
+    /// word.
+    pub(super) fn is_of_a_module(&self) -> bool {
+        self.is_heap() || self.name.contains('.')
+    }
+
     /// Whether it is the interpreter's own class of this name.
     pub(super) fn is_builtin(&self, name: &str) -> bool {
         !self.is_heap() && self.name == name

@@ -75,7 +75,8 @@ impl<M: Memory> Look<'_, M> {
         let piece = self.piece(address, length(layout.size))?;
         let pointer = |offset| piece.word(address, offset).map(Address);
         let event_loop = pointer(layout.event_loop)?;
-        if event_loop.is_null() {
+        // What has ended leaves a loop no more, or the place to others.
+        if !self.class_of(event_loop)?.is_of_a_module() {
             return None;
         }
         Some(Fields {

@@ -325,25 +325,24 @@ impl<M: Memory> Look<'_, M> {
         sets().unwrap_or_default()
     }
 
-    /// The tasks in a `set`, or in a `WeakSet`.
+    /// The tasks in a `set`, or in a `WeakSet`. One that changes meanwhile is read again; in the
+    /// end all count that were seen.
     fn members(&mut self, set: Address, left: &mut usize) -> Vec<Address> {
-        let mut best = Vec::new();
+        let mut all = Vec::new();
         let mut why = String::new();
         for _ in 0..ATTEMPTS {
             match self.read_members(set, left) {
                 Ok((tasks, 0)) => return tasks,
-                Ok((tasks, others)) => {
-                    why = format!("it changes too fast, and {others} of it are no tasks");
-                    if tasks.len() >= best.len() {
-                        best = tasks;
-                    }
+                Ok((tasks, _)) => {
+                    "it changes too fast".clone_into(&mut why);
+                    all.extend(tasks);
                 }
                 Err(reason) => why = reason,
             }
             self.memory().forget();
         }
         self.defect(set, &format!("a set of tasks is not whole: {why}"));
-        best
+        all
     }
 
     /// The tasks in a set, and how many members are none.

@@ -1,5 +1,7 @@
 //! The few kinds of objects that tasks hold.
 
+use std::collections::HashSet;
+
 use invivo_model::Address;
 use invivo_process::{Memory, ReadRequest};
 
@@ -25,10 +27,10 @@ const DIGITS: u64 = 3;
 const DIGIT_BITS: u32 = 30;
 
 /// The members of a set.
-#[derive(Default)]
 pub(super) struct Members {
     pub(super) items: Vec<Address>,
-    /// Whether it changed while it was read, every time: some may be missing, and some no more.
+    /// Whether it changed every time while it was read: these are all that were seen, some may be
+    /// missing and some no more.
     pub(super) torn: bool,
 }
 
@@ -38,6 +40,12 @@ struct SetHeader {
     used: u64,
     mask: u64,
     table: Address,
+}
+
+impl SetHeader {
+    fn is_where(&self, other: &Self) -> bool {
+        (self.mask, self.table) == (other.mask, other.table)
+    }
 }
 
 impl<M: Memory> Look<'_, M> {
@@ -74,42 +82,51 @@ impl<M: Memory> Look<'_, M> {
         if !is_set("set") && !is_set("frozenset") {
             return Err(format!("no set at {set}"));
         }
-        let mut best = Members::default();
-        let mut before = self.set_header(set, &mut [])?;
+        let mut all = HashSet::new();
+        let mut header = self.set_header(set)?;
         for _ in 0..ATTEMPTS {
-            if before.mask >= MAX_ENTRIES || !(before.mask + 1).is_power_of_two() {
+            if header.mask >= MAX_ENTRIES || !(header.mask + 1).is_power_of_two() {
                 return Err(format!("the set at {set} can't be right"));
             }
-            let (items, after) = self.entries(set, &before, most)?;
-            let whole = items.len() as u64 == before.used || items.len() > most;
-            if whole && before == after {
+            let (items, after) = self.entries(set, &header, most)?;
+            let whole = items.len() as u64 == header.used || items.len() > most;
+            if whole && after == [header; 2] {
                 return Ok(Members { items, torn: false });
             }
-            if items.len() >= best.items.len() {
-                best.items = items;
-            }
-            before = after;
+            all.extend(items);
+            [_, header] = after;
         }
-        best.torn = true;
-        Ok(best)
+        Ok(Members {
+            items: all.into_iter().collect(),
+            torn: true,
+        })
     }
 
-    /// Reads the table of a set, and its header again.
+    /// What a set says of its table now, whatever it said when its page was kept.
+    fn set_header(&self, set: Address) -> Result<SetHeader, String> {
+        self.set_headers(set, &mut []).map(|[header, _]| header)
+    }
+
+    /// Reads the table of a set, and its header before and after it.
     fn entries(
         &self,
         set: Address,
         header: &SetHeader,
         most: usize,
-    ) -> Result<(Vec<Address>, SetHeader), String> {
+    ) -> Result<(Vec<Address>, [SetHeader; 2]), String> {
         let mut items = Vec::new();
         let mut start = 0;
-        let mut after = *header;
+        let mut around = [*header; 2];
         while start <= header.mask && items.len() <= most {
             let count = ENTRIES_AT_ONCE.min(header.mask + 1 - start);
             let mut bytes = vec![0; length(count) * ENTRY];
             let at = header.table.offset(start * ENTRY as u64);
             let at = at.ok_or_else(|| format!("the set at {set} reaches out of memory"))?;
-            after = self.set_header(set, &mut [ReadRequest::new(at, &mut bytes)])?;
+            around = self.set_headers(set, &mut [ReadRequest::new(at, &mut bytes)])?;
+            // Otherwise it was not, or not for long, the table that was read.
+            if !around.iter().all(|now| now.is_where(header)) {
+                break;
+            }
             let (words, _) = bytes.as_chunks();
             let entries = words.as_chunks::<2>().0.iter();
             let keys = entries
@@ -118,34 +135,44 @@ impl<M: Memory> Look<'_, M> {
             items.extend(keys.map(|(key, _)| Address(key)));
             start += count;
         }
-        Ok((items, after))
+        Ok((items, around))
     }
 
-    /// What a set says of its table, read behind another piece by the same call: as it is now, not
-    /// as it was when the page was kept.
-    fn set_header(&self, set: Address, first: &mut [ReadRequest<'_>]) -> Result<SetHeader, String> {
+    /// What a set says of its table before and after other pieces, all read by one call.
+    fn set_headers(
+        &self,
+        set: Address,
+        pieces: &mut [ReadRequest<'_>],
+    ) -> Result<[SetHeader; 2], String> {
         let layout = &self.layout().builtin;
-        let mut words = [[0; 8]; 3];
-        let [used, mask, table] = &mut words;
-        let at = |offset| set.offset(offset).unwrap_or_default();
-        let mut requests: Vec<_> = first
+        let fields = [layout.set_used, layout.set_mask, layout.set_table];
+        let [mut before, mut after] = [[[0; 8]; 3]; 2];
+        let requests = |words| {
+            let each = fields.into_iter().zip(words);
+            each.map(|(offset, word): (_, &mut [u8; 8])| {
+                ReadRequest::new(set.offset(offset).unwrap_or_default(), word)
+            })
+        };
+        let pieces = pieces
             .iter_mut()
-            .map(|piece| ReadRequest::new(piece.address, piece.buffer))
+            .map(|piece| ReadRequest::new(piece.address, piece.buffer));
+        let mut all: Vec<_> = requests(before.iter_mut())
+            .chain(pieces)
+            .chain(requests(after.iter_mut()))
             .collect();
-        requests.push(ReadRequest::new(at(layout.set_used), used));
-        requests.push(ReadRequest::new(at(layout.set_mask), mask));
-        requests.push(ReadRequest::new(at(layout.set_table), table));
-        let read = self.fresh.memory.read_many(&mut requests);
+        let read = self.fresh.memory.read_many(&mut all);
         read.map_err(|met| met.to_string())?;
-        if !requests.iter().all(ReadRequest::is_complete) {
+        if !all.iter().all(ReadRequest::is_complete) {
             return Err(format!("the set at {set} can't be read"));
         }
-        let [used, mask, table] = words.map(u64::from_le_bytes);
-        Ok(SetHeader {
-            used,
-            mask,
-            table: Address(table),
-        })
+        Ok([before, after].map(|words| {
+            let [used, mask, table] = words.map(u64::from_le_bytes);
+            SetHeader {
+                used,
+                mask,
+                table: Address(table),
+            }
+        }))
     }
 
     /// The integer at `object`, if it is one that is not negative and fits in 64 bits.

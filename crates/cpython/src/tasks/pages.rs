@@ -28,11 +28,19 @@ pub(super) struct Pages<'a, M> {
 
 #[derive(Default)]
 struct Kept {
-    /// Where in `bytes` each page begins, by its number.
-    places: HashMap<u64, usize>,
-    bytes: Vec<u8>,
+    /// Where each page is, by its number.
+    places: HashMap<u64, Place>,
+    /// What was read by each call.
+    calls: Vec<Vec<u8>>,
     /// The page that was looked up last: the next piece is often in the same.
-    last: Option<(u64, usize)>,
+    last: Option<(u64, Place)>,
+}
+
+/// Which of the calls read a page, and where it begins in what came of it.
+#[derive(Clone, Copy)]
+struct Place {
+    call: usize,
+    start: usize,
 }
 
 impl<'a, M: Memory> Pages<'a, M> {
@@ -92,9 +100,8 @@ impl<'a, M: Memory> Pages<'a, M> {
         if count == 0 {
             return Ok(Vec::new());
         }
-        let start = kept.bytes.len();
-        kept.bytes.resize(start + count * PAGE, 0);
-        let mut room = kept.bytes.get_mut(start..).unwrap_or_default();
+        let mut bytes = vec![0; count * PAGE];
+        let mut room = bytes.as_mut_slice();
         let mut requests = Vec::with_capacity(runs.len());
         for run in runs {
             let first = run.first().copied().unwrap_or_default();
@@ -104,16 +111,19 @@ impl<'a, M: Memory> Pages<'a, M> {
         }
         self.ask(&mut requests)?;
         let filled: Vec<_> = requests.iter().map(|request| request.filled).collect();
+        let call = kept.calls.len();
         let mut behind = Vec::new();
-        let mut place = start;
+        let mut start = 0;
         for (run, filled) in runs.iter().zip(filled) {
             let whole = filled / PAGE;
             for (index, page) in run.iter().take(whole).enumerate() {
-                kept.places.insert(*page, place + index * PAGE);
+                let start = start + index * PAGE;
+                kept.places.insert(*page, Place { call, start });
             }
             behind.extend(run.iter().skip(whole + 1));
-            place += run.len() * PAGE;
+            start += run.len() * PAGE;
         }
+        kept.calls.push(bytes);
         Ok(behind)
     }
 
@@ -170,8 +180,9 @@ impl Kept {
             let Some(place) = self.place(at / PAGE as u64) else {
                 return false;
             };
-            let from = place + inside;
-            let Some(bytes) = self.bytes.get(from..from + length) else {
+            let from = place.start + inside;
+            let bytes = self.calls.get(place.call);
+            let Some(bytes) = bytes.and_then(|bytes| bytes.get(from..from + length)) else {
                 return false;
             };
             let (now, later) = rest.split_at_mut(length);
@@ -183,8 +194,8 @@ impl Kept {
         true
     }
 
-    /// Where in `bytes` a page begins.
-    fn place(&mut self, page: u64) -> Option<usize> {
+    /// Where a page is.
+    fn place(&mut self, page: u64) -> Option<Place> {
         if let Some((last, place)) = self.last
             && last == page
         {
