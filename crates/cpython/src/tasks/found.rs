@@ -130,11 +130,14 @@ impl<M: Memory> Look<'_, M> {
         {
             return Some(states);
         }
-        self.defect(
-            interpreter.address,
-            "where its states list tasks is not known: only those that asyncio's modules know are \
-             looked at",
-        );
+        // Without the module that lists them there, there are none.
+        if self.module(interpreter, "_asyncio").is_some() {
+            self.defect(
+                interpreter.address,
+                "where its states list tasks is not known: only those that asyncio's modules know \
+                 are looked at",
+            );
+        }
         None
     }
 
