@@ -123,7 +123,12 @@ fn compare_thread(
     };
     differences.same(&place, "native id", native_id, read.state.native_id);
     let told_name = expected.name.as_ref();
-    differences.same(&place, "name", told_name.map(|name| whole(name)), read.name.clone());
+    differences.same(
+        &place,
+        "name",
+        told_name.map(|name| whole(name)),
+        read.name.clone(),
+    );
     differences.same(&place, "GIL", Gil::Without, read.gil);
     differences.same(
         &place,
