@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use invivo_model::{Address, Code, Position, Text};
 use invivo_process::{Fault, Memory};
 
+use crate::frames::CallMemory;
 use crate::layout::common::{CODE_CLASS, SHIM_FILE};
-use crate::layout::{Bytecode, CodeVariables, LineTable};
+use crate::layout::{Bytecode, CodeVariables, FrameWords, LineTable};
 use crate::objects::decode;
 use crate::pieces::{Piece, length, read_pieces, within_page};
 use crate::positions::position;
@@ -38,6 +39,10 @@ pub(crate) struct CodeFacts {
     pub(crate) own_copies: Address,
     /// Variables that a frame of it has room for.
     pub(crate) slots: usize,
+    /// Bytes that a frame of it takes on the data stack; 0 where frames are objects.
+    pub(crate) frame_size: u64,
+    /// What call sites remember a function of it by; 0 where they don't.
+    pub(crate) version: u32,
     /// Whether CPython itself pushes its frames, and nobody wrote it.
     pub(crate) is_shim: bool,
 }
@@ -85,10 +90,15 @@ impl Identity {
 #[derive(Debug, Default)]
 pub(crate) struct CodeCache {
     known: HashMap<Address, Arc<CodeFacts>>,
+    /// Which of them is where, by where its instructions begin.
+    by_bytecode: BTreeMap<Address, Address>,
     /// What `known` takes.
     weight: usize,
     /// The class of code objects, once it has been seen.
     class: Option<Address>,
+    pub(crate) calls: CallMemory,
+    /// Bytes of each newest chunk that have been seen in use.
+    pub(crate) reached: HashMap<Address, u64>,
 }
 
 /// What came of each code object that was asked for: why not, where it could not be had.
@@ -99,6 +109,7 @@ struct Raw {
     address: Address,
     class: Address,
     identity: Identity,
+    version: u32,
     units: u64,
     own_copies: Address,
     variables: Vec<Address>,
@@ -135,7 +146,7 @@ impl<M: Memory> Runtime<M> {
         found.unwrap_or_else(|| Err(no_code(address)))
     }
 
-    fn code_cache(&self) -> MutexGuard<'_, CodeCache> {
+    pub(crate) fn code_cache(&self) -> MutexGuard<'_, CodeCache> {
         self.codes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -207,9 +218,13 @@ impl<M: Memory> Runtime<M> {
                 line_table: pointer(line_table)?,
                 first_line: piece.int(at, layout.first_line)?,
                 flags: piece.int(at, layout.flags)?.cast_unsigned(),
-                frame_words: number(layout.frame_words)?,
+                frame_words: number(match layout.frame_words {
+                    Some(FrameWords::All(at) | FrameWords::Stack(at)) => Some(at),
+                    None => None,
+                })?,
                 bytecode,
             },
+            version: number(layout.version)?,
             units,
             own_copies: match layout.tlbc {
                 Some(offset) => pointer(offset)?,
@@ -329,8 +344,25 @@ impl<M: Memory> Runtime<M> {
             bytecode_size,
             own_copies: raw.own_copies,
             slots,
+            frame_size: self.frame_size(identity, slots)?,
+            version: raw.version,
             is_shim,
         })
+    }
+
+    /// Bytes that a frame takes on the data stack.
+    fn frame_size(&self, identity: &Identity, slots: usize) -> Option<u64> {
+        let words = u64::from(identity.frame_words);
+        match self.layout.code.frame_words {
+            None => Some(0),
+            Some(FrameWords::All(_)) => Some(words * 8),
+            Some(FrameWords::Stack(_)) => {
+                let words = words.checked_add(slots as u64)?;
+                words
+                    .checked_mul(8)?
+                    .checked_add(self.layout.frame.localsplus)
+            }
+        }
     }
 
     /// Where the name of a class is.
@@ -403,13 +435,23 @@ fn no_code(address: Address) -> String {
 }
 
 impl CodeCache {
+    /// The code object that the instruction at `address` belongs to, where it is known.
+    pub(crate) fn at_instruction(&self, address: Address) -> Option<&Arc<CodeFacts>> {
+        let (start, code) = self.by_bytecode.range(..=address).next_back()?;
+        let facts = self.known.get(code)?;
+        let is_inside = address.since(*start)? < facts.bytecode_size;
+        (facts.bytecode == *start && is_inside).then_some(facts)
+    }
+
     fn keep(&mut self, address: Address, facts: &Arc<CodeFacts>) {
         let weight = facts.weight();
         if self.weight + weight > MAX_KEPT {
             self.known.clear();
+            self.by_bytecode.clear();
             self.weight = 0;
         }
         self.weight += weight;
+        self.by_bytecode.insert(facts.bytecode, address);
         if let Some(before) = self.known.insert(address, Arc::clone(facts)) {
             self.weight -= before.weight();
         }

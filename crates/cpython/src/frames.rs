@@ -2,6 +2,7 @@
 
 #[allow(dead_code, reason = "the view of tasks is still to come")]
 mod generators;
+mod live;
 mod opcodes;
 mod raw;
 mod walk;
@@ -19,6 +20,8 @@ use crate::runtime::Runtime;
 
 #[allow(unused_imports, reason = "the view of tasks is still to come")]
 pub(crate) use generators::{GeneratorFrame, GeneratorState};
+pub(crate) use live::CallMemory;
+use live::Live;
 use opcodes::Instruction;
 use raw::{RawFrame, Standing};
 pub(crate) use walk::Head;
@@ -29,6 +32,8 @@ const WHAT: &str = "cannot read the thread's frames";
 const AT_ONCE: usize = 64;
 /// Bytes of memory that are held of so many threads, at most.
 const MAX_BYTES: usize = 64 << 20;
+/// A stack that leaves something open is looked at so many times again.
+const LOOKS_AGAIN: usize = 3;
 /// How many times as many frames as one stack may have all stacks may have together.
 const ALL_STACKS: usize = 4;
 
@@ -79,32 +84,20 @@ impl<M: Memory> Runtime<M> {
             .head_of(thread.address)
             .map_err(|met| fault(WHAT, met))?;
         let mut budget = self.budget();
-        let walks = self.walks(
+        let stacks = self.read_stacks(
             &[(thread.address, head)],
-            self.limits.sentinels,
+            &StackOptions::default(),
             &mut budget,
         );
-        let walk = walks
-            .map_err(|met| fault(WHAT, met))?
-            .pop()
-            .unwrap_or_default();
-        for frame in &walk.frames {
-            if frame.is_sentinel(&self.layout) {
-                continue;
-            }
-            let facts = self
-                .code(frame.executable)
-                .map_err(|why| corrupt(WHAT, why))?;
-            if !facts.is_shim {
-                return Ok(Some(Function {
-                    qualname: facts.code.label().clone(),
-                    filename: facts.code.filename.clone(),
-                }));
-            }
-        }
-        match walk.cut {
-            Some(defect) => Err(corrupt(WHAT, defect.what)),
-            None => Ok(None),
+        let stacks = stacks.map_err(|met| fault(WHAT, met))?;
+        let stack = stacks.into_iter().next().unwrap_or_default();
+        match (stack.frames.first(), stack.cut) {
+            (Some(frame), _) => Ok(Some(Function {
+                qualname: frame.code.label().clone(),
+                filename: frame.code.filename.clone(),
+            })),
+            (None, Some(defect)) => Err(corrupt(WHAT, defect.what)),
+            (None, None) => Ok(None),
         }
     }
 
@@ -117,8 +110,7 @@ impl<M: Memory> Runtime<M> {
                 frames,
                 bytes: MAX_BYTES,
             };
-            let read = self.walks(group, self.limits.frames, &mut budget);
-            let read = read.and_then(|walks| self.understand_all(walks, options));
+            let read = self.read_stacks(group, options, &mut budget);
             frames = budget.frames;
             match read {
                 Ok(read) => stacks.extend(read),
@@ -138,19 +130,33 @@ impl<M: Memory> Runtime<M> {
         }
     }
 
-    fn understand_all(
+    fn read_stacks(
         &self,
-        walks: Vec<Walk>,
+        threads: &[(Address, Head)],
         options: &StackOptions,
+        budget: &mut Budget,
     ) -> Result<Vec<Stack>, Fault> {
-        let all = || walks.iter().flat_map(|walk| &walk.frames);
-        let of_code = || all().filter(|frame| !frame.is_sentinel(&self.layout));
-        let codes = self.codes(of_code().map(|frame| frame.executable))?;
-        let copies = self.own_copies(of_code(), &codes)?;
-        let stacks = walks.iter().map(|walk| {
-            let frames = walk.frames.iter();
-            let frames = frames.filter(|frame| !frame.is_sentinel(&self.layout));
-            self.understand(walk, frames, &codes, &copies, options)
+        let mut look = self.look(threads, budget)?;
+        for _ in 0..LOOKS_AGAIN {
+            let unsure: Vec<_> = look.unsure().collect();
+            if unsure.is_empty() {
+                break;
+            }
+            let again: Vec<_> = unsure
+                .iter()
+                .filter_map(|index| threads.get(*index).copied())
+                .collect();
+            look.compare(unsure, self.look(&again, budget)?);
+        }
+        let stacks = look.walks.iter().map(|(walk, live)| {
+            let (mut stack, instructions) =
+                self.understand(walk, live, &look.codes, &look.copies, options);
+            if live.doubtful
+                && let Some(innermost) = stack.frames.first_mut()
+            {
+                innermost.trust = Trust::Torn;
+            }
+            (stack, instructions)
         });
         let mut stacks: Vec<_> = stacks.collect();
         if options.opcodes {
@@ -159,11 +165,27 @@ impl<M: Memory> Runtime<M> {
         Ok(stacks.into_iter().map(|(stack, _)| stack).collect())
     }
 
-    /// Makes a stack of frames, and says at which instruction each stands.
-    fn understand<'a>(
+    /// Follows the frames of threads, and says which are live.
+    fn look(&self, threads: &[(Address, Head)], budget: &mut Budget) -> Result<Look, Fault> {
+        let walks = self.walks(threads, self.limits.frames, budget)?;
+        let all = walks.iter().flat_map(|walk| &walk.frames);
+        let of_code = all.filter(|frame| !frame.is_sentinel(&self.layout));
+        let codes = self.codes(of_code.clone().map(|frame| frame.executable))?;
+        let copies = self.own_copies(of_code, &codes)?;
+        let lives = self.live(&walks, &codes, &copies)?;
+        Ok(Look {
+            walks: walks.into_iter().zip(lives).collect(),
+            codes,
+            copies,
+        })
+    }
+
+    /// Makes a stack of those of a walk's frames that the thread was in, and says at which
+    /// instruction each stands.
+    fn understand(
         &self,
         walk: &Walk,
-        frames: impl Iterator<Item = &'a RawFrame>,
+        live: &Live,
         codes: &Codes,
         copies: &OwnCopies,
         options: &StackOptions,
@@ -173,25 +195,41 @@ impl<M: Memory> Runtime<M> {
             cut: walk.cut.clone(),
         };
         let mut instructions = Vec::new();
-        for raw in frames {
-            let facts = match codes.get(&raw.executable) {
-                Some(Ok(facts)) => facts,
-                Some(Err(why)) => {
+        for (index, raw) in walk.frames.iter().enumerate().skip(live.from) {
+            let known = live.known.get(&index);
+            let facts = match (
+                known.and_then(|known| known.facts.as_ref()),
+                codes.get(&raw.executable),
+            ) {
+                (Some(facts), _) | (None, Some(Ok(facts))) => facts,
+                (None, _) if raw.is_sentinel(&self.layout) => continue,
+                (None, Some(Err(why))) => {
                     stack.cut = Some(Defect {
                         address: raw.address,
                         what: why.clone(),
                     });
                     break;
                 }
-                None => break,
+                (None, None) => break,
             };
             if facts.is_shim {
                 continue;
             }
-            let mut frame = self.frame(raw, facts, copies);
-            frame.slots = options.slots.then(|| self.slots(walk, raw, facts));
+            let place = match known.and_then(|known| known.offset) {
+                Some(offset) => self.bytecode_of(raw, facts, copies).and_then(|start| {
+                    Some(Place {
+                        instruction: start.offset(u64::from(offset))?,
+                        offset: Some(offset),
+                    })
+                }),
+                None => self.place(raw, facts, copies),
+            };
+            let mut frame = frame(raw, facts, place);
+            // What a frame leaves behind that has returned are no variables any more.
+            if options.slots && known.is_none() {
+                frame.slots = Some(self.slots(walk, raw, facts));
+            }
             stack.frames.push(frame);
-            let place = self.place(raw, facts, copies);
             instructions.push(place.map(|place| Instruction {
                 at: place.instruction,
                 code: facts.bytecode,
@@ -200,33 +238,12 @@ impl<M: Memory> Runtime<M> {
         (stack, instructions)
     }
 
-    /// The frame, without what only some ask for.
-    fn frame(&self, raw: &RawFrame, facts: &CodeFacts, copies: &OwnCopies) -> Frame {
-        let place = self.place(raw, facts, copies);
-        let position = place.map(|place| facts.position(place.offset));
-        Frame {
-            address: raw.address,
-            code: facts.code.clone(),
-            position: position.unwrap_or_default(),
-            opcode: None,
-            trust: if place.is_some() {
-                Trust::Whole
-            } else {
-                Trust::Torn
-            },
-            slots: None,
-        }
-    }
-
     /// Where in its code a frame stands; `None` where it claims to stand elsewhere.
     fn place(&self, raw: &RawFrame, facts: &CodeFacts, copies: &OwnCopies) -> Option<Place> {
         let (start, offset) = match raw.standing {
             Standing::Byte(offset) => (facts.bytecode, offset),
             Standing::At(instruction) => {
-                let start = match raw.copy {
-                    0 => facts.bytecode,
-                    copy => *copies.get(&(raw.executable, copy))?,
-                };
+                let start = self.bytecode_of(raw, facts, copies)?;
                 let offset = i128::from(instruction.0) - i128::from(start.0);
                 (start, i64::try_from(offset).ok()?)
             }
@@ -245,6 +262,19 @@ impl<M: Memory> Runtime<M> {
             instruction: start.offset(offset)?,
             offset: Some(u32::try_from(offset).ok()?),
         })
+    }
+
+    /// Where the bytecode begins that a frame runs.
+    fn bytecode_of(
+        &self,
+        raw: &RawFrame,
+        facts: &CodeFacts,
+        copies: &OwnCopies,
+    ) -> Option<Address> {
+        match raw.copy {
+            0 => Some(facts.bytecode),
+            copy => copies.get(&(facts.code.address, copy)).copied(),
+        }
     }
 
     fn slots(&self, walk: &Walk, raw: &RawFrame, facts: &CodeFacts) -> Slots {
@@ -308,6 +338,49 @@ impl<M: Memory> Runtime<M> {
     }
 }
 
+/// What a look at some threads gave.
+struct Look {
+    walks: Vec<(Walk, Live)>,
+    codes: Codes,
+    copies: OwnCopies,
+}
+
+impl Look {
+    /// The walks that another look may tell more of: those that don't show the frame that the
+    /// thread said it was in, and those that take frames for returned, which they are not where
+    /// nothing moves.
+    fn unsure(&self) -> impl Iterator<Item = usize> {
+        let all = self.walks.iter().enumerate();
+        let unsure = all.filter(|(_, (walk, live))| {
+            let shown_as_they_are = live.from == 0 && live.known.is_empty();
+            !live.rests && !shown_as_they_are && !walk.frames.is_empty()
+        });
+        unsure.map(|(index, _)| index)
+    }
+
+    /// Takes from `other` what it tells of the walks of these numbers.
+    fn compare(&mut self, numbers: Vec<usize>, other: Look) {
+        self.codes.extend(other.codes);
+        self.copies.extend(other.copies);
+        for (number, (walk, live)) in numbers.into_iter().zip(other.walks) {
+            let Some((first_walk, first)) = self.walks.get_mut(number) else {
+                continue;
+            };
+            if first_walk.frames == walk.frames {
+                // Nothing moves: the thread is where it says, whatever it does there.
+                *first = Live {
+                    rests: true,
+                    ..Live::default()
+                };
+            } else if first.from == 0 {
+                first.rests = true;
+            } else {
+                (*first_walk, *first) = (walk, live);
+            }
+        }
+    }
+}
+
 /// Where threads' own copies of bytecode begin, by code object and number.
 type OwnCopies = HashMap<(Address, i32), Address>;
 
@@ -317,6 +390,23 @@ struct Place {
     instruction: Address,
     /// In bytes; `None` before the first instruction.
     offset: Option<u32>,
+}
+
+/// A frame, without what only some ask for.
+fn frame(raw: &RawFrame, facts: &CodeFacts, place: Option<Place>) -> Frame {
+    let position = place.map(|place| facts.position(place.offset));
+    Frame {
+        address: raw.address,
+        code: facts.code.clone(),
+        position: position.unwrap_or_default(),
+        opcode: None,
+        trust: if place.is_some() {
+            Trust::Whole
+        } else {
+            Trust::Torn
+        },
+        slots: None,
+    }
 }
 
 /// A stack of which nothing can be read.

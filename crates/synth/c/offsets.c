@@ -209,8 +209,10 @@ static void code(void)
     AT("code.argument_count", PyCodeObject, co_argcount);
     AT("code.keyword_only_count", PyCodeObject, co_kwonlyargcount);
 #if PY_VERSION_HEX >= 0x030c0000
-    AT("code.frame_words", PyCodeObject, co_framesize);
+    AT("code.frame_words.All.0", PyCodeObject, co_framesize);
     AT("code.version", PyCodeObject, co_version);
+#elif PY_VERSION_HEX >= 0x030b0000
+    AT("code.frame_words.Stack.0", PyCodeObject, co_stacksize);
 #endif
 #if PY_VERSION_HEX >= 0x030b0000
     AT("code.qualname", PyCodeObject, co_qualname);
@@ -399,23 +401,47 @@ static void all_caches(void)
 }
 #endif
 
+/* Instrumentation hides which instruction stands there. */
+#define HIDDEN INSTRUMENTED_INSTRUCTION, INSTRUMENTED_LINE
+
 static void instructions(void)
 {
 #if PY_VERSION_HEX < 0x030b0000
     LIST("instructions.delegation.Next.opcodes", YIELD_FROM);
 #elif PY_VERSION_HEX < 0x030c0000
     LIST("instructions.delegation.Next.opcodes", RESUME, RESUME_QUICK);
-    LIST("instructions.call.opcodes", CALL_PY_EXACT_ARGS, CALL_PY_WITH_DEFAULTS);
+    LIST("instructions.call.remembering", CALL_PY_EXACT_ARGS, CALL_PY_WITH_DEFAULTS);
+    LIST("instructions.call.others.0.1", CALL, CALL_ADAPTIVE, BINARY_SUBSCR_GETITEM);
 #elif PY_VERSION_HEX < 0x030d0000
     LIST("instructions.delegation.Next.opcodes", RESUME, INSTRUMENTED_RESUME);
-    LIST("instructions.call.opcodes", CALL_PY_EXACT_ARGS, CALL_PY_WITH_DEFAULTS,
+    LIST("instructions.call.remembering", CALL_PY_EXACT_ARGS, CALL_PY_WITH_DEFAULTS,
          CALL_BOUND_METHOD_EXACT_ARGS);
-#elif PY_VERSION_HEX < 0x030e0000
-    LIST("instructions.call.opcodes", CALL_BOUND_METHOD_EXACT_ARGS, CALL_BOUND_METHOD_GENERAL,
-         CALL_PY_EXACT_ARGS, CALL_PY_GENERAL);
+    LIST("instructions.call.others.0.1", CALL_FUNCTION_EX, INSTRUMENTED_CALL_FUNCTION_EX, HIDDEN);
+    LIST("instructions.call.others.1.1", BINARY_SUBSCR_GETITEM, FOR_ITER_GEN, SEND, SEND_GEN,
+         HIDDEN);
+    LIST("instructions.call.others.2.1", CALL, INSTRUMENTED_CALL, HIDDEN);
+    LIST("instructions.call.others.3.1", LOAD_ATTR_GETATTRIBUTE_OVERRIDDEN, LOAD_ATTR_PROPERTY,
+         HIDDEN);
 #else
-    LIST("instructions.call.opcodes", CALL_BOUND_METHOD_EXACT_ARGS, CALL_BOUND_METHOD_GENERAL,
-         CALL_KW_BOUND_METHOD, CALL_KW_PY, CALL_PY_EXACT_ARGS, CALL_PY_GENERAL);
+    LIST("instructions.call.remembering", CALL_BOUND_METHOD_EXACT_ARGS, CALL_BOUND_METHOD_GENERAL,
+#if PY_VERSION_HEX >= 0x030e0000
+         CALL_KW_BOUND_METHOD, CALL_KW_PY,
+#endif
+         CALL_PY_EXACT_ARGS, CALL_PY_GENERAL);
+    LIST("instructions.call.others.0.1", CALL, CALL_KW, CALL_FUNCTION_EX,
+         CALL_ALLOC_AND_ENTER_INIT,
+#if PY_VERSION_HEX >= 0x030e0000
+         BINARY_OP_SUBSCR_GETITEM,
+#else
+         BINARY_SUBSCR_GETITEM,
+#endif
+         FOR_ITER_GEN, LOAD_ATTR_PROPERTY, LOAD_ATTR_GETATTRIBUTE_OVERRIDDEN, SEND, SEND_GEN,
+         INSTRUMENTED_CALL, INSTRUMENTED_CALL_KW, INSTRUMENTED_CALL_FUNCTION_EX, HIDDEN,
+         ENTER_EXECUTOR
+#if PY_VERSION_HEX >= 0x030f0000
+         , CALL_EX_PY, SEND_ASYNC_GEN, SEND_VIRTUAL, TRACE_RECORD
+#endif
+    );
 #endif
 #if PY_VERSION_HEX >= 0x030b0000
     /* The caches follow the instruction. */
@@ -428,6 +454,23 @@ static void instructions(void)
 #endif
     PRINT("instructions.call.at", at);
     PRINT("instructions.call.version", at + version);
+    AT("instructions.call.function_version", PyFunctionObject, func_version);
+#if PY_VERSION_HEX >= 0x030d0000
+    PRINT("instructions.call.others.0.0", 0);
+#elif PY_VERSION_HEX >= 0x030c0000
+    PRINT("instructions.call.others.0.0", 0);
+    PRINT("instructions.call.others.1.0", -(long long)sizeof(_PyForIterCache));
+    PRINT("instructions.call.others.2.0", at);
+    PRINT("instructions.call.others.3.0", -(long long)sizeof(_PyLoadMethodCache));
+#else
+    PRINT("instructions.call.others.0.0", at);
+#endif
+#if PY_VERSION_HEX >= 0x030c0000
+    AT("instructions.call.function", _PyInterpreterFrame, f_funcobj);
+#else
+    AT("instructions.call.function", _PyInterpreterFrame, f_func);
+    AT("instructions.call.entry", _PyInterpreterFrame, is_entry);
+#endif
 #endif
 }
 

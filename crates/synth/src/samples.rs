@@ -37,3 +37,7 @@ pub const NOT_DUMPABLE: &str = include_str!("../targets/not_dumpable.py");
 /// argument is the seed of what it chooses. It begins when a line arrives on its standard input,
 /// and may crash from then on.
 pub const SCRIBBLER: &str = include_str!("../targets/scribbler.py");
+
+/// Goes down two chains of calls in turn, without pause. Its arguments are the number of calls
+/// from `main` to the leaf, and how much the leaf works.
+pub const CHAINS: &str = include_str!("../targets/chains.py");

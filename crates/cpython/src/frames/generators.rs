@@ -3,8 +3,8 @@
 use invivo_model::{Address, Frame, Result};
 use invivo_process::Memory;
 
-use super::OwnCopies;
 use super::raw::{RawFrame, Standing};
+use super::{OwnCopies, frame};
 use crate::code::CodeFacts;
 use crate::fields::{corrupt, fault};
 use crate::layout::common::STACK_REFERENCE_TAGS;
@@ -91,7 +91,7 @@ impl<M: Memory> Runtime<M> {
             } else {
                 Address::NULL
             },
-            frame: Some(self.frame(&raw, &facts, &copies)),
+            frame: Some(frame(&raw, &facts, self.place(&raw, &facts, &copies))),
         })
     }
 

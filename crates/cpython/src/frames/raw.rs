@@ -3,11 +3,11 @@
 use invivo_model::{Address, Slots};
 
 use crate::layout::common::STACK_REFERENCE_TAGS;
-use crate::layout::{FramePosition, Layout};
+use crate::layout::{FramePosition, Layout, StackTop};
 use crate::pieces::Piece;
 
 /// A frame as it was read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RawFrame {
     pub(crate) address: Address,
     pub(crate) previous: Address,
@@ -18,6 +18,12 @@ pub(crate) struct RawFrame {
     pub(crate) owner: Option<u8>,
     /// Which of the bytecode's copies it runs.
     pub(crate) copy: i32,
+    /// Whether it has put away where its value stack ends, as it does before it calls.
+    pub(crate) waits: bool,
+    /// The function that it runs, where that is looked at.
+    pub(crate) function: Address,
+    /// Whether it says itself that C code called it.
+    pub(crate) is_entry: bool,
 }
 
 /// What a frame says of where it stands.
@@ -33,6 +39,7 @@ impl RawFrame {
     /// The frame at `address`, where `piece` holds all of it up to its variables.
     pub(crate) fn parse(layout: &Layout, piece: &Piece, address: Address) -> Option<Self> {
         let frame = &layout.frame;
+        let call = layout.instructions.call.as_ref();
         let pointer = |offset| piece.word(address, offset).map(Address);
         let untagged = |word: Address| Address(word.0 & !STACK_REFERENCE_TAGS);
         Some(Self {
@@ -54,6 +61,19 @@ impl RawFrame {
             copy: match frame.tlbc_index {
                 Some(at) => piece.int(address, at)?,
                 None => 0,
+            },
+            waits: match frame.stack_top {
+                StackTop::Pointer(at) => piece.word(address, at)? != 0,
+                StackTop::Count(at) => piece.int(address, at)? >= 0,
+                StackTop::Depth { .. } => true,
+            },
+            function: match call {
+                Some(call) => pointer(call.function).map(untagged)?,
+                None => Address::NULL,
+            },
+            is_entry: match call.and_then(|call| call.entry) {
+                Some(at) => piece.byte(address, at)? != 0,
+                None => false,
             },
         })
     }

@@ -16,8 +16,11 @@ const WINDOW: usize = 2048;
 const CHUNK: usize = 16 << 10;
 /// Bytes of a chunk's used part. Only a frame of thousands of variables makes one longer.
 const MAX_CHUNK: u64 = 1 << 20;
-/// Bytes read behind the used part of the newest chunk: a thread that runs calls on meanwhile.
-const AHEAD: u64 = 1024;
+/// Bytes read behind what has been used of the newest chunk so far. More would let more time pass
+/// until the frames are read.
+const AHEAD: u64 = 256;
+/// Chunks of which is remembered how much has been used; then all are forgotten.
+const MAX_REACHED: usize = 1 << 12;
 /// A thread may change to another chunk while it is read: it is read again this often.
 const ATTEMPTS: usize = 4;
 
@@ -72,21 +75,20 @@ impl Head {
         Some(head)
     }
 
-    /// Whether what was planned for `planned` also holds all that this one's frames take.
-    fn is_as(&self, planned: &Self) -> bool {
-        let end = planned
-            .used()
-            .and_then(|(start, size)| start.offset(size as u64));
+    /// Whether what is read for `planned` holds all that this one's frames take.
+    fn is_as(&self, planned: &Self, reached: u64) -> bool {
+        let end = planned.used(reached);
+        let end = end.and_then(|(start, size)| start.offset(size as u64));
         self.through == planned.through
             && self.chunk == planned.chunk
             && self.top <= end.unwrap_or_default()
     }
 
-    /// What is to be read of the chunk.
-    fn used(&self) -> Option<(Address, usize)> {
+    /// What is to be read of the chunk, which is known to have been used up to `reached` bytes.
+    fn used(&self, reached: u64) -> Option<(Address, usize)> {
         let whole = self.limit.since(self.chunk)?;
-        let used = self.top.since(self.chunk)?.saturating_add(AHEAD);
-        let size = used.min(whole).min(MAX_CHUNK);
+        let used = self.top.since(self.chunk)?.max(reached);
+        let size = used.saturating_add(AHEAD).min(whole).min(MAX_CHUNK);
         (size > 0 && !self.chunk.is_null()).then(|| (self.chunk, length(size)))
     }
 }
@@ -116,6 +118,9 @@ pub(crate) struct Walk {
     windows: BTreeMap<Address, Piece>,
     /// The newest chunk that has not been read.
     older: Address,
+    /// Where to begin instead, should this beginning lead nowhere.
+    instead: Option<Address>,
+    newest: Address,
 }
 
 impl Walk {
@@ -124,6 +129,17 @@ impl Walk {
         let mut walk = Self::default();
         walk.end(address, what);
         walk
+    }
+
+    /// Whether `address` lies in the copy of the newest chunk.
+    pub(crate) fn is_in_newest_chunk(&self, address: Address) -> bool {
+        let chunk = self.chunks.get(&self.newest);
+        chunk.is_some_and(|chunk| chunk.get(address, 1).is_some())
+    }
+
+    /// The frame at `address`, where it lies in the copy of the newest chunk.
+    pub(crate) fn in_newest_chunk(&self, layout: &Layout, address: Address) -> Option<RawFrame> {
+        RawFrame::parse(layout, self.chunks.get(&self.newest)?, address)
     }
 
     fn end(&mut self, address: Address, what: impl Into<String>) {
@@ -142,6 +158,21 @@ impl Walk {
             Some(start) => self.windows.get(&start),
             None => self.chunks.get(&before(&self.chunks)?),
         }
+    }
+
+    /// Follows the frames from the other beginning, where there is one and the first led nowhere.
+    fn begin_again(
+        &mut self,
+        layout: &Layout,
+        limit: usize,
+        budget: &mut Budget,
+    ) -> Option<Address> {
+        self.cut.as_ref()?;
+        self.next = self.instead.take()?;
+        self.cut = None;
+        self.frames.clear();
+        self.seen.clear();
+        self.advance(layout, limit, budget)
     }
 
     /// Follows the frames as far as they have been read; gives the first that has not been.
@@ -187,7 +218,9 @@ impl<M: Memory> Runtime<M> {
         loop {
             let mut wanted = Vec::new();
             for (index, walk) in walks.iter_mut().enumerate() {
-                let Some(missing) = walk.advance(&self.layout, limit, budget) else {
+                let missing = walk.advance(&self.layout, limit, budget);
+                let missing = missing.or_else(|| walk.begin_again(&self.layout, limit, budget));
+                let Some(missing) = missing else {
                     continue;
                 };
                 // What was asked for and did not come does not come the next time.
@@ -243,9 +276,9 @@ impl<M: Memory> Runtime<M> {
 
     /// What is read between the two times that a thread says which frame it runs: the used part
     /// of the newest chunk, or its frame.
-    fn core(&self, head: &Head) -> (Address, usize) {
+    fn core(&self, head: &Head, reached: u64) -> (Address, usize) {
         if self.layout.chunk.is_some() {
-            head.used().unwrap_or_default()
+            head.used(reached).unwrap_or_default()
         } else if head.frame.is_null() {
             (Address::NULL, 0)
         } else {
@@ -266,7 +299,7 @@ impl<M: Memory> Runtime<M> {
             let mut places = Vec::new();
             for (_, (thread, head)) in &open {
                 places.extend(self.head_places(*thread, head));
-                places.push(self.core(head));
+                places.push(self.core(head, self.reached(head)));
                 places.extend(self.head_places(*thread, head));
             }
             let mut pieces = read_pieces(&self.memory, places)?.into_iter();
@@ -275,9 +308,13 @@ impl<M: Memory> Runtime<M> {
                 let before = self.head(thread, &head, &mut pieces);
                 let core = pieces.next().unwrap_or_default();
                 let after = self.head(thread, &head, &mut pieces);
+                let reached = self.reached(&head);
                 let walk = match before.zip(after) {
                     None => Walk::cut_off(thread, "the thread state can't be read"),
-                    Some((_, after)) if !after.is_as(&head) && attempt < ATTEMPTS => {
+                    Some((before, after))
+                        if !before.is_as(&head, reached) && attempt < ATTEMPTS =>
+                    {
+                        self.note_reached([&before, &after]);
                         again.push((index, (thread, after)));
                         continue;
                     }
@@ -296,10 +333,14 @@ impl<M: Memory> Runtime<M> {
     }
 
     fn begin(&self, before: Head, after: Head, core: Piece, budget: &mut Budget) -> Walk {
-        let _ = before;
         budget.bytes = budget.bytes.saturating_sub(core.bytes.len());
+        self.note_reached([&before, &after]);
+        // What it said first is of one moment, and of no other length than any; so what is shown
+        // is the stack of that moment, as far as what was read next tells it.
         let mut walk = Walk {
-            next: after.frame,
+            next: before.frame,
+            instead: (after.frame != before.frame).then_some(after.frame),
+            newest: core.start,
             ..Walk::default()
         };
         if self.layout.chunk.is_some() {
@@ -309,6 +350,27 @@ impl<M: Memory> Runtime<M> {
             walk.windows.insert(core.start, core);
         }
         walk
+    }
+
+    /// How many bytes of a thread's newest chunk are known to have been used at times: a thread
+    /// that calls on is to be seen as often as one that returns.
+    fn reached(&self, head: &Head) -> u64 {
+        let cache = self.code_cache();
+        let reached = cache.reached.get(&head.chunk).copied();
+        reached.unwrap_or(CHUNK as u64)
+    }
+
+    fn note_reached(&self, heads: [&Head; 2]) {
+        let mut cache = self.code_cache();
+        if cache.reached.len() > MAX_REACHED {
+            cache.reached.clear();
+        }
+        for head in heads {
+            if let Some(used) = head.top.since(head.chunk) {
+                let reached = cache.reached.entry(head.chunk).or_default();
+                *reached = used.max(*reached);
+            }
+        }
     }
 
     /// The chunk before that which `piece` begins with.

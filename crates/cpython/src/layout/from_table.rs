@@ -53,7 +53,7 @@ pub(super) fn layout(table: &Table, minor: &Minor, free_threaded: bool) -> Resul
         },
         builtin: builtin(table, header)?,
         task: task(&beyond.task, grown),
-        instructions: beyond.instructions.clone(),
+        instructions: instructions(&beyond.instructions, grown),
     })
 }
 
@@ -166,6 +166,17 @@ fn frame(table: &Table, beyond: &Beyond) -> Result<FrameLayout> {
     })
 }
 
+fn instructions(known: &InstructionsLayout, grown: u64) -> InstructionsLayout {
+    let call = known.call.map(|call| CallLayout {
+        function_version: call.function_version + grown,
+        ..call
+    });
+    InstructionsLayout {
+        call,
+        ..known.clone()
+    }
+}
+
 fn code(table: &Table, header: u64) -> Result<CodeLayout> {
     Ok(CodeLayout {
         size: table.offset("code_object.size")?,
@@ -183,7 +194,7 @@ fn code(table: &Table, header: u64) -> Result<CodeLayout> {
         // Include/cpython/code.h, 3.13 to 3.15.
         flags: header + 32,
         keyword_only_count: header + 44,
-        frame_words: Some(header + 60),
+        frame_words: Some(FrameWords::All(header + 60)),
         version: Some(header + 76),
         tlbc: present(table, "code_object.co_tlbc"),
     })

@@ -40,9 +40,14 @@ pub(super) const V3_11: InstructionsLayout = InstructionsLayout {
         least: 2,
     },
     call: Some(CallLayout {
-        opcodes: &[23, 24],
+        remembering: &[23, 24],
         at: -8,
         version: -4,
+        others: &[(-8, &[171, 22, 19])],
+        // Include/internal/pycore_frame.h and Include/cpython/funcobject.h.
+        function: 0,
+        function_version: 128,
+        entry: Some(68),
     }),
 };
 
@@ -72,32 +77,80 @@ pub(super) const V3_12: InstructionsLayout = InstructionsLayout {
         least: 2,
     },
     call: Some(CallLayout {
-        opcodes: &[23, 24, 28],
+        remembering: &[23, 24, 28],
         at: -6,
         version: -2,
+        others: &[
+            (0, &[142, 244, 253, 254]),
+            (-2, &[20, 65, 123, 168, 253, 254]),
+            (-6, &[171, 241, 253, 254]),
+            (-18, &[72, 77, 253, 254]),
+        ],
+        function: 16,
+        function_version: 136,
+        entry: None,
     }),
 };
 
 /// Include/opcode_ids.h, 3.13: `CALL_BOUND_METHOD_EXACT_ARGS`, `CALL_BOUND_METHOD_GENERAL`,
-/// `CALL_PY_EXACT_ARGS` and `CALL_PY_GENERAL` with `_PyCallCache`.
-pub(super) const V3_13: InstructionsLayout = standing_at(&[163, 164, 177, 178]);
+/// `CALL_PY_EXACT_ARGS` and `CALL_PY_GENERAL` with `_PyCallCache`. The others: `CALL`, `CALL_KW`,
+/// `CALL_FUNCTION_EX`, `CALL_ALLOC_AND_ENTER_INIT`, `BINARY_SUBSCR_GETITEM`, `FOR_ITER_GEN`,
+/// `LOAD_ATTR_PROPERTY`, `LOAD_ATTR_GETATTRIBUTE_OVERRIDDEN`, `SEND` and `SEND_GEN`, their
+/// instrumented forms, and `ENTER_EXECUTOR`.
+pub(super) const V3_13: InstructionsLayout = standing_at(
+    &[163, 164, 177, 178],
+    &[(
+        0,
+        &[
+            53, 57, 54, 162, 158, 187, 200, 192, 104, 208, 244, 245, 246, 247, 254, 70,
+        ],
+    )],
+    136,
+);
 
 /// As above, 3.14, with `CALL_KW_BOUND_METHOD` and `CALL_KW_PY`.
-pub(super) const V3_14: InstructionsLayout = standing_at(&[144, 145, 151, 153, 161, 162]);
+pub(super) const V3_14: InstructionsLayout = standing_at(
+    &[144, 145, 151, 153, 161, 162],
+    &[(
+        0,
+        &[
+            52, 55, 4, 143, 136, 171, 187, 179, 106, 197, 250, 251, 252, 238, 254, 255,
+        ],
+    )],
+    144,
+);
 
-/// As above, 3.15.
-pub(super) const V3_15: InstructionsLayout = standing_at(&[145, 146, 154, 156, 164, 165]);
+/// As above, 3.15, with `CALL_EX_PY`, `SEND_ASYNC_GEN`, `SEND_VIRTUAL` and `TRACE_RECORD`.
+pub(super) const V3_15: InstructionsLayout = standing_at(
+    &[145, 146, 154, 156, 164, 165],
+    &[(
+        0,
+        &[
+            50, 53, 4, 144, 136, 174, 193, 185, 105, 203, 249, 250, 251, 237, 253, 254, 152, 202,
+            204, 255,
+        ],
+    )],
+    144,
+);
 
 /// Of versions whose frames stand at the instruction itself, and whose generators say what they
-/// wait in by their state.
-const fn standing_at(opcodes: &'static [u8]) -> InstructionsLayout {
+/// wait in by their state. `func_version` is where a build with a GIL has it.
+const fn standing_at(
+    remembering: &'static [u8],
+    others: &'static [(i64, &'static [u8])],
+    function_version: u64,
+) -> InstructionsLayout {
     InstructionsLayout {
         caches: &[],
         delegation: Delegation::State,
         call: Some(CallLayout {
-            opcodes,
+            remembering,
             at: 0,
             version: 4,
+            others,
+            function: 16,
+            function_version,
+            entry: None,
         }),
     }
 }

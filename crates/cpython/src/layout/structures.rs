@@ -36,7 +36,7 @@ pub(crate) struct InstructionsLayout {
     /// none. Only of versions whose frames stand at the last unit of a call.
     pub(crate) caches: &'static [(usize, &'static [u8])],
     pub(crate) delegation: Delegation,
-    /// `None` where calls remember nothing.
+    /// `None` where calls push no frames.
     pub(crate) call: Option<CallLayout>,
 }
 
@@ -54,16 +54,24 @@ pub(crate) enum Delegation {
     },
 }
 
-/// Calls of Python functions that remember which function they called. Places are bytes from where
-/// the caller's frame says that it stands.
+/// Instructions that push a frame for Python code, without C code in between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CallLayout {
-    /// Their opcodes.
-    pub(crate) opcodes: &'static [u8],
-    /// Where the opcode is.
+    /// Opcodes of calls that remember which function they called last, and what: those that call
+    /// no other.
+    pub(crate) remembering: &'static [u8],
+    /// Where the opcode of such a call is: bytes from where its frame says that it stands.
     pub(crate) at: i64,
-    /// Where the version of the function is, a `uint32`.
+    /// Where it remembers the version of the function, a `uint32`: likewise.
     pub(crate) version: i64,
+    /// The other opcodes, by where they are: likewise.
+    pub(crate) others: &'static [(i64, &'static [u8])],
+    /// In a frame: the function that it runs, which may be a tagged reference.
+    pub(crate) function: u64,
+    /// In a function: its version.
+    pub(crate) function_version: u64,
+    /// In a frame: a byte that says whether C code called it, where no sentinel does.
+    pub(crate) entry: Option<u64>,
 }
 
 /// `_PyRuntimeState`.
@@ -253,12 +261,21 @@ pub(crate) struct CodeLayout {
     pub(crate) line_table: (u64, LineTable),
     pub(crate) bytecode: Bytecode,
     pub(crate) variables: CodeVariables,
-    /// An `int`: words that a frame of it takes in all.
-    pub(crate) frame_words: Option<u64>,
+    /// How many words a frame of it takes; `None` where frames are objects of their own.
+    pub(crate) frame_words: Option<FrameWords>,
     /// A `uint32`: what call sites remember a function of this code by.
     pub(crate) version: Option<u64>,
     /// The pointer to the threads' own copies of the bytecode (free-threaded builds).
     pub(crate) tlbc: Option<u64>,
+}
+
+/// How a code object says how many words a frame of it takes on the data stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FrameWords {
+    /// An `int`: all of them.
+    All(u64),
+    /// An `int`: those of its value stack, to which what it begins with and its variables come.
+    Stack(u64),
 }
 
 /// The forms that line tables have had.

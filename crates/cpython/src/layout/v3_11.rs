@@ -81,7 +81,7 @@ pub(super) const LAYOUT: Layout = Layout {
             names: 96,
             kinds: 104,
         },
-        frame_words: None,
+        frame_words: Some(FrameWords::Stack(68)),
         version: None,
         tlbc: None,
     },

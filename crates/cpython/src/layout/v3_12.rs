@@ -81,7 +81,7 @@ pub(super) const LAYOUT: Layout = Layout {
             names: 96,
             kinds: 104,
         },
-        frame_words: Some(76),
+        frame_words: Some(FrameWords::All(76)),
         version: Some(92),
         tlbc: None,
     },

@@ -1,0 +1,72 @@
+//! Stacks of a thread that calls and returns while they are read: none is shown as certain that
+//! the thread can't have had.
+
+#[path = "support/chains.rs"]
+mod chains;
+
+use chains::Tally;
+use invivo_cpython::{Limits, Runtime, StackOptions, locate};
+use invivo_process::Target;
+use synth::{Interpreter, Launch, interpreters, samples};
+
+/// Stacks read of each target.
+const STACKS: u64 = 5_000;
+
+/// Versions whose frames lie on a data stack.
+fn with_data_stack() -> impl Iterator<Item = &'static Interpreter> {
+    let minor = |interpreter: &Interpreter| {
+        let minor = interpreter.version.split('.').nth(1)?;
+        minor.parse::<u32>().ok()
+    };
+    interpreters()
+        .iter()
+        .filter(move |interpreter| minor(interpreter) >= Some(11))
+}
+
+fn read_without_stopping(interpreter: &Interpreter, depth: usize, work: usize) -> Tally {
+    let arguments = [depth.to_string(), work.to_string()];
+    let process = Launch::new(interpreter, samples::CHAINS)
+        .arguments(arguments)
+        .start();
+    let target = Target::open(process.pid()).expect("the target");
+    let modules = target.modules().expect("its modules");
+    let location = locate(&target.memory(), &modules, &target, &Limits::default());
+    let location = location.expect("an interpreter");
+    let runtime = Runtime::open(target.memory(), &location, Limits::default()).expect("a layout");
+    let found = runtime.interpreters().expect("interpreters");
+    let thread = &found.main().expect("a main one").threads[0];
+    let mut tally = Tally::default();
+    while tally.stacks < STACKS {
+        let stack = runtime.stack(thread, &StackOptions::default());
+        // It has to get there first.
+        let begun = stack
+            .frames
+            .iter()
+            .any(|frame| frame.code.name.text == "main");
+        if begun || tally.stacks > 0 {
+            tally.add(&stack, depth);
+        }
+    }
+    tally
+}
+
+#[test]
+fn what_is_shown_as_certain_is_possible() {
+    for interpreter in with_data_stack() {
+        for (depth, work) in [(1, 30), (50, 3)] {
+            let tally = read_without_stopping(interpreter, depth, work);
+            let name = &interpreter.name;
+            // Measured: less than one in ten thousand.
+            let wrong = tally.impossible + tally.misplaced;
+            assert!(wrong <= 5, "{name}, depth {depth}: {tally:?}");
+            assert!(
+                tally.torn <= STACKS / 100,
+                "{name}, depth {depth}: {tally:?}"
+            );
+            assert!(
+                tally.in_chain > STACKS / 2,
+                "{name}, depth {depth}: {tally:?}"
+            );
+        }
+    }
+}
