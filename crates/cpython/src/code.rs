@@ -116,12 +116,16 @@ struct Raw {
 }
 
 impl<M: Memory> Runtime<M> {
-    /// The code objects at all these addresses.
+    /// The code objects at all these addresses, and what is in the places of `beside`: those are
+    /// read by the first call that has to be made anyway.
     pub(crate) fn codes(
         &self,
         addresses: impl IntoIterator<Item = Address>,
-    ) -> Result<Codes, Fault> {
+        beside: &[(Address, usize)],
+    ) -> Result<(Codes, Vec<Piece>), Fault> {
         let mut codes = Codes::new();
+        let mut read = Vec::new();
+        let mut beside = beside;
         let mut wanted: Vec<_> = addresses.into_iter().collect();
         wanted.sort_unstable();
         wanted.dedup();
@@ -132,16 +136,17 @@ impl<M: Memory> Runtime<M> {
                 codes.extend(group.iter().map(none));
                 continue;
             }
-            self.read_codes(group, &mut codes)?;
-            let read = group.iter().filter_map(|at| codes.get(at)?.as_ref().ok());
-            weight += read.map(|facts| facts.weight()).sum::<usize>();
+            read.append(&mut self.read_codes(group, beside, &mut codes)?);
+            beside = &[];
+            let known = group.iter().filter_map(|at| codes.get(at)?.as_ref().ok());
+            weight += known.map(|facts| facts.weight()).sum::<usize>();
         }
-        Ok(codes)
+        Ok((codes, read))
     }
 
     /// The code object at `address`.
     pub(crate) fn code(&self, address: Address) -> Result<Arc<CodeFacts>, String> {
-        let mut codes = self.codes([address]).map_err(|met| met.to_string())?;
+        let (mut codes, _) = self.codes([address], &[]).map_err(|met| met.to_string())?;
         let found = codes.remove(&address);
         found.unwrap_or_else(|| Err(no_code(address)))
     }
@@ -150,9 +155,16 @@ impl<M: Memory> Runtime<M> {
         self.codes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn read_codes(&self, wanted: &[Address], codes: &mut Codes) -> Result<(), Fault> {
+    fn read_codes(
+        &self,
+        wanted: &[Address],
+        beside: &[(Address, usize)],
+        codes: &mut Codes,
+    ) -> Result<Vec<Piece>, Fault> {
         let size = length(self.layout.code.size);
-        let pieces = read_pieces(&self.memory, wanted.iter().map(|at| (*at, size)))?;
+        let places = wanted.iter().map(|at| (*at, size));
+        let mut pieces = read_pieces(&self.memory, places.chain(beside.iter().copied()))?;
+        let read = pieces.split_off(wanted.len().min(pieces.len()));
         let mut fresh = Vec::new();
         let class = self.code_cache().class;
         for piece in &pieces {
@@ -174,10 +186,10 @@ impl<M: Memory> Runtime<M> {
                 None => fresh.push(raw),
             }
         }
-        if fresh.is_empty() {
-            return Ok(());
+        if !fresh.is_empty() {
+            self.understand_codes(fresh, class, codes)?;
         }
-        self.understand_codes(fresh, class, codes)
+        Ok(read)
     }
 
     fn raw_code(&self, piece: &Piece) -> Option<Raw> {

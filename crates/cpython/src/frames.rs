@@ -170,9 +170,12 @@ impl<M: Memory> Runtime<M> {
         let walks = self.walks(threads, self.limits.frames, budget)?;
         let all = walks.iter().flat_map(|walk| &walk.frames);
         let of_code = all.filter(|frame| !frame.is_sentinel(&self.layout));
-        let codes = self.codes(of_code.clone().map(|frame| frame.executable))?;
+        let again = self.places_again(&walks);
+        let executables = of_code.clone().map(|frame| frame.executable);
+        let (codes, again) = self.codes(executables, &again)?;
         let copies = self.own_copies(of_code, &codes)?;
-        let lives = self.live(&walks, &codes, &copies)?;
+        let mut lives = self.live(&walks, &codes, &copies)?;
+        self.note_changes(&walks, &mut lives, &again);
         Ok(Look {
             walks: walks.into_iter().zip(lives).collect(),
             codes,
@@ -225,6 +228,9 @@ impl<M: Memory> Runtime<M> {
                 None => self.place(raw, facts, copies),
             };
             let mut frame = frame(raw, facts, place);
+            if live.changed.contains(&index) {
+                frame.trust = Trust::Torn;
+            }
             // What a frame leaves behind that has returned are no variables any more.
             if options.slots && known.is_none() {
                 frame.slots = Some(self.slots(walk, raw, facts));

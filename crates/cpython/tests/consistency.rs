@@ -12,15 +12,10 @@ use synth::{Interpreter, Launch, interpreters, samples};
 /// Stacks read of each target.
 const STACKS: u64 = 5_000;
 
-/// Versions whose frames lie on a data stack.
-fn with_data_stack() -> impl Iterator<Item = &'static Interpreter> {
-    let minor = |interpreter: &Interpreter| {
-        let minor = interpreter.version.split('.').nth(1)?;
-        minor.parse::<u32>().ok()
-    };
-    interpreters()
-        .iter()
-        .filter(move |interpreter| minor(interpreter) >= Some(11))
+/// Whether frames lie on a data stack; else each is an object of its own.
+fn has_data_stack(interpreter: &Interpreter) -> bool {
+    let minor = interpreter.version.split('.').nth(1).expect("a version");
+    minor.parse::<u32>().expect("a version") >= 11
 }
 
 fn read_without_stopping(interpreter: &Interpreter, depth: usize, work: usize) -> Tally {
@@ -52,21 +47,22 @@ fn read_without_stopping(interpreter: &Interpreter, depth: usize, work: usize) -
 
 #[test]
 fn what_is_shown_as_certain_is_possible() {
-    for interpreter in with_data_stack() {
+    for interpreter in interpreters() {
         for (depth, work) in [(1, 30), (50, 3)] {
             let tally = read_without_stopping(interpreter, depth, work);
-            let name = &interpreter.name;
-            // Measured: less than one in ten thousand.
-            let wrong = tally.impossible + tally.misplaced;
-            assert!(wrong <= 5, "{name}, depth {depth}: {tally:?}");
-            assert!(
-                tally.torn <= STACKS / 100,
-                "{name}, depth {depth}: {tally:?}"
-            );
-            assert!(
-                tally.in_chain > STACKS / 2,
-                "{name}, depth {depth}: {tally:?}"
-            );
+            let what = format!("{}, depth {depth}: {tally:?}", interpreter.name);
+            // Measured: none in 200,000.
+            assert!(tally.impossible <= 2, "{what}");
+            if has_data_stack(interpreter) {
+                // Measured: one line in 10,000 stacks, and as many marked.
+                assert!(tally.misplaced <= 5, "{what}");
+                assert!(tally.torn <= STACKS / 100, "{what}");
+                assert!(tally.in_chain > STACKS / 2, "{what}");
+            } else {
+                // Each frame is read at a moment of its own. Measured: at most one in 200 shows a
+                // caller's line of another moment unmarked.
+                assert!(tally.misplaced <= STACKS / 40, "{what}");
+            }
         }
     }
 }

@@ -21,7 +21,7 @@ use super::walk::Walk;
 use super::{OwnCopies, Place};
 use crate::code::{CodeFacts, Codes};
 use crate::layout::CallLayout;
-use crate::pieces::{Piece, read_pieces};
+use crate::pieces::{Piece, length, read_pieces};
 use crate::runtime::Runtime;
 
 /// More call sites and functions than this are not remembered.
@@ -29,6 +29,8 @@ const MAX_REMEMBERED: usize = 1 << 16;
 /// A call site that does not say which function it calls is asked again after so many times at
 /// last.
 const MAX_PATIENCE: u32 = 16;
+/// Frames that are read a second time at most.
+const MAX_AGAIN: usize = 1 << 14;
 /// Longer bytecode is not searched for calls.
 const MAX_BODY: usize = 1 << 16;
 
@@ -104,6 +106,8 @@ pub(super) struct Live {
     pub(super) rests: bool,
     /// What the frames don't say themselves any more that returned meanwhile.
     pub(super) known: HashMap<usize, Known>,
+    /// Those that have changed since the first of them was read.
+    pub(super) changed: HashSet<usize>,
 }
 
 /// What is known of a frame that has returned meanwhile.
@@ -142,6 +146,39 @@ impl<M: Memory> Runtime<M> {
         self.ask(&call, &asked)?;
         let judge = |walk| self.judge(walk, codes, copies, &mut Asked::default());
         Ok(walks.iter().map(judge).collect())
+    }
+
+    /// What is read a second time, where frames are objects of their own and each may have been
+    /// read at another moment.
+    pub(super) fn places_again(&self, walks: &[Walk]) -> Vec<(Address, usize)> {
+        if self.layout.chunk.is_some() {
+            return Vec::new();
+        }
+        let size = length(self.layout.frame.size);
+        let frames = walks.iter().flat_map(|walk| &walk.frames);
+        let places = frames.map(|frame| (frame.address, size));
+        places.take(MAX_AGAIN).collect()
+    }
+
+    /// Notes which frames are not what they were, by what was read at [`Runtime::places_again`].
+    /// The innermost one goes on as it likes; but its callers wait for it.
+    pub(super) fn note_changes(&self, walks: &[Walk], lives: &mut [Live], again: &[Piece]) {
+        let mut again = again.iter();
+        for (walk, live) in walks.iter().zip(lives) {
+            for (index, frame) in walk.frames.iter().enumerate() {
+                let Some(piece) = again.next() else {
+                    return;
+                };
+                let now = RawFrame::parse(&self.layout, piece, frame.address);
+                let same = now.is_some_and(|now| {
+                    let stands = index == 0 || now.standing == frame.standing;
+                    stands && now.previous == frame.previous && now.executable == frame.executable
+                });
+                if !same {
+                    live.changed.insert(index);
+                }
+            }
+        }
     }
 
     /// Notes the call sites that have not been met before, or not for long.
