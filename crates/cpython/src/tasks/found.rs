@@ -13,6 +13,8 @@ use crate::layout::{AsyncioLayout, TaskLinksLayout};
 
 /// A list or set that changes while it is read is read again this often.
 const ATTEMPTS: usize = 5;
+/// The same of a list whose head says where it ends: an attempt is cheap.
+const LIST_ATTEMPTS: usize = 12;
 /// How many times as many entries of lists and sets as tasks may be looked at.
 const ENTRIES_PER_TASK: usize = 8;
 /// The names under which `asyncio.tasks` has known its tasks.
@@ -209,9 +211,10 @@ impl<M: Memory> Look<'_, M> {
     fn list(&mut self, head: Address, node: u64, left: &mut usize) -> Vec<Address> {
         let mut longest = Vec::new();
         let mut why = String::new();
-        for _ in 0..ATTEMPTS {
+        for _ in 0..LIST_ATTEMPTS {
             let (nodes, end) = self.walk(head, *left);
             *left -= nodes.len();
+            let places: Vec<_> = nodes.iter().map(|node| (*node, NODE_SIZE)).collect();
             let tasks = nodes
                 .into_iter()
                 .filter_map(|at| at.0.checked_sub(node).map(Address));
@@ -224,6 +227,9 @@ impl<M: Memory> Look<'_, M> {
                 longest = tasks;
             }
             self.memory().forget();
+            // Most of them are still there: what is read by one call is nearly of one moment.
+            self.memory()
+                .prepare([(head, NODE_SIZE)].into_iter().chain(places));
         }
         self.defect(head, &format!("its list of tasks is not whole: {why}"));
         longest
