@@ -3,7 +3,9 @@
 //!
 //! `cargo xtask bench ps [TARGETS]`: how long `invivo ps` takes.
 
+pub(crate) mod consistency;
 pub(crate) mod dump;
+mod mojo;
 mod peers;
 
 use std::fs::{self, File};

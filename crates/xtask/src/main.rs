@@ -26,6 +26,7 @@ usage: cargo xtask CHORE
   fuzz [MINUTES] [FAMILY]       changed recordings, read by every view: 10 minutes for each family
                                 of versions, or for one, such as 3.14-3.15
   bench exec [ROUNDS]           the time that `invivo exec` takes, beside sys.remote_exec
+  bench consistency [STACKS]    whether stacks of a running thread are right, beside the peers'
   bench dump [ROUNDS]           the time that `invivo dump` takes, beside its peers
   bench ps [TARGETS]            the time that `invivo ps` takes among that many Pythons
 ";
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         ["pythons", "--free-threaded"] => pythons::report_with_free_threaded(),
         ["fuzz", rest @ ..] => fuzz::run(rest),
         ["bench", "exec", rest @ ..] => bench::exec(rest),
+        ["bench", "consistency", rest @ ..] => bench::consistency::run(rest),
         ["bench", "dump", rest @ ..] => bench::dump::run(rest),
         ["bench", "ps", rest @ ..] => bench::ps(rest),
         _ => {
