@@ -372,7 +372,7 @@ impl Look {
             let Some((first_walk, first)) = self.walks.get_mut(number) else {
                 continue;
             };
-            if first_walk.frames == walk.frames {
+            if first_walk.rests_as(&walk) {
                 // Nothing moves: the thread is where it says, whatever it does there.
                 *first = Live {
                     rests: true,

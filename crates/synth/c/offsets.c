@@ -455,6 +455,7 @@ static void instructions(void)
     PRINT("instructions.call.at", at);
     PRINT("instructions.call.version", at + version);
     AT("instructions.call.function_version", PyFunctionObject, func_version);
+    AT("instructions.call.function_code", PyFunctionObject, func_code);
 #if PY_VERSION_HEX >= 0x030d0000
     PRINT("instructions.call.others.0.0", 0);
 #elif PY_VERSION_HEX >= 0x030c0000

@@ -39,8 +39,8 @@ const MAX_BODY: usize = 1 << 16;
 pub(crate) struct CallMemory {
     /// By where a frame says that it stands.
     sites: HashMap<Address, Site>,
-    /// What call sites remember each function by.
-    functions: HashMap<Address, u32>,
+    /// What call sites remember each function by, and its code.
+    functions: HashMap<Address, (u32, Address)>,
     /// By where the bytecode begins.
     bodies: HashMap<Address, Body>,
 }
@@ -219,9 +219,8 @@ impl<M: Memory> Runtime<M> {
                 size,
             )
         });
-        let versions = functions
-            .iter()
-            .map(|at| (at.offset(call.function_version).unwrap_or_default(), 4));
+        let end = call.function_version.max(call.function_code) + 8;
+        let versions = functions.iter().map(|at| (*at, length(end)));
         let bodies = asked.bodies.iter().map(|(at, size)| (*at, *size));
         let pieces = read_pieces(&self.memory, places.chain(versions).chain(bodies))?;
         let (of_sites, rest) = pieces.split_at_checked(sites.len()).unwrap_or_default();
@@ -239,8 +238,11 @@ impl<M: Memory> Runtime<M> {
             calls.sites.insert(at, site);
         }
         for (at, piece) in functions.into_iter().zip(of_functions) {
-            let version = piece.int(piece.start, 0).map_or(0, i32::cast_unsigned);
-            calls.functions.insert(at, version);
+            let version = piece.int(at, call.function_version);
+            let code = piece.word(at, call.function_code);
+            let said = version.zip(code).unwrap_or_default();
+            let said = (said.0.cast_unsigned(), Address(said.1));
+            calls.functions.insert(at, said);
         }
         for piece in bodies {
             let again = calls.bodies.get(&piece.start).map(|body| body.again);
@@ -345,8 +347,8 @@ impl<M: Memory> Runtime<M> {
         let mut cache = self.code_cache();
         let version = match callee.facts.version {
             0 => match cache.calls.functions.get(&function) {
-                Some(version) => *version,
-                None => {
+                Some((version, code)) if *code == callee.facts.code.address => *version,
+                _ => {
                     asked.functions.insert(function);
                     return None;
                 }
@@ -410,8 +412,10 @@ impl<M: Memory> Runtime<M> {
             return false;
         }
         let function = callee.frame.function;
+        // One that is just being entered may still have another's code.
         let known = self.code_cache().calls.functions.get(&function).copied();
-        if callee.facts.version == version && version != 0 || known == Some(version) {
+        let known = known == Some((version, callee.facts.code.address));
+        if callee.facts.version == version && version != 0 || known {
             return true;
         }
         if let Standing::At(at) = caller.frame.standing {

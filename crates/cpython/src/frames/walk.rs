@@ -121,6 +121,8 @@ pub(crate) struct Walk {
     /// Where to begin instead, should this beginning lead nowhere.
     instead: Option<Address>,
     newest: Address,
+    /// Whether the thread said the same frame before and after.
+    is_still: bool,
 }
 
 impl Walk {
@@ -129,6 +131,21 @@ impl Walk {
         let mut walk = Self::default();
         walk.end(address, what);
         walk
+    }
+
+    /// Whether nothing at all has happened between this look at a thread and another.
+    pub(crate) fn rests_as(&self, other: &Self) -> bool {
+        let chunks = (
+            self.chunks.get(&self.newest),
+            other.chunks.get(&other.newest),
+        );
+        let same_bytes = match chunks {
+            // As much as was read both times.
+            (Some(one), Some(two)) => one.bytes.iter().zip(&two.bytes).all(|(a, b)| a == b),
+            (None, None) => true,
+            _ => false,
+        };
+        self.is_still && other.is_still && self.frames == other.frames && same_bytes
     }
 
     /// Whether `address` lies in the copy of the newest chunk.
@@ -341,6 +358,7 @@ impl<M: Memory> Runtime<M> {
             next: before.frame,
             instead: (after.frame != before.frame).then_some(after.frame),
             newest: core.start,
+            is_still: after.frame == before.frame,
             ..Walk::default()
         };
         if self.layout.chunk.is_some() {

@@ -169,6 +169,7 @@ fn frame(table: &Table, beyond: &Beyond) -> Result<FrameLayout> {
 fn instructions(known: &InstructionsLayout, grown: u64) -> InstructionsLayout {
     let call = known.call.map(|call| CallLayout {
         function_version: call.function_version + grown,
+        function_code: call.function_code + grown,
         ..call
     });
     InstructionsLayout {

@@ -47,6 +47,7 @@ pub(super) const V3_11: InstructionsLayout = InstructionsLayout {
         // Include/internal/pycore_frame.h and Include/cpython/funcobject.h.
         function: 0,
         function_version: 128,
+        function_code: 48,
         entry: Some(68),
     }),
 };
@@ -88,6 +89,7 @@ pub(super) const V3_12: InstructionsLayout = InstructionsLayout {
         ],
         function: 16,
         function_version: 136,
+        function_code: 48,
         entry: None,
     }),
 };
@@ -150,6 +152,7 @@ const fn standing_at(
             others,
             function: 16,
             function_version,
+            function_code: 48,
             entry: None,
         }),
     }

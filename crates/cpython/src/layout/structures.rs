@@ -70,6 +70,8 @@ pub(crate) struct CallLayout {
     pub(crate) function: u64,
     /// In a function: its version.
     pub(crate) function_version: u64,
+    /// In a function: its code.
+    pub(crate) function_code: u64,
     /// In a frame: a byte that says whether C code called it, where no sentinel does.
     pub(crate) entry: Option<u64>,
 }
