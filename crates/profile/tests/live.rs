@@ -209,7 +209,7 @@ fn modes_count_the_threads_they_are_about() {
             close(
                 all[thread],
                 1.0,
-                0.02,
+                0.06,
                 &format!("{name}: {thread} in {all:?}"),
             );
         }
@@ -227,7 +227,7 @@ fn modes_count_the_threads_they_are_about() {
         close(
             shares.values().sum(),
             1.0,
-            0.05,
+            0.12,
             &format!("{name}: gil {shares:?}"),
         );
         for thread in ["busy", "faulty"] {
