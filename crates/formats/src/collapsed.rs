@@ -12,9 +12,9 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use invivo_model::Result;
+use invivo_model::escape::shown_without;
 
 use crate::counts::Counts;
-use crate::escape::plain_frame;
 use crate::places::Tree;
 use crate::source::Checked;
 use crate::{Options, Writer, names, unwritten};
@@ -59,5 +59,5 @@ impl Writer for Collapsed {
 }
 
 fn frame(label: &str) -> String {
-    plain_frame(label).into_owned()
+    shown_without(label, |character| character == ';').into_owned()
 }

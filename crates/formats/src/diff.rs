@@ -7,10 +7,10 @@
 use std::collections::HashMap;
 use std::io::Write;
 
+use invivo_model::escape::shown;
 use invivo_model::{FunctionKind, ProfileFunction, Result};
 
 use crate::counts::{Counts, Share, shares};
-use crate::escape::plain;
 use crate::html::flame;
 use crate::places::{Node, Place, Tree};
 use crate::source::{Checked, Source};
@@ -221,6 +221,6 @@ pub(crate) fn title(both: &Both<'_>) -> String {
     if before == after {
         before
     } else {
-        plain(&format!("{before} → {after}")).into_owned()
+        shown(&format!("{before} → {after}")).into_owned()
     }
 }

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::io::Write;
 
+use invivo_model::escape::shown;
 use invivo_model::{FunctionKind, ProfileThread, Result};
 use serde_json::{Value, json};
 
@@ -93,7 +94,7 @@ fn meta(profile: &Checked<'_>, ticks: u64) -> Value {
         "interval": milliseconds(profile.nanoseconds(1)),
         "startTime": milliseconds(profile.about.started),
         "product": summary::title(profile),
-        "importedFrom": crate::escape::plain(&profile.about.creator),
+        "importedFrom": shown(&profile.about.creator),
         "stackwalk": 0, "debug": false, "symbolicated": true,
         "usesOnlyOneStackType": true, "doesNotUseFrameImplementation": true,
         "sourceCodeIsNotOnSearchfox": true,

@@ -1,15 +1,15 @@
 //! What functions, threads and processes are called in front of people.
 
+use invivo_model::escape::shown;
 use invivo_model::{FunctionKind, ProfileFunction, ProfileProcess, ProfileThread, SampleStatus};
 
 use crate::By;
-use crate::escape::plain;
 use crate::places::Place;
 use crate::source::Checked;
 
 /// What a function is called, in one line.
 pub(crate) fn function(function: &ProfileFunction) -> String {
-    let name = plain(&function.name.to_string()).into_owned();
+    let name = shown(&function.name.to_string()).into_owned();
     if name.is_empty() {
         "<no name>".to_owned()
     } else {
@@ -19,7 +19,7 @@ pub(crate) fn function(function: &ProfileFunction) -> String {
 
 /// Where a function comes from, in one line; empty where that is not known or nowhere.
 pub(crate) fn file(function: &ProfileFunction) -> String {
-    plain(&function.file.to_string()).into_owned()
+    shown(&function.file.to_string()).into_owned()
 }
 
 /// A function and where it stands: `name (file:line)`, as far as that is known.
@@ -53,7 +53,7 @@ pub(crate) fn process(process: &ProfileProcess) -> String {
     if command.is_empty() {
         format!("process {}", process.pid)
     } else {
-        format!("{} (process {})", plain(command), process.pid)
+        format!("{} (process {})", shown(command), process.pid)
     }
 }
 
@@ -61,7 +61,7 @@ pub(crate) fn process(process: &ProfileProcess) -> String {
 pub(crate) fn thread(profile: &Checked<'_>, thread: &ProfileThread) -> String {
     let name = match &thread.name {
         Some(name) if !name.text.is_empty() => {
-            format!("{} ({})", plain(&name.to_string()), thread.tid)
+            format!("{} ({})", shown(&name.to_string()), thread.tid)
         }
         _ if thread.is_main => format!("main thread ({})", thread.tid),
         _ => format!("thread {}", thread.tid),

@@ -12,6 +12,7 @@ use std::io::Write;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use invivo_model::escape::shown;
 use invivo_model::{Mode, Result};
 
 use crate::counts::{Counts, Key};
@@ -174,7 +175,7 @@ impl<W: Write> File<W> {
         let program = profile.tables.processes.first();
         let program = program.and_then(|process| process.command.first());
         let program = program.map_or("python", String::as_str);
-        mapping.number(5, self.strings.add(&crate::escape::plain(program)));
+        mapping.number(5, self.strings.add(&shown(program)));
         for has in [7, 8, 9] {
             mapping.number(has, 1);
         }

@@ -1,5 +1,6 @@
 //! What a profile is, in words: of what, when, how, and what is missing from it.
 
+use invivo_model::escape::shown;
 use invivo_model::{About, Mode};
 
 use crate::names;
@@ -44,7 +45,7 @@ pub(crate) fn facts(profile: &Checked<'_>, ticks: u64) -> Vec<String> {
 /// When it was made and by what: `2026-11-23 13:41:32 UTC by invivo 1.0`.
 pub(crate) fn made(about: &About) -> String {
     let when = utc(about.started / 1_000_000_000);
-    match crate::escape::plain(&about.creator) {
+    match shown(&about.creator) {
         by if by.is_empty() => when,
         by => format!("{when} by {by}"),
     }

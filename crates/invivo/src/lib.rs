@@ -58,7 +58,7 @@ pub use invivo_cpython::{Limits, Location, Runtime, ValueLimits};
 pub use invivo_model::{
     Address, Build, Code, Defect, Error, ErrorKind, Frame, Gil, Interpreter, Links, Position,
     Result, Role, SequenceForm, Stack, Task, TaskState, Tasks, Text, Thread, ThreadState, Trust,
-    Value, ValueKind, Variable, Version, Waited,
+    Value, ValueKind, Variable, Version, Waited, escape,
 };
 pub use invivo_process::{ProcessMemory, Target, access};
 pub use os::{OsActivity, OsThread};

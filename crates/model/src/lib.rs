@@ -6,6 +6,7 @@
 
 mod address;
 mod error;
+pub mod escape;
 mod interpreter;
 mod profile;
 mod stack;

@@ -1,6 +1,5 @@
 //! From data to what a person reads: the one door to the terminal.
 
-mod escape;
 mod excerpt;
 mod table;
 mod value;
@@ -8,9 +7,9 @@ mod value;
 use std::io::{self, IsTerminal, Write};
 
 use invivo::Error;
+pub(crate) use invivo::escape::{shown, shown_bytes, shown_lines};
 
 use crate::arguments::Color;
-pub(crate) use escape::{shown, shown_bytes, shown_lines};
 pub(crate) use excerpt::{Excerpt, cut, cut_path};
 pub(crate) use table::Table;
 pub(crate) use value::{grouped, value_text, value_within};

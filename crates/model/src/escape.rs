@@ -1,22 +1,33 @@
-//! What came from a target must not drive the terminal: control characters, and characters that
+//! What came from a target must not drive whoever reads it: control characters, and characters that
 //! reorder or hide text, are shown as escapes.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
 /// `text` for one line: controls, bidirectional marks and invisible characters as escapes.
-pub(crate) fn shown(text: &str) -> Cow<'_, str> {
-    if text.chars().all(is_plain) {
+pub fn shown(text: &str) -> Cow<'_, str> {
+    shown_without(text, |_| false)
+}
+
+/// The same, with further characters as escapes: those that mean something where the text goes.
+pub fn shown_without(text: &str, banned: impl Fn(char) -> bool) -> Cow<'_, str> {
+    let is_good = |character| is_plain(character) && !banned(character);
+    if text.chars().all(is_good) {
         return Cow::Borrowed(text);
     }
     let mut safe = String::with_capacity(text.len() + 16);
-    text.chars()
-        .for_each(|character| push(&mut safe, character));
+    for character in text.chars() {
+        if is_good(character) {
+            safe.push(character);
+        } else {
+            push_escape(&mut safe, character);
+        }
+    }
     Cow::Owned(safe)
 }
 
 /// The same for bytes that may not be UTF-8: those that aren't become `\xNN`.
-pub(crate) fn shown_bytes(bytes: &[u8]) -> String {
+pub fn shown_bytes(bytes: &[u8]) -> String {
     let mut safe = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         chunk
@@ -29,7 +40,7 @@ pub(crate) fn shown_bytes(bytes: &[u8]) -> String {
 }
 
 /// The same for text of many lines: line feeds and tabs stay as they are.
-pub(crate) fn shown_lines(bytes: &[u8]) -> String {
+pub fn shown_lines(bytes: &[u8]) -> String {
     let mut safe = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for character in chunk.valid().chars() {
@@ -53,8 +64,12 @@ fn push_invalid(safe: &mut String, bytes: &[u8]) {
 fn push(safe: &mut String, character: char) {
     if is_plain(character) {
         safe.push(character);
-        return;
+    } else {
+        push_escape(safe, character);
     }
+}
+
+fn push_escape(safe: &mut String, character: char) {
     match character {
         '\n' => safe.push_str("\\n"),
         '\r' => safe.push_str("\\r"),
@@ -101,8 +116,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plain_text_is_not_copied() {
+    fn plain_text_is_not_copied_and_more_can_be_banned() {
         assert!(matches!(shown("größe 数 🐍"), Cow::Borrowed(_)));
+        assert_eq!(
+            shown_without("a;b", |character| character == ';'),
+            "a\\x3bb"
+        );
     }
 
     #[test]
