@@ -28,14 +28,7 @@ impl Attached {
 /// `NoSuchProcess`, `NotPython`, `Refused` with the rule that decided, or `Unsupported` for a
 /// CPython version whose layout is not known.
 pub fn attach(pid: u32) -> Result<Attached> {
-    if pid == std::process::id() {
-        return Err(Error::new(
-            ErrorKind::Usage,
-            "Invivo does not attach to itself",
-            format!("process {pid} is this one"),
-            "name another process: invivo ps",
-        ));
-    }
+    not_ourselves(pid)?;
     let target = Target::open(pid)?;
     let (location, runtime) = open(&target).map_err(|error| explained(&target, error))?;
     Ok(Attached {
@@ -43,6 +36,18 @@ pub fn attach(pid: u32) -> Result<Attached> {
         location,
         runtime,
     })
+}
+
+pub(crate) fn not_ourselves(pid: u32) -> Result<()> {
+    if pid != std::process::id() {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Usage,
+        "Invivo does not attach to itself",
+        format!("process {pid} is this one"),
+        "name another process: invivo ps",
+    ))
 }
 
 fn open(target: &Target) -> Result<(Location, Runtime<ProcessMemory>)> {

@@ -39,6 +39,7 @@ mod dump;
 mod forest;
 mod os;
 mod processes;
+pub mod profile;
 mod repeats;
 mod saved;
 mod sources;

@@ -43,6 +43,8 @@ const EDGES: [(&str, &[&str]); 11] = [
             "invivo-process",
             "invivo-cpython",
             "invivo-inject",
+            "invivo-profile",
+            "invivo-formats",
             "serde",
             "serde_json",
         ],

@@ -1,0 +1,103 @@
+//! Sampling processes and commands, and what becomes of the samples.
+//!
+//! ```no_run
+//! use std::fs::File;
+//! use std::time::{Duration, Instant};
+//! use invivo::profile::{self, Format, Options, Plan, Recorded, Recorder, Step};
+//!
+//! let plan = Plan { interval: 1_000_000, ..profile::plan(Options::default()) };
+//! let file = File::create("web.invivo").unwrap();
+//! let mut session = profile::attach(4711, false, plan, |about| Recorder::new(file, about))?;
+//! let end = Instant::now() + Duration::from_secs(10);
+//! while Instant::now() < end && session.step()? != Step::Ended {}
+//! let (recorder, about) = session.end();
+//! recorder.finish(&about)?;
+//!
+//! let recorded = Recorded::open(File::open("web.invivo").unwrap())?;
+//! let mut page = File::create("web.html").unwrap();
+//! profile::write(Format::FlameGraph, &recorded, &Default::default(), &mut page)?;
+//! # Ok::<(), invivo::Error>(())
+//! ```
+
+mod recorded;
+mod recorder;
+
+use std::ffi::OsString;
+
+use invivo_model::{ErrorKind, Result};
+use invivo_process::Target;
+use invivo_profile::{Follower, Subject};
+
+pub use invivo_formats::{
+    By, DiffFormat, Format, Options as WriteOptions, Source, write, write_diff,
+};
+pub use invivo_model::{
+    About, FunctionKind, Mode, Profile, ProfileFrame, ProfileFunction, ProfileProcess,
+    ProfileThread, Sample, SampleStatus, StackNode, Tables,
+};
+pub use invivo_process::Launched;
+pub use invivo_profile::{Collect, Jitter, Options, Plan, Seen, Session, Sink, Step};
+pub use recorded::Recorded;
+pub use recorder::Recorder;
+
+use crate::attach::{explained, not_ourselves};
+
+/// A thousand ticks a second of what `options` say.
+pub fn plan(options: Options) -> Plan {
+    Plan {
+        interval: 1_000_000,
+        jitter: Jitter::default(),
+        options,
+        creator: concat!("Invivo ", env!("CARGO_PKG_VERSION")).to_owned(),
+    }
+}
+
+/// Begins to sample process `pid`; with `children` also all processes that descend from it, those
+/// that start later among them. It need not be a Python itself then.
+///
+/// # Errors
+/// As [`attach`](crate::attach()); what `sink` fails with.
+pub fn attach<S: Sink>(
+    pid: u32,
+    children: bool,
+    plan: Plan,
+    sink: impl FnOnce(&About) -> Result<S>,
+) -> Result<Session<S>> {
+    not_ourselves(pid)?;
+    let subject = Subject::new(Target::open(pid)?, None);
+    let mut session = match subject {
+        Ok(subject) if !children => {
+            let mut session = Session::new(plan, sink)?;
+            session.add(subject)?;
+            return Ok(session);
+        }
+        Err(error) if !children || error.kind == ErrorKind::Refused => {
+            return Err(explained(&Target::open(pid)?, error));
+        }
+        _ => Session::new(plan, sink)?,
+    };
+    session.follow(Follower::new(pid, true)?);
+    Ok(session)
+}
+
+/// Starts `command` with `arguments`, and samples it from its first line on; with `children` also
+/// all processes that descend from it.
+///
+/// It has our standard input, output and error, and what a terminal sends to us (Ctrl-C), it gets
+/// as well. The session ends with the last process that is sampled, which may be before or after
+/// the end of the command.
+///
+/// # Errors
+/// `Usage` where there is no such command; what `sink` fails with, before anything is started.
+pub fn launch<S: Sink>(
+    command: &OsString,
+    arguments: &[OsString],
+    children: bool,
+    plan: Plan,
+    sink: impl FnOnce(&About) -> Result<S>,
+) -> Result<(Session<S>, Launched)> {
+    let mut session = Session::new(plan, sink)?;
+    let launched = Launched::start(command, arguments)?;
+    session.follow(Follower::new(launched.pid(), children)?);
+    Ok((session, launched))
+}

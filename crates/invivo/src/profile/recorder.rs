@@ -1,0 +1,88 @@
+use std::io::Write;
+
+use invivo_model::{
+    About, ProfileFrame, ProfileFunction, ProfileProcess, ProfileThread, Result, StackNode, Text,
+};
+use invivo_profile::{Seen, Sink, Writer};
+
+/// Writes a recording while it is made, and counts what goes into it.
+///
+/// What has come goes to the file at least once a second: whatever ends us, it can be read.
+#[derive(Debug)]
+pub struct Recorder {
+    writer: Writer,
+    samples: u64,
+    threads: u64,
+    processes: u64,
+}
+
+impl Recorder {
+    /// Begins a recording of what `about` says that goes to `out`.
+    ///
+    /// # Errors
+    /// `Refused` where `out` does not take the first bytes.
+    pub fn new(out: impl Write + Send + 'static, about: &About) -> Result<Self> {
+        Ok(Self {
+            writer: Writer::new(out, about)?,
+            samples: 0,
+            threads: 0,
+            processes: 0,
+        })
+    }
+
+    /// Stacks that were seen so far, each at each tick.
+    pub fn samples(&self) -> u64 {
+        self.samples
+    }
+
+    /// Threads that were seen so far.
+    pub fn threads(&self) -> u64 {
+        self.threads
+    }
+
+    /// Processes with a Python that were seen so far.
+    pub fn processes(&self) -> u64 {
+        self.processes
+    }
+
+    /// Ends the recording. `about` is how things stood at the end.
+    ///
+    /// # Errors
+    /// `Refused` where what was recorded could not be written.
+    pub fn finish(self, about: &About) -> Result<()> {
+        self.writer.finish(about)
+    }
+}
+
+impl Sink for Recorder {
+    fn function(&mut self, function: &ProfileFunction) {
+        self.writer.function(function);
+    }
+
+    fn frame(&mut self, frame: ProfileFrame) {
+        self.writer.frame(frame);
+    }
+
+    fn stack(&mut self, stack: StackNode) {
+        self.writer.stack(stack);
+    }
+
+    fn process(&mut self, process: &ProfileProcess) {
+        self.processes += 1;
+        self.writer.process(process);
+    }
+
+    fn thread(&mut self, thread: &ProfileThread) {
+        self.threads += 1;
+        self.writer.thread(thread);
+    }
+
+    fn rename(&mut self, thread: u32, name: &Text) {
+        self.writer.rename(thread, name);
+    }
+
+    fn tick(&mut self, about: &About, seen: &[Seen]) -> Result<()> {
+        self.samples += seen.len() as u64;
+        self.writer.tick(about, seen)
+    }
+}
