@@ -6,7 +6,9 @@
 //! ```
 //!
 //! Where threads are asked for, the first frame of each line is the thread. A `;` in a name is
-//! written `\x3b`. The format has no place for what is missing from a profile.
+//! written `\x3b`. The last line begins with `#` and says how the profile was made and what is
+//! missing from it. The format has no place for that: readers pass over a line that does not end in
+//! a number of its own, and so nowhere in it does a number follow a space.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -17,7 +19,7 @@ use invivo_model::escape::shown_without;
 use crate::counts::Counts;
 use crate::places::Tree;
 use crate::source::Checked;
-use crate::{Options, Writer, names, unwritten};
+use crate::{Options, Writer, names, summary, unwritten};
 
 pub(crate) struct Collapsed;
 
@@ -29,8 +31,9 @@ impl Writer for Collapsed {
         out: &mut dyn Write,
     ) -> Result<()> {
         let tree = Tree::new(profile, options.by);
+        let counts = Counts::new(profile)?;
         let mut lines: BTreeMap<(Option<u32>, u32), u64> = BTreeMap::new();
-        for (key, ticks) in &Counts::new(profile)?.by_key {
+        for (key, ticks) in &counts.by_key {
             let thread = options.threads.then_some(key.thread);
             let node = tree.of_stack[key.stack as usize];
             *lines.entry((thread, node)).or_default() += ticks;
@@ -54,8 +57,28 @@ impl Writer for Collapsed {
             }
             writeln!(out, " {ticks}").map_err(unwritten)?;
         }
-        Ok(())
+        let about = profile.about;
+        writeln!(
+            out,
+            "# samples={} threads={} seconds={} mode={} rate_asked={} rate_reached={} ticks={} \
+             missed={} torn={} own_cpu_seconds={}",
+            counts.total,
+            profile.tables.threads.len(),
+            about.duration as f64 / 1e9,
+            names::mode(about.mode),
+            known(summary::asked(about)),
+            known(summary::reached(about)),
+            about.ticks,
+            about.missed,
+            about.torn,
+            about.own_time as f64 / 1e9,
+        )
+        .map_err(unwritten)
     }
+}
+
+fn known(rate: Option<f64>) -> String {
+    rate.map_or("unknown".to_owned(), |rate| rate.to_string())
 }
 
 fn frame(label: &str) -> String {

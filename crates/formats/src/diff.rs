@@ -14,7 +14,8 @@ use crate::counts::{Counts, Share, shares};
 use crate::html::flame;
 use crate::places::{Node, Place, Tree};
 use crate::source::{Checked, Source};
-use crate::table::{WIDTH, fitted, heading, percent};
+use crate::summary::percent;
+use crate::table::{WIDTH, fitted, heading};
 use crate::{DiffFormat, names, unwritten};
 
 /// The stacks of both profiles as one tree of functions.

@@ -5,7 +5,7 @@
 //!
 //! | `type` | the other keys |
 //! | --- | --- |
-//! | `about` | `schema` (1), `creator`, `started` (since 1970), `duration`, `interval`, `mode` (`wall`, `cpu`, `gil`, `exception`), `ticks`, `missed`, `torn`, `own_time` |
+//! | `about` | `schema` (1), `creator`, `started` (since 1970), `duration`, `interval`, `mode` (`wall`, `cpu`, `gil`, `exception`), `ticks`, `missed`, `torn`, `rate` (ticks a second that were reached), `own_time` (of a processor, for sampling) |
 //! | `process` | `id`, `pid`, `parent` (a pid), `command` (a list), `version` |
 //! | `thread` | `id`, `process`, `tid`, `name`, `interpreter`, `is_main` |
 //! | `function` | `id`, `name`, `file`, `first_line`, `kind` (`python`, `native`, `collector`, `task`, `place`) |
@@ -19,11 +19,11 @@
 
 use std::io::Write;
 
-use invivo_model::{Mode, Result, Text, Trust};
+use invivo_model::{Result, Text, Trust};
 use serde_json::{Value, json};
 
 use crate::source::Checked;
-use crate::{Options, Writer, names, unwritten};
+use crate::{Options, Writer, names, summary, unwritten};
 
 pub(crate) struct JsonLines;
 
@@ -66,16 +66,11 @@ fn line(out: &mut dyn Write, value: &Value) -> Result<()> {
 
 fn about(profile: &Checked<'_>) -> Value {
     let about = profile.about;
-    let mode = match about.mode {
-        Mode::Wall => "wall",
-        Mode::Cpu => "cpu",
-        Mode::Gil => "gil",
-        Mode::Exception => "exception",
-    };
     json!({
         "type": "about", "schema": 1, "creator": about.creator, "started": about.started,
-        "duration": about.duration, "interval": about.interval, "mode": mode,
+        "duration": about.duration, "interval": about.interval, "mode": names::mode(about.mode),
         "ticks": about.ticks, "missed": about.missed, "torn": about.torn,
+        "rate": summary::reached(about),
         "own_time": about.own_time,
     })
 }

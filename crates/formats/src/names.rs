@@ -1,7 +1,9 @@
 //! What functions, threads and processes are called in front of people.
 
 use invivo_model::escape::shown;
-use invivo_model::{FunctionKind, ProfileFunction, ProfileProcess, ProfileThread, SampleStatus};
+use invivo_model::{
+    FunctionKind, Mode, ProfileFunction, ProfileProcess, ProfileThread, SampleStatus,
+};
 
 use crate::By;
 use crate::places::Place;
@@ -116,6 +118,16 @@ pub(crate) fn origin(function: &ProfileFunction) -> &'static str {
                 "own"
             }
         }
+    }
+}
+
+/// Which threads count, in a word.
+pub(crate) fn mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Wall => "wall",
+        Mode::Cpu => "cpu",
+        Mode::Gil => "gil",
+        Mode::Exception => "exception",
     }
 }
 

@@ -12,8 +12,8 @@ use std::io::Write;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use invivo_model::Result;
 use invivo_model::escape::shown;
-use invivo_model::{Mode, Result};
 
 use crate::counts::{Counts, Key};
 use crate::source::Checked;
@@ -144,12 +144,7 @@ impl<W: Write> File<W> {
     /// What is counted, when, and what is missing.
     fn head(&mut self, profile: &Checked<'_>, ticks: u64) -> Result<()> {
         let about = profile.about;
-        let counted = match about.mode {
-            Mode::Wall => "wall",
-            Mode::Cpu => "cpu",
-            Mode::Gil => "gil",
-            Mode::Exception => "exception",
-        };
+        let counted = names::mode(about.mode);
         let samples = self.value_type("samples", "count");
         let time = self.value_type(counted, "nanoseconds");
         self.within(field::SAMPLE_TYPE, &samples)?;

@@ -5,7 +5,8 @@
 //! `cumtime` the time it was on the stack; its callers have the parts of these that came through
 //! them. A tick counts once however often a function stood on the stack. Functions that are none
 //! of Python have the file `~`, as built-in ones do in other profiles. The format has no place for
-//! threads, and none for what is missing from a profile.
+//! threads, and none for how a profile was made and what is missing from it: that is the name of a
+//! function that was never called.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
@@ -15,7 +16,7 @@ use invivo_model::{FunctionKind, ProfileFunction, Result};
 use crate::counts::{Counts, Share, shares};
 use crate::places::Tree;
 use crate::source::Checked;
-use crate::{By, Options, Writer, names, unwritten};
+use crate::{By, Options, Writer, names, summary, unwritten};
 
 pub(crate) struct Pstats;
 
@@ -25,7 +26,8 @@ type Label = (String, u32, String);
 impl Writer for Pstats {
     fn write(&self, profile: &Checked<'_>, _: &Options<'_>, out: &mut dyn Write) -> Result<()> {
         let tree = Tree::new(profile, By::Function);
-        let own = Counts::new(profile)?.own(&tree);
+        let counts = Counts::new(profile)?;
+        let own = counts.own(&tree);
         let (labels, of_place) = labels(profile, &tree);
         let label = |node: u32| of_place[tree.nodes[node as usize].place as usize];
         let functions = shares(&tree, &own, |node| Some(label(node)));
@@ -55,8 +57,17 @@ impl Writer for Pstats {
             }
             marshal.end_dict()?;
         }
+        marshal.label(&("~".to_owned(), 0, said(profile, counts.total)))?;
+        marshal.tuple(5)?;
+        marshal.share(profile, Share::default())?;
+        marshal.begin_dict()?;
+        marshal.end_dict()?;
         marshal.end_dict()
     }
+}
+
+fn said(profile: &Checked<'_>, ticks: u64) -> String {
+    format!("<{}>", summary::facts(profile, ticks).join("; "))
 }
 
 /// The labels, each once, and that of each place.

@@ -25,7 +25,7 @@ pub(crate) fn facts(profile: &Checked<'_>, ticks: u64) -> Vec<String> {
             counted(profile.tables.threads.len() as u64, "thread"),
             duration(about.duration)
         ),
-        format!("{} at {}", mode(about.mode), rate(about)),
+        format!("{} at {}", mode_name(about.mode), rates(about)),
     ];
     facts.push(match (about.missed, about.torn) {
         (0, 0) => "no tick missed, no stack torn".to_owned(),
@@ -36,10 +36,28 @@ pub(crate) fn facts(profile: &Checked<'_>, ticks: u64) -> Vec<String> {
             counted(torn, "stack")
         ),
     });
-    if about.own_time > 0 {
-        facts.push(format!("{} of CPU for sampling", duration(about.own_time)));
-    }
+    facts.push(cost(about));
     facts
+}
+
+/// What sampling took of a processor.
+fn cost(about: &About) -> String {
+    if about.own_time == 0 {
+        return "CPU time of sampling not known".to_owned();
+    }
+    let (taken, share) = (
+        duration(about.own_time),
+        percent(about.own_time, about.duration),
+    );
+    format!("{taken} of CPU for sampling ({share} of one)")
+}
+
+/// A share of all in percent, with one digit behind the point.
+pub(crate) fn percent(part: u64, all: u64) -> String {
+    if all == 0 {
+        return "–".to_owned();
+    }
+    format!("{:.1}%", part as f64 * 100.0 / all as f64)
 }
 
 /// When it was made and by what: `2026-11-23 13:41:32 UTC by invivo 1.0`.
@@ -51,8 +69,8 @@ pub(crate) fn made(about: &About) -> String {
     }
 }
 
-/// Which threads counted.
-pub(crate) fn mode(mode: Mode) -> &'static str {
+/// Which threads counted, in words.
+fn mode_name(mode: Mode) -> &'static str {
     match mode {
         Mode::Wall => "wall clock",
         Mode::Cpu => "on a processor",
@@ -97,17 +115,34 @@ pub(crate) fn duration(nanoseconds: u64) -> String {
     format!("{number:.digits$} {unit}")
 }
 
-/// The rate that was asked for.
-fn rate(about: &About) -> String {
-    if about.interval == 0 {
-        return "an unknown rate".to_owned();
-    }
-    let rate = 1e9 / about.interval as f64;
-    if rate >= 10.0 {
-        format!("{} Hz", grouped(rate.round() as u64))
-    } else {
-        format!("{rate:.2} Hz")
-    }
+/// The rate that was asked for, and that which was reached.
+fn rates(about: &About) -> String {
+    let asked = asked(about).map_or("an unknown rate".to_owned(), |asked| {
+        format!("{} Hz", rate(asked))
+    });
+    let reached = reached(about).map_or("not known what was".to_owned(), rate);
+    format!("{asked} ({reached} reached)")
+}
+
+/// Ticks a second that were asked for, where that is known.
+pub(crate) fn asked(about: &About) -> Option<f64> {
+    (about.interval > 0).then(|| 1e9 / about.interval as f64)
+}
+
+/// Ticks that took place in a second, where that is known.
+pub(crate) fn reached(about: &About) -> Option<f64> {
+    (about.duration > 0).then(|| about.ticks as f64 * 1e9 / about.duration as f64)
+}
+
+/// A rate with as many digits as tell a thousandth.
+fn rate(hertz: f64) -> String {
+    let digits = match hertz {
+        ..9.995 => 2,
+        9.995..999.95 => 1,
+        _ => return grouped(hertz.round() as u64),
+    };
+    let text = format!("{hertz:.digits$}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// Seconds since 1970 as date and time of day.
@@ -162,5 +197,10 @@ mod tests {
         assert_eq!(duration(999), "999 ns");
         assert_eq!(duration(1_500_000), "1.50 ms");
         assert_eq!(duration(61_200_000_000), "61.2 s");
+        assert_eq!(rate(0.5), "0.5");
+        assert_eq!(rate(100.0), "100");
+        assert_eq!(rate(998.72), "998.7");
+        assert_eq!(rate(999.96), "1,000");
+        assert_eq!(rate(9_998.4), "9,998");
     }
 }

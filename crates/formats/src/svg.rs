@@ -14,15 +14,17 @@ use crate::counts::Counts;
 use crate::escape::markup;
 use crate::places::{Step, Tree};
 use crate::source::Checked;
-use crate::table::{fitted, kept, percent};
+use crate::summary::percent;
+use crate::table::{fitted, kept};
 use crate::{Options, Writer, names, summary, unwritten};
 
-/// Pixels of the image, of its margins, of a row, and of a letter of its font.
+/// Pixels of the image, of its margins, of a row, and of a letter of its fonts.
 const WIDTH: f64 = 1200.0;
 const MARGIN: f64 = 10.0;
 const HEAD: f64 = 58.0;
 const ROW: f64 = 18.0;
 const LETTER: f64 = 6.7;
+const TITLE_LETTER: f64 = 9.1;
 
 /// Pixels below which a box is left out.
 const NARROW: f64 = 0.1;
@@ -81,7 +83,8 @@ fn head(profile: &Checked<'_>, ticks: u64, height: f64) -> String {
     let title = summary::title(profile);
     let facts = summary::facts(profile, ticks).join(" · ");
     let made = summary::made(profile.about);
-    let (middle, letters) = (WIDTH / 2.0, ((WIDTH - 2.0 * MARGIN) / LETTER) as usize);
+    let letters = |letter: f64| ((WIDTH - 2.0 * MARGIN) / letter) as usize;
+    let middle = WIDTH / 2.0;
     let mut text = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" \
          width=\"{WIDTH}\" height=\"{height}\" role=\"img\">\n<title>{}</title>\n\
@@ -89,12 +92,15 @@ fn head(profile: &Checked<'_>, ticks: u64, height: f64) -> String {
         markup(&title),
         markup(&format!("{facts} · {made}"))
     );
-    for (line, class, y) in [(&title, "title", 24), (&facts, "facts", 44)] {
+    for (line, class, letters, y) in [
+        (&title, "title", letters(TITLE_LETTER), 24),
+        (&facts, "facts", letters(LETTER), 44),
+    ] {
         // Writing to a String can't fail.
         let _ = writeln!(
             text,
             "<text class=\"{class}\" x=\"{middle}\" y=\"{y}\" text-anchor=\"middle\">{}</text>",
-            markup(&fitted(line, letters * 3 / 4))
+            markup(&fitted(line, letters))
         );
     }
     text

@@ -11,6 +11,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 use crate::counts::{Counts, Share, shares};
 use crate::places::{Place, Tree};
 use crate::source::Checked;
+use crate::summary::percent;
 use crate::{By, Options, Writer, names, summary, unwritten};
 
 /// Columns of a terminal that every terminal has.
@@ -114,14 +115,6 @@ pub(crate) fn heading(profile: &Checked<'_>, ticks: u64) -> String {
         fitted(&summary::made(profile.about), WIDTH)
     ));
     text
-}
-
-/// A share of all in percent, with one digit behind the point.
-pub(crate) fn percent(part: u64, all: u64) -> String {
-    if all == 0 {
-        return "–".to_owned();
-    }
-    format!("{:.1}%", part as f64 * 100.0 / all as f64)
 }
 
 /// `label` in so many columns: the function's name and the end of its file's are what is kept.

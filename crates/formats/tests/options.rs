@@ -22,7 +22,8 @@ fn shop() -> Profile {
 fn collapsed(options: &Options<'_>) -> String {
     let mut profile = shop();
     profile.tables.threads[1].name = Some(text("a;b"));
-    String::from_utf8(written_with(Format::Collapsed, &profile, options)).unwrap()
+    let text = String::from_utf8(written_with(Format::Collapsed, &profile, options)).unwrap();
+    text[..text.find("# samples").unwrap()].to_owned()
 }
 
 #[test]
@@ -55,27 +56,47 @@ fn unpacked(format: Format, profile: &Profile) -> String {
 }
 
 #[test]
-fn what_is_missing_is_said_wherever_there_is_a_place_for_it() {
+fn each_says_the_rate_what_is_missing_and_what_it_took() {
     let mut profile = shop();
     profile.about.ticks = 1_000;
+    profile.about.duration = 1_001_300_000;
     profile.about.missed = 34;
     profile.about.torn = 5;
+    profile.about.own_time = 20_000_000;
     for format in Format::ALL {
         let said = unpacked(format, &profile);
-        let words = said.contains("34 of 1,034 ticks missed, 5 stacks torn");
-        let numbers = said.contains("\"missed\":34") && said.contains("\"torn\":5");
-        let silent = matches!(format, Format::Collapsed | Format::Pstats);
-        assert_eq!(words || numbers, !silent, "{format:?}");
+        let expected: &[&str] = match format {
+            Format::JsonLines => &[
+                "\"missed\":34",
+                "\"torn\":5",
+                "\"rate\":998.7",
+                "\"own_time\":20000000",
+            ],
+            Format::Collapsed => &[
+                "missed=34 torn=5",
+                "rate_reached=998.7",
+                "own_cpu_seconds=0.02",
+            ],
+            _ => &[
+                "34 of 1,034 ticks missed, 5 stacks torn",
+                "1,000 Hz (998.7 reached)",
+                "20.0 ms of CPU for sampling (2.0% of one)",
+            ],
+        };
+        for words in expected {
+            assert!(said.contains(words), "{format:?}: {words}\n{said}");
+        }
     }
 }
 
 #[test]
 fn a_profile_without_samples_is_written_too() {
     for format in Format::ALL {
-        let file = written(format, &Profile::default());
+        let said = unpacked(format, &Profile::default());
+        let count = ["0 samples", "\"samples\":0", "samples=0"];
         assert!(
-            format == Format::Collapsed || !file.is_empty(),
-            "{format:?}"
+            count.iter().any(|words| said.contains(words)),
+            "{format:?}\n{said}"
         );
     }
 }

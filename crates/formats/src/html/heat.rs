@@ -18,7 +18,7 @@ use crate::counts::{Counts, Share, shares};
 use crate::escape::markup;
 use crate::places::Tree;
 use crate::source::Checked;
-use crate::table::percent;
+use crate::summary::percent;
 use crate::{By, Options, Writer, names, summary};
 
 pub(crate) struct Heat;

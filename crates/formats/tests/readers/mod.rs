@@ -12,7 +12,13 @@ use crate::common::{INTERVAL, Shares, number, written, written_text};
 
 pub(crate) fn collapsed(profile: &Profile) -> Shares {
     let mut shares = Shares::default();
-    for line in written_text(Format::Collapsed, profile).lines() {
+    let text = written_text(Format::Collapsed, profile);
+    let (stacks, said) = text.split_at(text.rfind("# samples=").unwrap());
+    assert!(
+        said.split(' ')
+            .all(|word| !word.starts_with(|c: char| c.is_ascii_digit()))
+    );
+    for line in stacks.lines() {
         let (stack, ticks) = line.rsplit_once(' ').unwrap();
         let mut stack: Vec<u32> = stack.split(';').map(number).collect();
         stack.reverse();
