@@ -5,7 +5,8 @@
 //! seen for a tick or more, everything ends. At its end an event says how many ticks (`samples`) it
 //! was seen for. Numbers of processes and threads are those of the system; a thread whose number another
 //! one of the process had before it gets the next one that is free, since a track is found by its
-//! number. What is missing from the profile stands in `otherData`.
+//! number. What is missing from the profile stands in `otherData`. A recording with more stretches
+//! of time than viewers can hold is thinned, and says so.
 
 use std::collections::HashSet;
 use std::io::Write;
@@ -15,9 +16,13 @@ use invivo_model::Result;
 use crate::json::{self, List};
 use crate::places::Tree;
 use crate::source::Checked;
+use crate::timeline::Thinned;
 use crate::{By, Options, Writer, names, summary, unwritten};
 
 pub(crate) struct Chrome;
+
+/// Stretches of time that viewers open: with each of them a few functions begin and end.
+const MOST_RUNS: u64 = 500_000;
 
 impl Writer for Chrome {
     fn write(
@@ -27,6 +32,7 @@ impl Writer for Chrome {
         out: &mut dyn Write,
     ) -> Result<()> {
         let tree = Tree::new(profile, options.by);
+        let thinned = Thinned::new(profile, MOST_RUNS)?;
         let mut trace = Trace {
             profile,
             tracks: tracks(profile),
@@ -37,16 +43,9 @@ impl Writer for Chrome {
         };
         trace.raw("{\"displayTimeUnit\":\"ms\",\"traceEvents\":[")?;
         trace.names()?;
-        let mut ticks = 0;
-        profile.for_each_sample(&mut |seen| {
-            ticks += u64::from(seen.sample.ticks);
-            let node = trace.tree.of_stack[seen.stack as usize];
-            trace.sample(
-                seen.thread,
-                node,
-                seen.sample.time,
-                seen.sample.ticks.into(),
-            )
+        thinned.for_each(&mut |run| {
+            let node = trace.tree.of_stack[run.key.stack as usize];
+            trace.sample(run.key.thread, node, run.from, run.ticks)
         })?;
         for thread in 0..trace.tracks.len() {
             let end = trace.tracks[thread].end;
@@ -57,7 +56,7 @@ impl Writer for Chrome {
         trace.raw(",")?;
         json::named(trace.out, "made", &summary::made(profile.about))?;
         trace.raw(",")?;
-        let facts = summary::facts(profile, ticks).join("; ");
+        let facts = thinned.facts().join("; ");
         json::named(trace.out, "facts", &facts)?;
         trace.raw("}}\n")
     }
@@ -198,16 +197,16 @@ impl Trace<'_> {
     /// Ends what is open deeper than `depth`.
     fn close(&mut self, thread: usize, depth: usize, time: u64) -> Result<()> {
         while self.tracks[thread].open.len() > depth {
-            let Some((node, ticks)) = self.tracks[thread].open.pop() else {
+            let Some((_, ticks)) = self.tracks[thread].open.pop() else {
                 break;
             };
             if let Some((_, outer)) = self.tracks[thread].open.last_mut() {
                 *outer += ticks;
             }
-            // Some viewers ask that an end has the name and arguments of its beginning.
-            let place = self.tree.nodes[node as usize].place as usize;
-            let (time, label) = (microseconds(time), &self.labels[place]);
-            let rest = format!(",\"ts\":{time},{label},\"samples\":{ticks}");
+            let rest = format!(
+                ",\"ts\":{},\"args\":{{\"samples\":{ticks}}}",
+                microseconds(time)
+            );
             self.event(thread, 'E', &rest)?;
         }
         Ok(())

@@ -3,7 +3,8 @@
 //! Version 55 of the format: later ones are read by upgrading, so an old one is read for good. Each
 //! thread has tables of its own, of what it was seen in. A sample's weight is the ticks it stands
 //! for; a stretch in which nothing changed is cut into several, so that ranges of time can be
-//! chosen in it. What is missing from the profile stands in the extra facts of its meta data.
+//! chosen in it. What is missing from the profile stands in the extra facts of its meta data. A
+//! recording with more stretches of time than a browser can hold is thinned, and says so.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -13,14 +14,18 @@ use invivo_model::escape::shown;
 use invivo_model::{FunctionKind, ProfileThread, Result};
 use serde_json::{Value, json};
 
-use crate::json::List;
+use crate::json::{Known, List, Object};
 use crate::source::Checked;
+use crate::timeline::{Run, Thinned};
 use crate::{Options, Writer, names, summary, unwritten};
 
 pub(crate) struct Firefox;
 
 /// The version of the format.
 const VERSION: u32 = 55;
+
+/// Stretches of time that the Firefox Profiler opens.
+const MOST_RUNS: u64 = 1_000_000;
 
 /// Into how many samples stretches are cut, about.
 const SAMPLES: u64 = 1_000_000;
@@ -34,58 +39,41 @@ const CATEGORIES: [(&str, &str); 5] = [
     ("Place", "transparent"),
 ];
 
-/// When, in which stack, for how many ticks, and whether on a processor.
-type Moment = (u64, u32, u64, Option<bool>);
-
 impl Writer for Firefox {
     fn write(&self, profile: &Checked<'_>, _: &Options<'_>, out: &mut dyn Write) -> Result<()> {
-        let (threads, ticks) = moments(profile)?;
+        let thinned = Thinned::new(profile, MOST_RUNS)?;
+        let mut threads = vec![Vec::new(); profile.tables.threads.len()];
+        thinned.for_each(&mut |run| {
+            threads[run.key.thread as usize].push(run);
+            Ok(())
+        })?;
+        let meta = meta(profile, thinned.facts());
         write!(
             out,
-            "{{\"meta\":{},\"libs\":[],\"pages\":[],\"counters\":[],",
-            meta(profile, ticks)
+            "{{\"meta\":{meta},\"libs\":[],\"pages\":[],\"counters\":[],\
+             \"profilerOverhead\":[],\"threads\":["
         )
         .map_err(unwritten)?;
-        out.write_all(b"\"profilerOverhead\":[],\"threads\":[")
-            .map_err(unwritten)?;
+        let longest = (thinned.ticks / SAMPLES).max(1);
         let mut list = List::new();
-        for (thread, moments) in profile.tables.threads.iter().zip(&threads) {
+        for (thread, runs) in profile.tables.threads.iter().zip(&threads) {
             list.next(out)?;
-            let value = Thread::new(profile, moments).json(profile, thread, moments, ticks);
-            serde_json::to_writer(&mut *out, &value).map_err(|error| unwritten(error.into()))?;
+            Thread::new(profile, runs).write(thread, longest, out)?;
         }
         out.write_all(b"]}\n").map_err(unwritten)
     }
 }
 
-/// What each thread was seen in, and how many ticks there are in all.
-fn moments(profile: &Checked<'_>) -> Result<(Vec<Vec<Moment>>, u64)> {
-    let mut threads = vec![Vec::new(); profile.tables.threads.len()];
-    let mut all = 0;
-    profile.for_each_sample(&mut |seen| {
-        let ticks = u64::from(seen.sample.ticks);
-        all += ticks;
-        threads[seen.thread as usize].push((
-            seen.sample.time,
-            seen.stack,
-            ticks,
-            seen.sample.status.on_cpu,
-        ));
-        Ok(())
-    })?;
-    Ok((threads, all))
-}
-
-fn meta(profile: &Checked<'_>, ticks: u64) -> Value {
+fn meta(profile: &Checked<'_>, facts: Vec<String>) -> Value {
     let categories: Vec<Value> = CATEGORIES
         .iter()
         .map(|(name, color)| json!({"name": name, "color": color, "subcategories": ["Other"]}))
         .collect();
-    let facts: Vec<Value> = summary::facts(profile, ticks)
+    let facts: Vec<Value> = facts
         .iter()
         .enumerate()
         .map(|(n, fact)| {
-            let label = ["Samples", "Threads", "Mode", "Missing", "Cost"].get(n);
+            let label = ["Samples", "Threads", "Mode", "Missing", "Cost", "Thinned"].get(n);
             json!({"label": label.unwrap_or(&"More"), "format": "string", "value": fact})
         })
         .collect();
@@ -131,26 +119,28 @@ impl<T: Clone + Eq + Hash> Numbered<T> {
     }
 }
 
-/// What a thread's samples refer to, numbered anew.
-struct Thread {
-    strings: Numbered<String>,
+/// What a thread was seen in, and what that refers to, numbered anew.
+struct Thread<'a> {
+    profile: &'a Checked<'a>,
+    runs: &'a [Run],
     functions: Numbered<u32>,
     frames: Numbered<u32>,
     /// Callers before what they call.
     stacks: Numbered<u32>,
 }
 
-impl Thread {
-    fn new(profile: &Checked<'_>, moments: &[Moment]) -> Self {
+impl<'a> Thread<'a> {
+    fn new(profile: &'a Checked<'a>, runs: &'a [Run]) -> Self {
         let mut thread = Self {
-            strings: Numbered::new(),
+            profile,
+            runs,
             functions: Numbered::new(),
             frames: Numbered::new(),
             stacks: Numbered::new(),
         };
-        for (_, stack, ..) in moments {
+        for run in runs {
             let new = profile
-                .callers(*stack)
+                .callers(run.key.stack)
                 .take_while(|stack| !thread.stacks.known.contains_key(stack));
             let mut new: Vec<u32> = new.collect();
             new.reverse();
@@ -164,122 +154,113 @@ impl Thread {
         thread
     }
 
-    fn json(
-        mut self,
-        profile: &Checked<'_>,
-        thread: &ProfileThread,
-        moments: &[Moment],
-        all: u64,
-    ) -> Value {
-        let process = &profile.tables.processes[thread.process as usize];
-        let name = names::thread(profile, thread);
-        let (frames, functions) = (self.frames(profile), self.functions(profile));
-        let stacks = self.stacks.list.iter().map(|stack| profile.stack(*stack));
-        let prefix: Vec<Option<usize>> = stacks
-            .clone()
-            .map(|stack| stack.caller.map(|caller| self.stacks.known[&caller]))
-            .collect();
-        let frame: Vec<usize> = stacks
-            .map(|stack| self.frames.known[&stack.frame])
-            .collect();
-        let empty_list: [u8; 0] = [];
-        json!({
-            "name": name, "isMainThread": thread.is_main,
+    fn write(&self, thread: &ProfileThread, longest: u64, out: &mut dyn Write) -> Result<()> {
+        let process = &self.profile.tables.processes[thread.process as usize];
+        let began = self.runs.first().map_or(0, |run| run.from);
+        let head = json!({
+            "name": names::thread(self.profile, thread), "isMainThread": thread.is_main,
             "processType": "default", "processName": names::process(process),
             "processStartupTime": 0, "processShutdownTime": null,
-            "registerTime": moments.first().map_or(0.0, |(time, ..)| milliseconds(*time)),
-            "unregisterTime": null, "pausedRanges": empty_list, "showMarkersInTimeline": false,
+            "registerTime": milliseconds(began), "unregisterTime": null, "pausedRanges": [],
+            "showMarkersInTimeline": false,
             "pid": process.pid.to_string(), "tid": thread.tid.to_string(),
-            "samples": self.samples(profile, moments, all),
-            "stackTable": {"length": frame.len(), "prefix": prefix, "frame": frame},
-            "frameTable": frames, "funcTable": functions,
-            "resourceTable": {
-                "length": 0, "lib": empty_list, "name": empty_list, "host": empty_list,
-                "type": empty_list,
-            },
+            "resourceTable": {"length": 0, "lib": [], "name": [], "host": [], "type": []},
             "nativeSymbols": {
-                "length": 0, "libIndex": empty_list, "address": empty_list, "name": empty_list,
-                "functionSize": empty_list,
+                "length": 0, "libIndex": [], "address": [], "name": [], "functionSize": [],
             },
             "markers": {
-                "length": 0, "category": empty_list, "data": empty_list, "endTime": empty_list,
-                "name": empty_list, "phase": empty_list, "startTime": empty_list,
+                "length": 0, "category": [], "data": [], "endTime": [], "name": [], "phase": [],
+                "startTime": [],
             },
-            "stringArray": self.strings.list,
-        })
+        });
+        let mut strings = Numbered::new();
+        let mut object = Object::beginning_with(&head, out)?;
+        object.table("samples", |table| self.samples(table, longest))?;
+        object.table("stackTable", |table| self.stacks(table))?;
+        object.table("frameTable", |table| self.frames(table))?;
+        object.table("funcTable", |table| self.functions(table, &mut strings))?;
+        let strings = strings.list.iter().map(|text| json!(text));
+        object.column("stringArray", strings)?;
+        object.end()
     }
 
-    fn samples(&self, profile: &Checked<'_>, moments: &[Moment], all: u64) -> Value {
-        let most = (all / SAMPLES).max(1);
-        let (mut times, mut stacks, mut weights) = (Vec::new(), Vec::new(), Vec::new());
-        // Microseconds on a processor, as far as the status tells.
-        let mut on_cpu = Vec::new();
-        for (time, stack, ticks, was_on) in moments {
-            let mut done = 0;
-            while done < *ticks {
-                let weight = most.min(ticks - done);
-                times.push(milliseconds(time.saturating_add(profile.nanoseconds(done))));
-                stacks.push(self.stacks.known[stack]);
-                weights.push(weight);
-                let long = profile.nanoseconds(weight) as f64 / 1e3;
-                on_cpu.push(was_on.map(|on| if on { long } else { 0.0 }));
-                done += weight;
-            }
-        }
-        json!({
-            "length": times.len(), "time": times, "stack": stacks,
-            "weight": weights, "weightType": "samples", "threadCPUDelta": on_cpu,
-        })
-    }
-
-    fn frames(&self, profile: &Checked<'_>) -> Value {
-        let frames: Vec<_> = self
-            .frames
-            .list
-            .iter()
-            .map(|frame| profile.frame(*frame))
-            .collect();
-        let length = frames.len();
-        let known = |line: u32| Some(line).filter(|line| *line > 0);
-        let category = |function: u32| category(profile.function(function).kind);
-        let of = |value: Value| vec![value; length];
-        json!({
-            "length": length,
-            "address": of(json!(-1)), "inlineDepth": of(json!(0)),
-            "category": frames.iter().map(|f| category(f.function)).collect::<Vec<_>>(),
-            "subcategory": of(json!(0)),
-            "func": frames.iter().map(|f| self.functions.known[&f.function]).collect::<Vec<_>>(),
-            "nativeSymbol": of(Value::Null), "innerWindowID": of(json!(0)),
-            "implementation": of(Value::Null),
-            "line": frames.iter().map(|f| known(f.line)).collect::<Vec<_>>(),
-            "column": frames.iter().map(|f| f.columns.map(|c| c.0)).collect::<Vec<_>>(),
-        })
-    }
-
-    fn functions(&mut self, profile: &Checked<'_>) -> Value {
-        let list = &self.functions.list;
-        let functions: Vec<_> = list.iter().map(|index| profile.function(*index)).collect();
-        let length = functions.len();
-        let mut text = |text: String| self.strings.add(text);
-        let name: Vec<usize> = functions.iter().map(|f| text(names::function(f))).collect();
-        let file: Vec<Option<usize>> = functions
-            .iter()
-            .map(|function| {
-                Some(names::file(function))
-                    .filter(|file| !file.is_empty())
-                    .map(&mut text)
+    fn samples(&self, table: &mut Object<'_>, longest: u64) -> Result<()> {
+        // Each stretch in parts: when one begins, and its ticks.
+        let parts = |run: &'a Run| {
+            (0..run.ticks.div_ceil(longest)).map(move |n| {
+                let begun = n * longest;
+                (run, begun, longest.min(run.ticks - begun))
             })
-            .collect();
-        let line: Vec<Option<u32>> = functions
-            .iter()
-            .map(|function| Some(function.first_line).filter(|line| *line > 0))
-            .collect();
-        json!({
-            "length": length, "name": name, "isJS": vec![false; length],
-            "relevantForJS": vec![false; length], "resource": vec![-1; length],
-            "fileName": file, "lineNumber": line, "columnNumber": vec![Value::Null; length],
-        })
+        };
+        let parts = || self.runs.iter().flat_map(parts);
+        let profile = self.profile;
+        table.length(parts().count())?;
+        let time = |(run, begun, _): (&Run, u64, u64)| {
+            milliseconds(run.from.saturating_add(profile.nanoseconds(begun)))
+        };
+        table.column("time", parts().map(time))?;
+        let stacks = parts().map(|(run, ..)| self.stacks.known[&run.key.stack]);
+        table.column("stack", stacks)?;
+        table.column("weight", parts().map(|(_, _, ticks)| ticks))?;
+        // Microseconds on a processor, as far as the status tells.
+        let on_cpu = parts().map(|(run, _, ticks)| match run.key.status.on_cpu {
+            Some(true) => Known(Some(profile.nanoseconds(ticks) / 1_000)),
+            Some(false) => Known(Some(0)),
+            None => Known(None),
+        });
+        table.column("threadCPUDelta", on_cpu)?;
+        table.member("weightType", &json!("samples"))
     }
+
+    fn stacks(&self, table: &mut Object<'_>) -> Result<()> {
+        let stacks = self.stacks.list.iter();
+        let stacks = || stacks.clone().map(|stack| self.profile.stack(*stack));
+        let caller = |caller: u32| self.stacks.known[&caller];
+        table.length(self.stacks.list.len())?;
+        table.column("prefix", stacks().map(|s| Known(s.caller.map(caller))))?;
+        table.column("frame", stacks().map(|s| self.frames.known[&s.frame]))
+    }
+
+    fn frames(&self, table: &mut Object<'_>) -> Result<()> {
+        let frames = self.frames.list.iter();
+        let frames = || frames.clone().map(|frame| self.profile.frame(*frame));
+        let category = |function: u32| category(self.profile.function(function).kind);
+        let of = |value: i32| frames().map(move |_| value);
+        let nothing = || frames().map(|_| Known::<u32>(None));
+        table.length(self.frames.list.len())?;
+        table.column("address", of(-1))?;
+        table.column("inlineDepth", of(0))?;
+        table.column("category", frames().map(|f| category(f.function)))?;
+        table.column("subcategory", of(0))?;
+        table.column("func", frames().map(|f| self.functions.known[&f.function]))?;
+        table.column("nativeSymbol", nothing())?;
+        table.column("innerWindowID", of(0))?;
+        table.column("implementation", nothing())?;
+        table.column("line", frames().map(|f| known_line(f.line)))?;
+        table.column("column", frames().map(|f| Known(f.columns.map(|c| c.0))))
+    }
+
+    fn functions(&self, table: &mut Object<'_>, strings: &mut Numbered<String>) -> Result<()> {
+        let functions = self.functions.list.iter();
+        let functions = || functions.clone().map(|index| self.profile.function(*index));
+        let none = |_| false;
+        table.length(self.functions.list.len())?;
+        table.column("name", functions().map(|f| strings.add(names::function(f))))?;
+        table.column("isJS", functions().map(none))?;
+        table.column("relevantForJS", functions().map(none))?;
+        table.column("resource", functions().map(|_| -1))?;
+        let files = functions().map(|function| {
+            let file = Some(names::file(function)).filter(|file| !file.is_empty());
+            Known(file.map(|file| strings.add(file)))
+        });
+        table.column("fileName", files)?;
+        table.column("lineNumber", functions().map(|f| known_line(f.first_line)))?;
+        table.column("columnNumber", functions().map(|_| Known::<u32>(None)))
+    }
+}
+
+fn known_line(line: u32) -> Known<u32> {
+    Known(Some(line).filter(|line| *line > 0))
 }
 
 /// The index in [`CATEGORIES`].

@@ -17,11 +17,13 @@
 //! Names are as the target has them, not escaped further than JSON asks for. A name that was too
 //! long to be read whole ends in `…`.
 
+use std::fmt::{self, Display};
 use std::io::Write;
 
-use invivo_model::{Result, Text, Trust};
+use invivo_model::{Result, Sample, Text, Trust};
 use serde_json::{Value, json};
 
+use crate::json::Known;
 use crate::source::Checked;
 use crate::{Options, Writer, names, summary, unwritten};
 
@@ -36,27 +38,47 @@ impl Writer for JsonLines {
             let sample = &seen.sample;
             samples += 1;
             ticks += u64::from(sample.ticks);
-            let status = sample.status;
-            let trust = match sample.trust {
-                Trust::Whole => "whole",
-                Trust::Torn => "torn",
-                Trust::Guessed => "guessed",
-            };
-            line(
-                out,
-                &json!({
-                    "type": "sample", "time": sample.time, "thread": sample.thread,
-                    "stack": sample.stack, "on_cpu": status.on_cpu,
-                    "holds_gil": status.holds_gil, "waits_for_gil": status.waits_for_gil,
-                    "handles_exception": status.handles_exception, "trust": trust,
-                    "ticks": sample.ticks,
-                }),
-            )
+            writeln!(out, "{}", Line(sample)).map_err(unwritten)
         })?;
         line(
             out,
             &json!({"type": "end", "samples": samples, "ticks": ticks}),
         )
+    }
+}
+
+/// A sample as a line: there are many, so that it is written without a detour.
+struct Line<'a>(&'a Sample);
+
+impl Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Sample {
+            time,
+            thread,
+            stack,
+            status,
+            trust,
+            ticks,
+        } = self.0;
+        write!(
+            f,
+            "{{\"type\":\"sample\",\"time\":{time},\"thread\":{thread},\"stack\":{}",
+            Known(*stack)
+        )?;
+        for (name, value) in [
+            ("on_cpu", status.on_cpu),
+            ("holds_gil", status.holds_gil),
+            ("waits_for_gil", status.waits_for_gil),
+            ("handles_exception", status.handles_exception),
+        ] {
+            write!(f, ",\"{name}\":{}", Known(value))?;
+        }
+        let trust = match trust {
+            Trust::Whole => "whole",
+            Trust::Torn => "torn",
+            Trust::Guessed => "guessed",
+        };
+        write!(f, ",\"trust\":\"{trust}\",\"ticks\":{ticks}}}")
     }
 }
 

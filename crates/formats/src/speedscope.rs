@@ -4,7 +4,8 @@
 //! A sample weighs as long as it lasted: its ticks times the interval. Where a thread was not seen
 //! for a tick or more (it had not begun, did not count in the mode, or ticks were missed), there is
 //! an empty stack, so that its time axis is that of the clock. What is missing from the profile
-//! stands in its name.
+//! stands in its name. A recording with more stretches of time than a browser can hold is thinned,
+//! and says so.
 
 use std::io::Write;
 
@@ -13,9 +14,13 @@ use invivo_model::Result;
 use crate::json::{self, List};
 use crate::places::Tree;
 use crate::source::Checked;
+use crate::timeline::Thinned;
 use crate::{By, Options, Writer, names, summary, unwritten};
 
 pub(crate) struct Speedscope;
+
+/// Stretches of time that speedscope opens, with stacks of a usual depth.
+const MOST_RUNS: u64 = 1_000_000;
 
 /// For how many nanoseconds a thread had a stack; `None` where it was not seen.
 type Run = (Option<u32>, u64);
@@ -28,13 +33,14 @@ impl Writer for Speedscope {
         out: &mut dyn Write,
     ) -> Result<()> {
         let tree = Tree::new(profile, options.by);
-        let (threads, ticks) = runs(profile, &tree)?;
+        let thinned = Thinned::new(profile, MOST_RUNS)?;
+        let threads = runs(profile, &thinned, &tree)?;
         out.write_all(b"{\"$schema\":\"https://www.speedscope.app/file-format-schema.json\",")
             .map_err(unwritten)?;
         let name = format!(
             "{} · {}",
             summary::title(profile),
-            summary::facts(profile, ticks).join(" · ")
+            thinned.facts().join(" · ")
         );
         json::named(out, "name", &name)?;
         out.write_all(b",").map_err(unwritten)?;
@@ -55,25 +61,23 @@ impl Writer for Speedscope {
     }
 }
 
-/// What each thread did, one after the other, and how many ticks there are in all.
-fn runs(profile: &Checked<'_>, tree: &Tree) -> Result<(Vec<Vec<Run>>, u64)> {
+/// What each thread did, one after the other.
+fn runs(profile: &Checked<'_>, thinned: &Thinned<'_>, tree: &Tree) -> Result<Vec<Vec<Run>>> {
     let mut threads: Vec<(Vec<Run>, u64)> = vec![Default::default(); profile.tables.threads.len()];
-    let mut ticks = 0;
-    profile.for_each_sample(&mut |seen| {
-        let (runs, end) = &mut threads[seen.thread as usize];
+    thinned.for_each(&mut |run| {
+        let (runs, end) = &mut threads[run.key.thread as usize];
         // A tick that came a little late leaves no gap.
-        let gap = seen.sample.time.saturating_sub(*end);
+        let gap = run.from.saturating_sub(*end);
         if gap >= profile.nanoseconds(1) {
             add(runs, (None, gap));
-            *end = seen.sample.time;
+            *end = run.from;
         }
-        let length = profile.nanoseconds(seen.sample.ticks.into());
-        add(runs, (Some(tree.of_stack[seen.stack as usize]), length));
+        let length = profile.nanoseconds(run.ticks);
+        add(runs, (Some(tree.of_stack[run.key.stack as usize]), length));
         *end = end.saturating_add(length);
-        ticks += u64::from(seen.sample.ticks);
         Ok(())
     })?;
-    Ok((threads.into_iter().map(|(runs, _)| runs).collect(), ticks))
+    Ok(threads.into_iter().map(|(runs, _)| runs).collect())
 }
 
 fn add(runs: &mut Vec<Run>, (node, length): Run) {

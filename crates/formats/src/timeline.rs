@@ -1,4 +1,4 @@
-//! The order of time, in no more stretches than a page can hold.
+//! The order of time, in no more stretches than a page or a viewer can hold.
 
 use std::collections::HashMap;
 
@@ -6,6 +6,7 @@ use invivo_model::Result;
 
 use crate::counts::Key;
 use crate::source::{Checked, Seen};
+use crate::summary;
 
 /// What threads did, one stretch after the other.
 pub(crate) struct Timeline {
@@ -27,22 +28,25 @@ pub(crate) struct Run {
 
 impl Timeline {
     pub(crate) fn new(profile: &Checked<'_>, most: usize) -> Result<Self> {
-        let mut end = 0;
-        let mut joined = Joined::new(profile, most);
-        profile.for_each_sample(&mut |seen| {
-            joined.add(Run::of(seen));
-            let length = profile.nanoseconds(seen.sample.ticks.into());
-            end = end.max(seen.sample.time.saturating_add(length));
+        let (mut end, mut runs) = (0, Some(Vec::new()));
+        for_each_run(profile, &mut |run| {
+            end = end.max(run.end(profile));
+            if let Some(kept) = &mut runs {
+                kept.push(run);
+            }
+            if runs.as_ref().is_some_and(|runs| runs.len() > most) {
+                runs = None;
+            }
             Ok(())
         })?;
-        if let Some(runs) = joined.runs {
+        if let Some(runs) = runs {
             return Ok(Self { runs, slice: None });
         }
         let threads = profile.tables.threads.len();
         let slices = (most / threads.max(1)).max(1) as u64;
         let slice = (end / slices + 1).max(profile.nanoseconds(1));
         Ok(Self {
-            runs: thinned(profile, slice)?,
+            runs: sliced(profile, slice)?,
             slice: Some(slice),
         })
     }
@@ -56,63 +60,138 @@ impl Run {
             ticks: seen.sample.ticks.into(),
         }
     }
+
+    fn end(&self, profile: &Checked<'_>) -> u64 {
+        self.from.saturating_add(profile.nanoseconds(self.ticks))
+    }
+}
+
+/// Calls `each` with what threads did, where that follows and is alike as one; those of a thread in
+/// the order of time.
+fn for_each_run(profile: &Checked<'_>, each: &mut dyn FnMut(Run) -> Result<()>) -> Result<()> {
+    let mut joined = Joined::new(profile);
+    profile.for_each_sample(&mut |seen| joined.add(Run::of(seen)).map_or(Ok(()), &mut *each))?;
+    joined.open.into_iter().flatten().try_for_each(each)
 }
 
 /// Runs, with those that follow one another and are alike made one.
 struct Joined<'a> {
     profile: &'a Checked<'a>,
-    /// `None` once there were more than `most`.
-    runs: Option<Vec<Run>>,
-    most: usize,
     /// The last run of each thread.
-    last: Vec<Option<usize>>,
+    open: Vec<Option<Run>>,
 }
 
 impl<'a> Joined<'a> {
-    fn new(profile: &'a Checked<'a>, most: usize) -> Self {
+    fn new(profile: &'a Checked<'a>) -> Self {
         Self {
             profile,
-            runs: Some(Vec::new()),
-            most,
-            last: vec![None; profile.tables.threads.len()],
+            open: vec![None; profile.tables.threads.len()],
         }
     }
 
-    fn add(&mut self, run: Run) {
-        let Some(runs) = &mut self.runs else { return };
-        let last = &mut self.last[run.key.thread as usize];
-        if let Some(before) = last.map(|last| &mut runs[last]) {
-            let end = before
-                .from
-                .saturating_add(self.profile.nanoseconds(before.ticks));
-            let apart = run.from.saturating_sub(end);
-            if before.key == run.key && apart < self.profile.nanoseconds(1) {
-                before.ticks += run.ticks;
-                return;
+    /// The run of the thread that this one ends, if it does.
+    fn add(&mut self, run: Run) -> Option<Run> {
+        let open = &mut self.open[run.key.thread as usize];
+        if let Some(open) = open {
+            let apart = run.from.saturating_sub(open.end(self.profile));
+            if open.key == run.key && apart < self.profile.nanoseconds(1) {
+                open.ticks += run.ticks;
+                return None;
             }
         }
-        *last = Some(runs.len());
-        runs.push(run);
-        if runs.len() > self.most {
-            self.runs = None;
+        open.replace(run)
+    }
+}
+
+/// Runs that a viewer can hold. Where there are more, one of every so many ticks of a thread counts,
+/// for all of them: shares are those of fewer samples, and what is long stays about as long as it is.
+/// Which one is left to chance, as a program may have a period too.
+pub(crate) struct Thinned<'a> {
+    profile: &'a Checked<'a>,
+    /// All of the profile's ticks.
+    pub(crate) ticks: u64,
+    every: u64,
+}
+
+impl<'a> Thinned<'a> {
+    /// No more than `most` runs and a few.
+    pub(crate) fn new(profile: &'a Checked<'a>, most: u64) -> Result<Self> {
+        // How many runs there are of 2ⁿ ticks and more, up to the next n, and their ticks.
+        let mut lengths = [(0_u64, 0_u64); 64];
+        for_each_run(profile, &mut |run| {
+            if let Some(power) = run.ticks.checked_ilog2() {
+                let (runs, ticks) = &mut lengths[power as usize];
+                *runs += 1;
+                *ticks += run.ticks;
+            }
+            Ok(())
+        })?;
+        let left = |power: usize| -> u64 {
+            let (short, long) = lengths.split_at(power);
+            let short: u64 = short.iter().map(|(_, ticks)| ticks).sum();
+            let long: u64 = long.iter().map(|(runs, _)| runs).sum();
+            (short >> power) + long
+        };
+        let power = (0..lengths.len()).find(|power| left(*power) <= most);
+        Ok(Self {
+            profile,
+            ticks: lengths.iter().map(|(_, ticks)| ticks).sum(),
+            every: 1 << power.unwrap_or(lengths.len() - 1),
+        })
+    }
+
+    /// Calls `each` with the runs, those of a thread in the order of time.
+    pub(crate) fn for_each(&self, each: &mut dyn FnMut(Run) -> Result<()>) -> Result<()> {
+        let mut passed = vec![0_u64; self.profile.tables.threads.len()];
+        for_each_run(self.profile, &mut |run| {
+            let passed = &mut passed[run.key.thread as usize];
+            let before = self.chosen(*passed);
+            *passed += run.ticks;
+            let ticks = (self.chosen(*passed) - before) * self.every;
+            if ticks == 0 {
+                return Ok(());
+            }
+            each(Run { ticks, ..run })
+        })
+    }
+
+    /// How many of a thread's first ticks count.
+    fn chosen(&self, ticks: u64) -> u64 {
+        let (whole, rest) = (ticks / self.every, ticks % self.every);
+        // Any number that looks like chance, but is the same each time: splitmix64's.
+        let mut chance = whole.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        chance = (chance ^ chance >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        chance = (chance ^ chance >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+        whole + u64::from(rest > (chance ^ chance >> 31) % self.every)
+    }
+
+    /// How the profile was sampled and what is missing, from it and from these runs of it.
+    pub(crate) fn facts(&self) -> Vec<String> {
+        let mut facts = summary::facts(self.profile, self.ticks);
+        if self.every > 1 {
+            facts.push(format!(
+                "thinned for this format: 1 of {} samples, each as long as {}",
+                self.every, self.every
+            ));
         }
+        facts
     }
 }
 
 /// Of each slice of a thread, what it was seen in most, for as long as it was seen at all.
-fn thinned(profile: &Checked<'_>, slice: u64) -> Result<Vec<Run>> {
-    let mut joined = Joined::new(profile, usize::MAX);
+fn sliced(profile: &Checked<'_>, slice: u64) -> Result<Vec<Run>> {
+    let (mut joined, mut runs) = (Joined::new(profile), Vec::new());
     let mut open: Vec<(u64, HashMap<Key, u64>)> =
         vec![Default::default(); profile.tables.threads.len()];
     let mut close = |number: u64, seen: &mut HashMap<Key, u64>| {
         let ticks = seen.values().sum();
         let most = seen.drain().max_by_key(|(key, ticks)| (*ticks, key.stack));
         if let Some((key, _)) = most {
-            joined.add(Run {
+            runs.extend(joined.add(Run {
                 key,
                 from: number * slice,
                 ticks,
-            });
+            }));
         }
     };
     profile.for_each_sample(&mut |seen| {
@@ -128,7 +207,8 @@ fn thinned(profile: &Checked<'_>, slice: u64) -> Result<Vec<Run>> {
     for (number, mut seen) in open {
         close(number, &mut seen);
     }
-    Ok(joined.runs.unwrap_or_default())
+    runs.extend(joined.open.into_iter().flatten());
+    Ok(runs)
 }
 
 #[cfg(test)]
@@ -190,6 +270,30 @@ mod tests {
 
     fn ticks(timeline: &Timeline) -> u64 {
         timeline.runs.iter().map(|run| run.ticks).sum()
+    }
+
+    #[test]
+    fn shares_survive_thinning_and_what_is_long_is_whole() {
+        let mut profile = profile(200_000);
+        profile.samples[199_999].ticks = 100_000;
+        let checked = Checked::new(&profile).unwrap();
+        let whole = Thinned::new(&checked, 200_000).unwrap();
+        assert_eq!((whole.ticks, whole.every), (299_999, 1));
+        assert_eq!(whole.facts().len(), 5);
+        let thin = Thinned::new(&checked, 20_000).unwrap();
+        assert_eq!((thin.ticks, thin.every), (299_999, 16));
+        assert!(thin.facts()[5].contains("1 of 16 samples"));
+        let (mut runs, mut of_stack) = (0, [0_u64; 3]);
+        thin.for_each(&mut |run| {
+            runs += 1;
+            of_stack[run.key.stack as usize] += run.ticks;
+            Ok(())
+        })
+        .unwrap();
+        assert!(runs <= 20_000);
+        for (ticks, truth) in of_stack.into_iter().zip([100_000_u64, 80_000, 119_999]) {
+            assert!(ticks.abs_diff(truth) <= 3_000, "{of_stack:?}");
+        }
     }
 
     #[test]

@@ -279,9 +279,8 @@ pub(crate) fn chrome(profile: &Profile) -> Shares {
             continue;
         }
         assert_eq!(phase, "E");
-        let ticks = event["samples"].as_u64().unwrap();
+        let ticks = event["args"]["samples"].as_u64().unwrap();
         let (function, inner) = open.pop().unwrap();
-        assert_eq!(function, number(event["name"].as_str().unwrap()));
         *shares.own.entry(function).or_default() += ticks - inner;
         match open.last_mut() {
             Some((_, outer)) => *outer += ticks,
