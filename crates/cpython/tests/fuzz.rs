@@ -7,9 +7,9 @@ mod fuzzing;
 
 use std::time::Instant;
 
-use fuzzing::{Recorded, Seen, look_at, run};
+use fuzzing::{Recorded, look_at, run};
 use invivo_cpython::{Limits, locate, locate_asyncio};
-use invivo_process::Target;
+use invivo_process::{Memory, Target};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use synth::scenarios::SAMPLER;
@@ -71,13 +71,26 @@ fn changed_recordings_are_read_within_bounds() {
     assert!(peak() < MEMORY, "{} MiB", peak());
 }
 
-/// Looks so often at a process that writes over its own structures, and starts another when it has
-/// crashed; gives how often it has, and what was read in all.
-fn survive(interpreter: &Interpreter, looks: u32) -> (u32, Seen) {
-    let (mut done, mut crashes, mut sum) = (0, 0, Seen::default());
-    while done < looks {
+/// What came of looking at a process that writes over its own structures.
+#[derive(Debug, Default)]
+struct Survived {
+    /// Looks at one whose memory was still there at their end.
+    alive: u32,
+    /// Of these, the ones that saw frames, variables and tasks.
+    whole: u32,
+    /// Looks at one whose memory was gone at their end.
+    dying: u32,
+    crashes: u32,
+}
+
+/// Looks at a process that writes over its own structures, and starts another when it has crashed,
+/// until so many looks at a live one have seen something of everything, or four times as many have
+/// been made.
+fn survive(interpreter: &Interpreter, looks: u32) -> Survived {
+    let mut sum = Survived::default();
+    while sum.whole < looks && sum.alive < 4 * looks && sum.crashes < 4 * looks {
         let process = Launch::new(interpreter, samples::SCRIBBLER)
-            .arguments([crashes.to_string()])
+            .arguments([sum.crashes.to_string()])
             .start();
         let target = Target::open(process.pid()).expect("the target");
         let modules = target.modules().expect("its modules");
@@ -85,16 +98,19 @@ fn survive(interpreter: &Interpreter, looks: u32) -> (u32, Seen) {
         let location = location.expect("an interpreter");
         let asyncio = locate_asyncio(&location, &modules, &target).expect("what asyncio says");
         process.send_line("begin");
-        while done < looks && process.is_running() {
+        while sum.whole < looks && sum.alive < 4 * looks && process.is_running() {
             let seen = look_at(&target.memory(), &location, asyncio).unwrap_or_default();
-            sum.frames += seen.frames;
-            sum.variables += seen.variables;
-            sum.tasks += seen.tasks;
-            done += 1;
+            // One that has crashed has no memory for a while before it has ended.
+            if target.memory().read_u64(location.address).is_err() {
+                sum.dying += 1;
+                continue;
+            }
+            sum.alive += 1;
+            sum.whole += u32::from(seen.frames > 0 && seen.variables > 0 && seen.tasks > 0);
         }
-        crashes += u32::from(!process.is_running());
+        sum.crashes += u32::from(!process.is_running());
     }
-    (crashes, sum)
+    sum
 }
 
 #[test]
@@ -102,16 +118,10 @@ fn a_process_that_writes_over_itself_is_survived() {
     let looks = wanted("INVIVO_FUZZ_LOOKS", 10);
     for interpreter in interpreters() {
         let began = Instant::now();
-        let (crashes, seen) = survive(interpreter, looks);
-        let each = began.elapsed() / looks;
-        println!(
-            "{:6} {looks} looks of {each:?}, {crashes} crashes: {seen:?}",
-            interpreter.name
-        );
-        assert!(
-            seen.frames > 0 && seen.variables > 0 && seen.tasks > 0,
-            "{seen:?}"
-        );
+        let survived = survive(interpreter, looks);
+        let time = began.elapsed();
+        println!("{:6} {survived:?} in {time:?}", interpreter.name);
+        assert_eq!(survived.whole, looks, "{}: {survived:?}", interpreter.name);
     }
     assert!(peak() < MEMORY, "{} MiB", peak());
 }

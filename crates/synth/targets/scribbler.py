@@ -69,7 +69,9 @@ started.acquire()
 
 
 def size_of(thing):
-    return max(16, min(sys.getsizeof(thing, 64), 600))
+    # What follows may be what the writing thread uses: no byte more than there is.
+    outside = isinstance(thing, (dict, list, set))
+    return max(16, min(type(thing).__basicsize__ if outside else thing.__sizeof__(), 600))
 
 
 def places():
@@ -87,10 +89,10 @@ def places():
     for frame, *things in frames:
         while frame is not None:
             code = frame.f_code
-            found.append((id(frame), 120))
+            found.append((id(frame), size_of(frame)))
             found += [(id(part), size_of(part)) for part in (code.co_consts, code.co_varnames)]
             if code.co_name in ("down", "generate"):
-                found += [(id(code), 216), (id(code.co_name), 48), (id(code.co_filename), 48)]
+                found += [(id(part), size_of(part)) for part in (code, code.co_name, code.co_filename)]
             if sys.version_info >= (3, 11):
                 # The frame proper, which the frame object points to.
                 inner = ctypes.c_void_p.from_address(id(frame) + object.__basicsize__ + 8).value
@@ -103,25 +105,23 @@ def places():
                 keys = ctypes.c_void_p.from_address(id(thing) + object.__basicsize__ + 16).value
                 found.append((keys, 100))
             if isinstance(thing, asyncio.Task):
-                found.append((id(thing.get_coro()), 200))
+                found.append((id(thing.get_coro()), size_of(thing.get_coro())))
             if isinstance(thing, Thing):
-                found.append((id(thing.name), 56))
+                found.append((id(thing.name), size_of(thing.name)))
     return found
 
 
-PLACES = places()
-ADDRESSES = [address for address, _ in PLACES]
 HUGE = [2**64 - 1, 2**63 - 1, 2**63, 2**31, 2**47, 2**20, 4096]
 
 
-def value(old):
+def value(old, addresses, huge, choose):
     kind = choose.randrange(6)
     if kind == 0:
-        return choose.choice(ADDRESSES)
+        return choose.choice(addresses)
     if kind == 1:
         return choose.randrange(64)
     if kind == 2:
-        return choose.choice(HUGE)
+        return choose.choice(huge)
     if kind == 3:
         return old ^ (1 << choose.randrange(64))
     if kind == 4:
@@ -129,18 +129,25 @@ def value(old):
     return (old + choose.randrange(-64, 64)) % 2**64
 
 
+def scribble(places, huge, choose, value, word_at, range):
+    # All that it uses is in variables of its own: a look-up among the module's names would compare
+    # with those of the functions that it writes over.
+    addresses = [address for address, _ in places]
+    while True:
+        written = []
+        for _ in range(choose.randrange(1, 6)):
+            address, size = choose.choice(places)
+            # Not the reference count: it would be used when this thread lets go of the object.
+            word = address + 8 * choose.randrange(1, size // 8)
+            old = word_at(word).value
+            written.append((word, old))
+            word_at(word).value = value(old, addresses, huge, choose)
+        for _ in range(choose.randrange(3000)):
+            pass
+        for word, old in reversed(written):
+            word_at(word).value = old
+
+
 print("ready", flush=True)
 sys.stdin.readline()
-while True:
-    written = []
-    for _ in range(choose.randrange(1, 6)):
-        address, size = choose.choice(PLACES)
-        # Not the reference count: it would be used when this thread lets go of the object.
-        word = address + 8 * choose.randrange(1, size // 8)
-        old = ctypes.c_uint64.from_address(word).value
-        written.append((word, old))
-        ctypes.c_uint64.from_address(word).value = value(old)
-    for _ in range(choose.randrange(3000)):
-        pass
-    for word, old in reversed(written):
-        ctypes.c_uint64.from_address(word).value = old
+scribble(places(), HUGE, choose, value, ctypes.c_uint64.from_address, range)
