@@ -1,6 +1,6 @@
 //! The pages in a headless Chromium: that they run as they are shipped, and what clicks, keys and
-//! searches do. Run with `--features browser`; `INVIVO_CHROMIUM` names another program than
-//! `chromium-headless-shell`.
+//! searches do. `cargo xtask test` runs them; by hand `--features browser` does. `INVIVO_CHROMIUM` names
+//! another program than `chromium-headless-shell`.
 
 #![allow(clippy::unwrap_used)]
 
@@ -23,6 +23,7 @@ fn opened(page: &str) -> String {
     let program = env::var("INVIVO_CHROMIUM").unwrap_or("chromium-headless-shell".to_owned());
     let output = Command::new(program)
         .args([
+            "--headless",
             "--no-sandbox",
             "--disable-gpu",
             "--window-size=1280,800",

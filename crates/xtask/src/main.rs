@@ -1,13 +1,16 @@
 //! The project's chores: `cargo xtask CHORE`.
 #![forbid(unsafe_code)]
 
+mod apt;
 mod bench;
+mod browser;
 mod ci;
 mod demo;
 mod fuzz;
 mod pythons;
 mod release;
 mod run;
+mod sources;
 mod test;
 mod tidy;
 

@@ -1,12 +1,12 @@
-//! `cargo xtask test`: every test of the workspace, with its interpreters.
+//! `cargo xtask test`: every test of the workspace, with its interpreters and a browser.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
 
-use crate::pythons;
 use crate::run::{Doing, Outcome, cargo};
+use crate::{browser, pythons};
 
 /// Tests that need root lie in modules of this name.
 const AS_ROOT: &str = "as_root";
@@ -65,6 +65,7 @@ pub(crate) fn tally(arguments: &[&str]) -> Outcome<(Tally, Outcome)> {
         );
     }
     pythons::ensure()?.complete()?;
+    let browser = browser::ensure()?;
 
     let chosen: Vec<&str> = arguments
         .iter()
@@ -78,7 +79,9 @@ pub(crate) fn tally(arguments: &[&str]) -> Outcome<(Tally, Outcome)> {
     let (for_cargo, for_tests) = chosen.split_at(end);
     let mut command = cargo();
     command
+        .env(browser::VARIABLE, browser)
         .args(["test", "--workspace", "--locked", "--no-fail-fast"])
+        .args(["--features", "invivo-formats/browser"])
         .args(for_cargo)
         .arg("--");
     command.args(for_tests.iter().skip(1));

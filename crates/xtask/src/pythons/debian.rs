@@ -5,14 +5,14 @@
 //! root file system. Nothing is installed, and nothing of the system's is changed.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::{env, fs};
 
 use synth::Interpreter;
 use synth::interpreters::Prefix;
 
-use super::apt::Apt;
 use super::discover;
+use crate::apt::{self, Apt};
 use crate::run::{Doing, Outcome, capture};
 
 const SUITE: &str = "forky";
@@ -144,10 +144,7 @@ impl Unpacked {
 
         eprintln!("xtask: unpacking {} packages", packages.len());
         let root = work.path().join("root");
-        lay_out(&root)?;
-        for package in &packages {
-            extract(package, &root)?;
-        }
+        apt::unpack(&packages, &root, &NOT_UNPACKED)?;
         let layout = Layout::of(&root)?;
         for name in NAMES {
             layout.patch(&root, &self.root, name)?;
@@ -173,54 +170,11 @@ impl Unpacked {
 /// Fetches the packages and returns their files.
 fn fetch(apt: &Apt) -> Outcome<Vec<PathBuf>> {
     eprintln!("xtask: fetching Python 3.14 and 3.15 from Debian's {SUITE} (250 MB, once)");
-    capture(apt.command("apt-get").arg("update"))?;
+    apt.update()?;
     let welcome = WELCOME
         .into_iter()
         .filter(|name| capture(apt.command("apt-cache").args(["show", name])).is_ok());
-    let wanted: Vec<&str> = WANTED.into_iter().chain(welcome).collect();
-    capture(
-        apt.command("apt-get")
-            .args(["install", "--yes", "--download-only"])
-            .args(wanted),
-    )?;
-    let archives = apt.archives();
-    let entries = fs::read_dir(&archives).doing(|| format!("reading {}", archives.display()))?;
-    let files = entries.flatten().map(|entry| entry.path());
-    Ok(files
-        .filter(|file| file.extension().is_some_and(|e| e == "deb"))
-        .collect())
-}
-
-/// The links that a merged `/usr` has at its top, without which nothing in it starts.
-fn lay_out(root: &Path) -> Outcome {
-    for part in ["bin", "sbin", "lib", "lib64"] {
-        fs::create_dir_all(root.join("usr").join(part)).doing(|| format!("making usr/{part}"))?;
-        std::os::unix::fs::symlink(format!("usr/{part}"), root.join(part))
-            .doing(|| format!("linking {part}"))?;
-    }
-    Ok(())
-}
-
-fn extract(package: &Path, root: &Path) -> Outcome {
-    let doing = || format!("unpacking {}", package.display());
-    let mut archive = Command::new("dpkg-deb");
-    archive
-        .arg("--fsys-tarfile")
-        .arg(package)
-        .stdout(Stdio::piped());
-    let mut archive = archive.spawn().doing(doing)?;
-    let stream = archive.stdout.take().ok_or_else(doing)?;
-    let mut tar = Command::new("tar");
-    tar.arg("--extract").arg("--directory").arg(root);
-    tar.args(["--no-same-owner", "--keep-directory-symlink"]);
-    tar.args(NOT_UNPACKED.map(|pattern| format!("--exclude={pattern}")));
-    let unpacked = tar.stdin(stream).status().doing(doing)?;
-    let read = archive.wait().doing(doing)?;
-    if unpacked.success() && read.success() {
-        Ok(())
-    } else {
-        Err(doing())
-    }
+    apt.download(WANTED.into_iter().chain(welcome))
 }
 
 /// Where things lie in the prefix on this architecture.

@@ -9,8 +9,8 @@ use std::{fs, thread};
 
 use synth::Interpreter;
 
-use super::apt::Apt;
 use super::discover;
+use crate::apt::Apt;
 use crate::run::{Doing, Outcome, capture};
 
 /// The suite whose source package is taken.

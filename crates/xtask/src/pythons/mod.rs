@@ -5,11 +5,9 @@
 //! as well. The outcome is `target/pythons`: a manifest
 //! for `synth`, and `bin/` with a link to each program for people.
 
-mod apt;
 mod debian;
 mod discover;
 mod free_threaded;
-mod sources;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -160,14 +158,14 @@ pub(crate) fn ensure() -> Outcome<Pythons> {
 }
 
 /// Two chores at once must not unpack into one place.
-fn lock(directory: &Path) -> Outcome<File> {
+pub(crate) fn lock(directory: &Path) -> Outcome<File> {
     fs::create_dir_all(directory).doing(|| format!("making {}", directory.display()))?;
     let lock = File::create(directory.join("lock")).doing(|| "making the lock".to_owned())?;
     lock.lock().doing(|| "waiting for the lock".to_owned())?;
     Ok(lock)
 }
 
-fn remove(path: &Path) -> Outcome {
+pub(crate) fn remove(path: &Path) -> Outcome {
     if path.exists() {
         fs::remove_dir_all(path).doing(|| format!("removing {}", path.display()))?;
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 /// A place that serves Debian's main archive, as the fields of a deb822 stanza.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Mirror {
+pub(crate) struct Mirror {
     uri: String,
     /// As written in the system's sources: a path, or a key block that spans lines.
     signed_by: Option<String>,
@@ -13,13 +13,13 @@ pub(super) struct Mirror {
 
 impl Mirror {
     /// The text of a `.sources` file that offers one suite for one architecture from here.
-    pub(super) fn stanza(&self, suite: &str, architecture: &str) -> String {
+    pub(crate) fn stanza(&self, suite: &str, architecture: &str) -> String {
         let packages = format!("Targets: Packages\nArchitectures: {architecture}\n");
         self.offering("deb", suite, &packages)
     }
 
     /// The text of one that offers the source packages of a suite.
-    pub(super) fn source_stanza(&self, suite: &str) -> String {
+    pub(crate) fn source_stanza(&self, suite: &str) -> String {
         self.offering("deb-src", suite, "Targets: Sources\n")
     }
 
@@ -37,7 +37,7 @@ impl Mirror {
 }
 
 /// The first Debian mirror among the sources below `etc` (normally `/etc/apt`).
-pub(super) fn mirror(etc: &Path) -> Option<Mirror> {
+pub(crate) fn mirror(etc: &Path) -> Option<Mirror> {
     let mut files = vec![etc.join("sources.list")];
     let mut parts: Vec<_> = fs::read_dir(etc.join("sources.list.d"))
         .into_iter()

@@ -2,20 +2,20 @@
 //! system's own apt.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::{env, fs};
 
-use super::sources::{self, Mirror};
 use crate::run::{Doing, Outcome, capture};
+use crate::sources::{self, Mirror};
 
 /// A private apt: its own configuration, state and cache.
-pub(super) struct Apt {
+pub(crate) struct Apt {
     home: PathBuf,
 }
 
 impl Apt {
     /// One that offers the packages of a suite, as if those named in `present` were installed.
-    pub(super) fn for_packages(work: &Path, suite: &str, present: &[&str]) -> Outcome<Apt> {
+    pub(crate) fn for_packages(work: &Path, suite: &str, present: &[&str]) -> Outcome<Apt> {
         let mirror = mirror()?;
         let architecture = capture(Command::new("dpkg").arg("--print-architecture"))?;
         let architecture = architecture.trim();
@@ -28,8 +28,27 @@ impl Apt {
         Apt::new(work, &mirror.stanza(suite, architecture), &status)
     }
 
+    /// One that offers the packages of the suite that the system is of, as if what the system has
+    /// were installed.
+    pub(crate) fn for_system(work: &Path) -> Outcome<Apt> {
+        let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+        let suite = release
+            .lines()
+            .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
+            .ok_or("/etc/os-release does not say which suite of Debian this is")?;
+        let mirror = mirror()?;
+        let architecture = capture(Command::new("dpkg").arg("--print-architecture"))?;
+        let status = fs::read_to_string("/var/lib/dpkg/status")
+            .doing(|| "reading which packages are installed".to_owned())?;
+        Apt::new(
+            work,
+            &mirror.stanza(suite.trim_matches('"'), architecture.trim()),
+            &status,
+        )
+    }
+
     /// One that offers the source packages of a suite.
-    pub(super) fn for_sources(work: &Path, suite: &str) -> Outcome<Apt> {
+    pub(crate) fn for_sources(work: &Path, suite: &str) -> Outcome<Apt> {
         Apt::new(work, &mirror()?.source_stanza(suite), "")
     }
 
@@ -49,16 +68,73 @@ impl Apt {
         Ok(Apt { home })
     }
 
-    /// Where the packages come to lie.
-    pub(super) fn archives(&self) -> PathBuf {
-        self.home.join("cache/archives")
+    /// Fetches what there is to be had.
+    pub(crate) fn update(&self) -> Outcome {
+        capture(self.command("apt-get").arg("update")).map(drop)
+    }
+
+    /// Fetches packages with all they need: their files.
+    pub(crate) fn download<'a>(
+        &self,
+        packages: impl IntoIterator<Item = &'a str>,
+    ) -> Outcome<Vec<PathBuf>> {
+        let mut command = self.command("apt-get");
+        command.args(["install", "--yes", "--download-only"]);
+        capture(command.args(packages))?;
+        let archives = self.home.join("cache/archives");
+        let entries =
+            fs::read_dir(&archives).doing(|| format!("reading {}", archives.display()))?;
+        let files = entries.flatten().map(|entry| entry.path());
+        Ok(files
+            .filter(|file| file.extension().is_some_and(|e| e == "deb"))
+            .collect())
     }
 
     /// A program of apt's, with this configuration.
-    pub(super) fn command(&self, tool: &str) -> Command {
+    pub(crate) fn command(&self, tool: &str) -> Command {
         let mut command = Command::new(tool);
         command.arg("-qq").arg("-c").arg(self.home.join("apt.conf"));
         command
+    }
+}
+
+/// Unpacks packages into a directory that is laid out like a root file system.
+pub(crate) fn unpack(packages: &[PathBuf], root: &Path, without: &[&str]) -> Outcome {
+    lay_out(root)?;
+    packages
+        .iter()
+        .try_for_each(|package| extract(package, root, without))
+}
+
+/// The links that a merged `/usr` has at its top, without which nothing in it starts.
+fn lay_out(root: &Path) -> Outcome {
+    for part in ["bin", "sbin", "lib", "lib64"] {
+        fs::create_dir_all(root.join("usr").join(part)).doing(|| format!("making usr/{part}"))?;
+        std::os::unix::fs::symlink(format!("usr/{part}"), root.join(part))
+            .doing(|| format!("linking {part}"))?;
+    }
+    Ok(())
+}
+
+fn extract(package: &Path, root: &Path, without: &[&str]) -> Outcome {
+    let doing = || format!("unpacking {}", package.display());
+    let mut archive = Command::new("dpkg-deb");
+    archive
+        .arg("--fsys-tarfile")
+        .arg(package)
+        .stdout(Stdio::piped());
+    let mut archive = archive.spawn().doing(doing)?;
+    let stream = archive.stdout.take().ok_or_else(doing)?;
+    let mut tar = Command::new("tar");
+    tar.arg("--extract").arg("--directory").arg(root);
+    tar.args(["--no-same-owner", "--keep-directory-symlink"]);
+    tar.args(without.iter().map(|pattern| format!("--exclude={pattern}")));
+    let unpacked = tar.stdin(stream).status().doing(doing)?;
+    let read = archive.wait().doing(doing)?;
+    if unpacked.success() && read.success() {
+        Ok(())
+    } else {
+        Err(doing())
     }
 }
 
