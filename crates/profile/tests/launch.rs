@@ -14,7 +14,7 @@ use std::time::Instant;
 use invivo_model::{Profile, Sample};
 use invivo_process::Launched;
 use invivo_profile::{Follower, Options, Recording};
-use support::{SHARES, alone, names, session, subject, ticks_in, to_the_end, until};
+use support::{PARTS, alone, names, session, subject, ticks_in, to_the_end, until};
 use synth::target::PATIENCE;
 use synth::{Interpreter, Launch, interpreter};
 
@@ -180,7 +180,7 @@ fn recorder() -> PathBuf {
 #[test]
 fn a_recorder_that_is_killed_leaves_what_it_saw() {
     let _alone = alone();
-    let process = Launch::new(interpreter("3.15"), SHARES).start();
+    let process = Launch::new(interpreter("3.15"), PARTS).start();
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("recording");
     let mut recorder = Command::new(recorder())
@@ -223,7 +223,7 @@ fn a_recorder_that_is_killed_leaves_what_it_saw() {
 #[test]
 fn the_end_of_the_target_is_an_end_like_any_other() {
     let _alone = alone();
-    let process = Launch::new(interpreter("3.13"), SHARES).start();
+    let process = Launch::new(interpreter("3.13"), PARTS).start();
     let mut session = session(1000, Options::default());
     session.add(subject(process.pid())).unwrap();
     until(&mut session, |session| session.about().ticks > 100);

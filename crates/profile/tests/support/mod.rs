@@ -11,10 +11,9 @@ use invivo_process::Target;
 use invivo_profile::{Collect, Jitter, Options, Plan, Session, Step, Subject};
 use synth::target::PATIENCE;
 
-/// Spends its time in known parts, and says on request how much it has spent in each.
-pub(crate) const SHARES: &str = r#"
-import sys, threading, time
-spent = dict.fromkeys(("three", "one", "recurse", "generate"), 0.0)
+/// Goes through a few functions without pause, all of them within `main`.
+pub(crate) const PARTS: &str = r#"
+import time
 def spin(seconds):
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
@@ -32,17 +31,12 @@ def generate():
         yield
 def main():
     generator = generate()
-    parts = {"three": three, "one": one, "recurse": lambda: recurse(9), "generate": lambda: next(generator)}
     print("ready", flush=True)
     while True:
-        for name, part in parts.items():
-            begun = time.perf_counter()
-            part()
-            spent[name] += time.perf_counter() - begun
-def answer():
-    for line in sys.stdin:
-        print("spent", line.strip(), *(f"{name}={seconds}" for name, seconds in sorted(spent.items())), flush=True)
-threading.Thread(target=answer, daemon=True).start()
+        three()
+        one()
+        recurse(9)
+        next(generator)
 main()
 "#;
 
