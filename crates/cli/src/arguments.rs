@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::commands::{completions, demo, doctor, dump, exec, man, ps, tasks};
+use crate::commands::{
+    completions, convert, demo, diff, doctor, dump, exec, man, ps, record, tasks,
+};
 use crate::exit;
 
 /// Look into a live Python process, and act on it, from outside.
@@ -52,6 +54,9 @@ pub(crate) enum Command {
     Doctor(doctor::Arguments),
     Dump(dump::Arguments),
     Tasks(tasks::Arguments),
+    Record(record::Arguments),
+    Convert(convert::Arguments),
+    Diff(diff::Arguments),
     Exec(exec::Arguments),
     Demo(demo::Arguments),
     Completions(completions::Arguments),

@@ -17,7 +17,7 @@ fn main() -> ExitCode {
     let arguments = arguments::Arguments::parse();
     let mut output = show::Output::new(arguments.color, arguments.verbose);
     match commands::run(arguments.command, &mut output) {
-        Ok(status) => status.into(),
+        Ok(code) => code,
         Err(error) => {
             output.error(&error);
             exit::Status::from(error.kind).into()

@@ -19,8 +19,10 @@
 //! # Ok::<(), invivo::Error>(())
 //! ```
 
+mod part;
 mod recorded;
 mod recorder;
+mod rooted;
 
 use std::ffi::OsString;
 
@@ -35,10 +37,12 @@ pub use invivo_model::{
     About, FunctionKind, Mode, Profile, ProfileFrame, ProfileFunction, ProfileProcess,
     ProfileThread, Sample, SampleStatus, StackNode, Tables,
 };
-pub use invivo_process::Launched;
+pub use invivo_process::{Launched, is_ignored};
 pub use invivo_profile::{Collect, Jitter, Options, Plan, Seen, Session, Sink, Step};
+pub use part::{Part, Wanted};
 pub use recorded::Recorded;
 pub use recorder::Recorder;
+pub use rooted::Rooted;
 
 use crate::attach::{explained, not_ourselves};
 

@@ -17,7 +17,8 @@ const BYTES_MAX: u64 = 64 << 20;
 #[derive(Debug)]
 pub struct Sources<'a> {
     target: &'a Target,
-    root: Option<TargetRoot>,
+    /// The target's root and, below it, its working directory.
+    root: Option<(TargetRoot, Option<PathBuf>)>,
     texts: HashMap<PathBuf, Option<Source>>,
     left: u64,
 }
@@ -46,13 +47,29 @@ impl Source {
 }
 
 impl<'a> Sources<'a> {
-    pub(crate) fn new(target: &'a Target) -> Self {
+    /// Those of `target`. Its root is opened when it is needed.
+    pub fn new(target: &'a Target) -> Self {
         Self {
             target,
             root: None,
             texts: HashMap::new(),
             left: BYTES_MAX,
         }
+    }
+
+    /// The same, with the root opened now, where it can be: files can be read after the target's end.
+    pub fn held(mut self) -> Self {
+        self.open_root();
+        self
+    }
+
+    fn open_root(&mut self) -> Option<&(TargetRoot, Option<PathBuf>)> {
+        if self.root.is_none() {
+            let root = self.target.root().ok()?;
+            let directory = root.working_directory();
+            self.root = Some((root, directory));
+        }
+        self.root.as_ref()
     }
 
     /// The text of `file`: a regular file under the target's root, in UTF-8 or nearly so. A path
@@ -79,15 +96,12 @@ impl<'a> Sources<'a> {
     }
 
     fn read(&mut self, file: &Path) -> Option<String> {
-        if self.root.is_none() {
-            self.root = self.target.root().ok();
-        }
-        let root = self.root.as_ref()?;
         let room = FILE_MAX.min(self.left);
+        let (root, directory) = self.open_root()?;
         let opened = if file.has_root() {
             root.open_file(file, room).ok()?
         } else {
-            let whole = root.working_directory()?.join(file);
+            let whole = directory.as_ref()?.join(file);
             root.open_file(&whole, room).ok()?
         };
         let mut bytes = Vec::new();

@@ -22,7 +22,7 @@ pub use invivo_model::Address;
 pub use linux::{
     Activity, Connection, Launched, Listener, Owner, PrivateDirectory, ProcessMemory, Status,
     Suspension, SystemCall, Target, TargetLock, TargetRoot, Thread, ThreadWatch, Transfer, clock,
-    descendants, native_ids, own_pid_namespace, pids, random,
+    descendants, is_ignored, native_ids, own_pid_namespace, pids, random,
 };
 pub use memory::{Fault, Memory, ReadRequest, WriteRequest};
 pub use modules::{Mapping, Module, ModuleFiles};

@@ -54,6 +54,10 @@ pub(crate) fn run(_arguments: &Arguments, output: &mut Output) -> Result<Status>
         "And its asyncio tasks: who waits for whom?",
         &["tasks", "PID", "--tree"],
     )?;
+    tour.step(
+        "Where does its time go? A thousand looks, at who holds the GIL:",
+        &["record", "PID", "-d", "1", "--mode", "gil", "-f", "table"],
+    )?;
     let able = invivo::attach(pid).and_then(|attached| {
         invivo::exec::Plan::new(&attached.target, &attached.runtime, Default::default())
     });
@@ -112,7 +116,9 @@ pub(crate) fn run(_arguments: &Arguments, output: &mut Output) -> Result<Status>
         ],
     )?;
     tour.output.line("");
-    tour.output.line("More: invivo --help, invivo exec --help");
+    tour.output.line(
+        "More: invivo --help; a flame graph of your own program: invivo record PID -o FILE.html",
+    );
     Ok(Status::Done)
 }
 

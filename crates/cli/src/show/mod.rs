@@ -150,6 +150,19 @@ impl Output {
         self.diagnostic(&format!("invivo: {}\n", shown(text)));
     }
 
+    /// A line that takes the place of the one before it, if stderr is a terminal; none where it is
+    /// empty. It must have been through [`shown`].
+    pub(crate) fn progress(&mut self, text: &str) {
+        let dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
+        if dumb || !io::stderr().is_terminal() {
+            return;
+        }
+        let width = terminal_size::terminal_size_of(io::stderr());
+        let width = width.map_or(80, |(width, _)| usize::from(width.0));
+        let line = cut(text, width.saturating_sub(1));
+        self.diagnostic(&format!("\r{line}\x1b[K"));
+    }
+
     /// The three lines of an error.
     pub(crate) fn error(&mut self, error: &Error) {
         let label = |style, text| styled(self.stderr_color, style, text);

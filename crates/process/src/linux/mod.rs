@@ -25,7 +25,7 @@ pub use launch::Launched;
 pub use list::pids;
 pub use lock::TargetLock;
 pub use memory::ProcessMemory;
-pub use own::{own_pid_namespace, random};
+pub use own::{is_ignored, own_pid_namespace, random};
 pub use proc::Status;
 pub use root::TargetRoot;
 pub use staging::{Owner, PrivateDirectory};

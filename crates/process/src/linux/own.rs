@@ -21,6 +21,19 @@ pub fn own_pid_namespace() -> Result<u64> {
         })
 }
 
+/// Whether we ignore this signal, as those who started us may have wanted it (`nohup`). Not so
+/// where that can't be told.
+pub fn is_ignored(signal: i32) -> bool {
+    let Ok(status) = std::fs::read_to_string("/proc/self/status") else {
+        return false;
+    };
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    let bit = u32::try_from(signal).ok().and_then(|n| n.checked_sub(1));
+    let bit = bit.and_then(|n| 1_u64.checked_shl(n));
+    mask.zip(bit).is_some_and(|(mask, bit)| mask & bit != 0)
+}
+
 /// Random bytes that nobody can guess.
 ///
 /// # Errors
@@ -36,5 +49,18 @@ pub fn random<const N: usize>() -> Result<[u8; N]> {
             format!("getrandom says: {outcome:?}"),
             "check that the system's random source works",
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ignored_signals() {
+        // What Rust programs ignore from their start on, and what they don't.
+        assert!(is_ignored(libc::SIGPIPE));
+        assert!(!is_ignored(libc::SIGSEGV));
+        assert!(!is_ignored(0) && !is_ignored(-1) && !is_ignored(1000));
     }
 }

@@ -1,0 +1,409 @@
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use invivo::{Error, ErrorKind, Result};
+use tempfile::{Builder, NamedTempFile};
+
+use super::kind::{Kind, RECORDING};
+use crate::show::{Output, grouped, shown_lines};
+
+/// Names that are tried where a file is to have one that is free.
+const NAMES: u32 = 10_000;
+
+/// Where a file goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Stdout,
+    /// To this file, in the place of the one that is there.
+    File(PathBuf),
+    /// To this file, or one with a number in its name where there is one already.
+    Free(PathBuf),
+}
+
+/// What was written where.
+#[derive(Debug)]
+pub(crate) struct Written {
+    /// The file, unless it went to stdout.
+    pub(crate) file: Option<PathBuf>,
+    pub(crate) bytes: u64,
+}
+
+impl Written {
+    /// Says where it is, and what to do with it.
+    pub(crate) fn tell(&self, kind: Kind, output: &mut Output) {
+        if let Some(file) = &self.file {
+            self.tell_with(kind.next(&file.display().to_string()).as_deref(), output);
+        }
+    }
+
+    pub(crate) fn tell_with(&self, next: Option<&str>, output: &mut Output) {
+        if let Some(file) = &self.file {
+            let (file, size) = (file.display(), size(self.bytes));
+            let next = next.map_or_else(String::new, |next| format!(": {next}"));
+            output.note(&format!("wrote {file} ({size}){next}"));
+        }
+    }
+}
+
+/// So many bytes as people say it.
+pub(crate) fn size(bytes: u64) -> String {
+    match bytes {
+        0..10_000 => format!("{} bytes", grouped(bytes)),
+        10_000..10_000_000 => format!("{} KiB", bytes / 1024),
+        _ => format!("{} MiB", bytes >> 20),
+    }
+}
+
+impl Place {
+    /// Says early on what would come in the way at the end.
+    pub(crate) fn check(&self) -> Result<()> {
+        let Some(path) = self.path() else {
+            return Ok(());
+        };
+        if path.is_dir() {
+            return Err(unwritable(path, "it is a directory"));
+        }
+        if directory(path).is_dir() {
+            return Ok(());
+        }
+        let why = format!("there is no directory {}", directory(path).display());
+        Err(unwritable(path, &why))
+    }
+
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Stdout => None,
+            Self::File(path) | Self::Free(path) => Some(path),
+        }
+    }
+
+    /// The same with something in front of the file's ending.
+    pub(crate) fn with_part(&self, part: &str, ending: &str) -> Self {
+        let with = |path: &Path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let stem = name.strip_suffix(ending).unwrap_or(&name);
+            let ending = name.get(stem.len()..).unwrap_or_default();
+            path.with_file_name(format!("{stem}-{part}{ending}"))
+        };
+        match self {
+            Self::Stdout => Self::Stdout,
+            Self::File(path) => Self::File(with(path)),
+            Self::Free(path) => Self::Free(with(path)),
+        }
+    }
+
+    /// Has `fill` write the file. It is there under its name when it is whole, unless that is the
+    /// name of a pipe or a device.
+    pub(crate) fn write(&self, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<Written> {
+        let Some(path) = self.path() else {
+            let mut out = Counted::new(Stdout::new());
+            fill(&mut out)?;
+            return Ok(Written {
+                file: None,
+                bytes: out.bytes,
+            });
+        };
+        let failed = |error: io::Error| unwritable(path, &error.to_string());
+        if !is_regular(path) {
+            let file = OpenOptions::new().write(true).open(path).map_err(failed)?;
+            let mut out = Counted::new(BufWriter::new(file));
+            fill(&mut out)?;
+            return Ok(Written {
+                file: Some(path.to_owned()),
+                bytes: out.bytes,
+            });
+        }
+        let new = beside(path, ".part").map_err(failed)?;
+        let mut out = Counted::new(BufWriter::new(new.as_file()));
+        fill(&mut out)?;
+        out.flush().map_err(failed)?;
+        let bytes = out.bytes;
+        drop(out);
+        let file = self.keep(new).map_err(|(error, _)| error)?;
+        Ok(Written {
+            file: Some(file),
+            bytes,
+        })
+    }
+
+    /// Gives a whole file its name. Where that fails, the file is given back.
+    fn keep(&self, new: NamedTempFile) -> Result<PathBuf, (Error, NamedTempFile)> {
+        let failed = |path: &Path, failed: tempfile::PersistError| {
+            (unwritable(path, &failed.error.to_string()), failed.file)
+        };
+        match self {
+            Self::Stdout => Err((Error::internal("stdout has no name"), new)),
+            Self::File(path) => {
+                // What a link leads to is replaced, and not the link.
+                let whole = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+                match new.persist(whole) {
+                    Ok(_) => Ok(path.clone()),
+                    Err(error) => Err(failed(path, error)),
+                }
+            }
+            Self::Free(path) => {
+                let mut new = new;
+                let mut name = path.clone();
+                for number in 2..NAMES {
+                    match new.persist_noclobber(&name) {
+                        Ok(_) => return Ok(name),
+                        Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {
+                            new = error.file;
+                        }
+                        Err(error) => return Err(failed(&name, error)),
+                    }
+                    name = numbered(path, number);
+                }
+                Err((unwritable(path, "so are all others with a number"), new))
+            }
+        }
+    }
+}
+
+/// `a-2.pb.gz` for `a.pb.gz`.
+fn numbered(path: &Path, number: u32) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let (stem, ending) = name.split_once('.').unwrap_or((&name, ""));
+    path.with_file_name(format!("{stem}-{number}.{ending}"))
+}
+
+/// Whether it is a file or may become one: neither a pipe nor a device.
+fn is_regular(path: &Path) -> bool {
+    fs::metadata(path).map_or(true, |meta| meta.is_file())
+}
+
+/// The directory that a file is in.
+fn directory(path: &Path) -> &Path {
+    let directory = path.parent();
+    directory
+        .filter(|directory| !directory.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
+}
+
+/// A new file beside `path`, with such access as new files have. It is removed when it is dropped.
+fn beside(path: &Path, ending: &str) -> io::Result<NamedTempFile> {
+    let whole = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let mut prefix = whole.file_name().unwrap_or_default().to_owned();
+    prefix.push(".");
+    Builder::new()
+        .prefix(&prefix)
+        .suffix(ending)
+        .make_in(directory(&whole), |path| {
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create_new(true).open(path)
+        })
+}
+
+/// A recording that is being made: a file beside the one that will be made of it, under a name of
+/// its own, so that it is there if we are killed. It is removed when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    file: NamedTempFile,
+}
+
+impl Draft {
+    /// A new one for what goes to `place`.
+    pub(crate) fn new(place: &Place) -> Result<Self> {
+        let file = match place.path().filter(|path| is_regular(path)) {
+            Some(path) => {
+                beside(path, RECORDING).map_err(|error| unwritable(path, &error.to_string()))?
+            }
+            None => Builder::new()
+                .prefix("invivo-")
+                .suffix(RECORDING)
+                .tempfile()
+                .map_err(|error| unwritable(&std::env::temp_dir(), &error.to_string()))?,
+        };
+        Ok(Self { file })
+    }
+
+    /// A handle to write by, or to read by, that has nothing to do with another one's place in it.
+    pub(crate) fn open(&self) -> Result<File> {
+        let path = self.file.path();
+        let opened = OpenOptions::new().read(true).write(true).open(path);
+        opened.map_err(|error| unwritable(path, &error.to_string()))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.file.as_file().metadata().map_or(0, |meta| meta.len())
+    }
+
+    /// Gives it the name of `place`, or copies it to where no name is to be given: it is what was
+    /// asked for.
+    pub(crate) fn persist(self, place: &Place) -> Result<Written, (Error, Self)> {
+        if place.path().is_none_or(|path| !is_regular(path)) {
+            let copy = |out: &mut dyn Write| {
+                let copied = self.open().map(|mut file| io::copy(&mut file, out));
+                let copied = copied?.and_then(|_| out.flush());
+                copied.map_err(|error| unwritable(Path::new("stdout"), &error.to_string()))
+            };
+            return place.write(copy).map_err(|error| (error, self));
+        }
+        let bytes = self.bytes();
+        match place.keep(self.file) {
+            Ok(path) => Ok(Written {
+                file: Some(path),
+                bytes,
+            }),
+            Err((error, file)) => Err((error, Self { file })),
+        }
+    }
+
+    /// Leaves it where it is; says where that is.
+    pub(crate) fn leave(self) -> Option<PathBuf> {
+        self.file.keep().ok().map(|(_, path)| path)
+    }
+}
+
+/// What can't be written, and why.
+fn unwritable(path: &Path, why: &str) -> Error {
+    Error::new(
+        ErrorKind::Usage,
+        format!("{} can't be written", path.display()),
+        why,
+        "name a file in a directory that you can write to: --output FILE",
+    )
+}
+
+/// Counts what is written.
+struct Counted<W> {
+    out: W,
+    bytes: u64,
+}
+
+impl<W> Counted<W> {
+    fn new(out: W) -> Self {
+        Self { out, bytes: 0 }
+    }
+}
+
+impl<W: Write> Write for Counted<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.out.write(bytes)?;
+        self.bytes += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// Stdout. On a terminal, what would drive it is escaped. A reader that has gone is no error: what
+/// follows is dropped.
+struct Stdout {
+    out: BufWriter<io::Stdout>,
+    is_terminal: bool,
+    is_gone: bool,
+}
+
+impl Stdout {
+    fn new() -> Self {
+        Self {
+            out: BufWriter::new(io::stdout()),
+            is_terminal: io::stdout().is_terminal(),
+            is_gone: false,
+        }
+    }
+
+    fn unless_gone(&mut self, outcome: io::Result<()>) -> io::Result<()> {
+        match outcome {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.is_gone = true;
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+}
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if !self.is_gone {
+            let outcome = if self.is_terminal {
+                self.out.write_all(shown_lines(bytes).as_bytes())
+            } else {
+                self.out.write_all(bytes)
+            };
+            self.unless_gone(outcome)?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let outcome = if self.is_gone {
+            Ok(())
+        } else {
+            self.out.flush()
+        };
+        self.unless_gone(outcome)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> impl FnOnce(&mut dyn Write) -> Result<()> {
+        move |out| {
+            out.write_all(text.as_bytes()).expect("it takes it");
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_named_file_is_replaced_and_nothing_else_is_left() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let place = Place::File(directory.path().join("a.txt"));
+        place.write(text("one")).expect("written");
+        let written = place.write(text("second")).expect("written");
+        assert_eq!(written.bytes, 6);
+        let file = written.file.expect("it has a name");
+        assert_eq!(fs::read_to_string(file).expect("it is there"), "second");
+        assert_eq!(
+            fs::read_dir(directory.path()).expect("it is there").count(),
+            1
+        );
+    }
+
+    #[test]
+    fn what_nobody_named_gets_a_name_that_is_free() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let place = Place::Free(directory.path().join("a.pb.gz"));
+        for name in ["a.pb.gz", "a-2.pb.gz", "a-3.pb.gz"] {
+            let written = place.write(text(name)).expect("written");
+            assert_eq!(written.file, Some(directory.path().join(name)));
+        }
+    }
+
+    #[test]
+    fn what_fails_leaves_what_was_there() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let place = Place::File(directory.path().join("a.txt"));
+        place.write(text("one")).expect("written");
+        let failing = place.write(|out| {
+            text("half")(out)?;
+            Err(Error::internal("it breaks off"))
+        });
+        assert!(failing.is_err());
+        let kept = fs::read_to_string(directory.path().join("a.txt"));
+        assert_eq!(kept.expect("it is there"), "one");
+        assert_eq!(
+            fs::read_dir(directory.path()).expect("it is there").count(),
+            1
+        );
+    }
+
+    #[test]
+    fn names_with_a_part() {
+        let place = Place::File("b/a.pb.gz".into());
+        let expected = Place::File("b/a-12.pb.gz".into());
+        assert_eq!(place.with_part("12", ".pb.gz"), expected);
+        assert_eq!(Place::Stdout.with_part("12", ".pb.gz"), Place::Stdout);
+    }
+}

@@ -1,0 +1,160 @@
+//! What `record` and `top` have in common: what is sampled, and how.
+
+use std::ffi::OsString;
+
+use clap::{Args, ValueEnum};
+use invivo::profile::{Jitter, Mode, Options, Plan, plan};
+use invivo::{Error, Result};
+
+/// How to sample.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Sampling")]
+pub(crate) struct Sampling {
+    /// How often to look, in ticks a second: 0.1 to 100000; `10k` is 10000.
+    #[arg(short = 'r', long = "rate", value_name = "HZ", default_value = "1000", value_parser = interval)]
+    interval: u64,
+
+    /// Which threads count.
+    #[arg(long, value_enum, default_value_t)]
+    mode: ModeChoice,
+
+    /// Leave out threads that sleep or wait.
+    #[arg(long)]
+    no_idle: bool,
+
+    /// Tell of each sample whether its thread was on a processor. It takes another system call
+    /// for each thread and tick.
+    #[arg(long)]
+    activity: bool,
+
+    /// Show the garbage collector on the stack of the thread that runs it.
+    #[arg(long)]
+    gc: bool,
+
+    /// How moments to look are spread, so that they don't beat with a period of the process.
+    #[arg(long, value_enum, default_value_t)]
+    jitter: JitterChoice,
+}
+
+/// `--mode`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum ModeChoice {
+    /// All, whatever they do.
+    #[default]
+    Wall,
+    /// Those on a processor.
+    Cpu,
+    /// Those that hold the GIL.
+    Gil,
+    /// Those that handle an exception.
+    Exception,
+}
+
+/// `--jitter`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum JitterChoice {
+    /// One in each interval, at any moment in it.
+    #[default]
+    Uniform,
+    /// At exponential distances: right on average whatever the process does.
+    Exponential,
+    /// One interval apart.
+    None,
+}
+
+impl Sampling {
+    /// The plan they make.
+    pub(crate) fn plan(&self) -> Plan {
+        Plan {
+            interval: self.interval,
+            jitter: match self.jitter {
+                JitterChoice::Uniform => Jitter::Uniform,
+                JitterChoice::Exponential => Jitter::Exponential,
+                JitterChoice::None => Jitter::None,
+            },
+            ..plan(Options {
+                mode: match self.mode {
+                    ModeChoice::Wall => Mode::Wall,
+                    ModeChoice::Cpu => Mode::Cpu,
+                    ModeChoice::Gil => Mode::Gil,
+                    ModeChoice::Exception => Mode::Exception,
+                },
+                idle: !self.no_idle,
+                activity: self.activity,
+                collector: self.gc,
+                ..Options::default()
+            })
+        }
+    }
+}
+
+/// A rate as the nanoseconds from tick to tick.
+fn interval(text: &str) -> Result<u64, String> {
+    let text = text.to_ascii_lowercase();
+    let text = text.strip_suffix("hz").unwrap_or(&text).trim_end();
+    let (number, unit) = match text.strip_suffix('k') {
+        Some(number) => (number, 1000.0),
+        None => (text, 1.0),
+    };
+    let number: f64 = number
+        .trim_end()
+        .parse()
+        .map_err(|_| "not a number of ticks a second".to_owned())?;
+    let rate = number * unit;
+    if !(0.1..=100_000.0).contains(&rate) {
+        return Err("not between 0.1 and 100000 ticks a second".to_owned());
+    }
+    Ok((1e9 / rate).round() as u64)
+}
+
+/// What is sampled: a process, or a command that is started for it.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Subject {
+    /// The process.
+    #[arg(value_name = "PID")]
+    pub(crate) pid: Option<u32>,
+
+    /// A command to start and to sample from its first line to its end.
+    #[arg(last = true, value_name = "CMD", num_args = 1..)]
+    command: Vec<OsString>,
+}
+
+/// What a [`Subject`] says.
+pub(crate) enum Words<'a> {
+    Process(u32),
+    /// A program and its arguments.
+    Command(&'a OsString, &'a [OsString]),
+}
+
+impl Subject {
+    pub(crate) fn words(&self) -> Result<Words<'_>> {
+        match (self.pid, self.command.split_first()) {
+            (Some(pid), _) => Ok(Words::Process(pid)),
+            (None, Some((program, arguments))) => Ok(Words::Command(program, arguments)),
+            (None, None) => Err(Error::internal("neither a process nor a command was given")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates() {
+        for (text, nanoseconds) in [
+            ("1000", Ok(1_000_000)),
+            ("10k", Ok(100_000)),
+            ("2.5 kHz", Ok(400_000)),
+            ("100hz", Ok(10_000_000)),
+            ("0.1", Ok(10_000_000_000)),
+            ("100k", Ok(10_000)),
+        ] {
+            assert_eq!(interval(text), nanoseconds, "{text}");
+        }
+        for text in ["", "k", "0", "-5", "nan", "inf", "100001", "10kk"] {
+            assert!(interval(text).is_err(), "{text}");
+        }
+    }
+}
