@@ -26,8 +26,18 @@ pub(crate) fn file(function: &ProfileFunction) -> String {
 
 /// A function and where it stands: `name (file:line)`, as far as that is known.
 pub(crate) fn place(profile: &Checked<'_>, place: Place, by: By) -> String {
+    place_in(profile, place, by, |file| file)
+}
+
+/// The same with no more of the file's name than [`short_file`] has.
+pub(crate) fn short_place(profile: &Checked<'_>, place: Place, by: By) -> String {
+    place_in(profile, place, by, short_file)
+}
+
+fn place_in(profile: &Checked<'_>, place: Place, by: By, shown: fn(&str) -> &str) -> String {
     let of = profile.function(place.function);
     let (name, file) = (function(of), file(of));
+    let file = shown(&file);
     match (file.is_empty(), by, place.line) {
         (true, By::Line, 1..) => format!("{name} (line {})", place.line),
         (true, _, _) => name,

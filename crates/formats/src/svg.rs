@@ -57,13 +57,21 @@ impl Writer for Svg {
         let head = head(profile, counts.total, HEAD + rows as f64 * ROW + MARGIN);
         out.write_all(head.as_bytes()).map_err(unwritten)?;
         for shown in boxes {
-            let (class, name, ticks, inside) = match shown.node {
-                None => ("all", "all".to_owned(), counts.total, 0),
+            let all = || "all".to_owned();
+            let (class, name, label, ticks, inside) = match shown.node {
+                None => ("all", all(), all(), counts.total, 0),
                 Some(node) => {
                     let place = tree.place(node);
                     let class = names::origin(profile.function(place.function));
                     let name = names::place(profile, place, options.by);
-                    (class, name, totals[node as usize], own[node as usize])
+                    let label = names::short_place(profile, place, options.by);
+                    (
+                        class,
+                        name,
+                        label,
+                        totals[node as usize],
+                        own[node as usize],
+                    )
                 }
             };
             let said = format!(
@@ -72,7 +80,7 @@ impl Writer for Svg {
                 percent(ticks, counts.total),
                 percent(inside, counts.total),
             );
-            let text = shown.markup(class, &name, &said);
+            let text = shown.markup(class, &label, &said);
             out.write_all(text.as_bytes()).map_err(unwritten)?;
         }
         out.write_all(b"</svg>\n").map_err(unwritten)

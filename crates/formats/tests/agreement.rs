@@ -5,7 +5,7 @@
 mod common;
 mod readers;
 
-use common::{NOTHING, Shares, deep, number, profiles, written_text};
+use common::{NOTHING, Shares, deep, long, number, profiles, text, written_text};
 use invivo_formats::Format;
 use invivo_model::Profile;
 use proptest::prelude::*;
@@ -82,4 +82,17 @@ fn samples_without_a_stack_are_a_function_of_their_own() {
     profile.samples[0].stack = None;
     assert_eq!(Shares::of(&profile).own[&NOTHING], 1);
     check(&profile);
+}
+
+#[test]
+fn long_names() {
+    let mut profile = deep(3);
+    profile.tables.functions[0].name = text(format!("{}#0", long()));
+    profile.tables.functions[1].file = text(format!("/{}.py", long()));
+    let truth = Shares::of(&profile);
+    for (name, reader) in READERS {
+        assert_eq!(reader(&profile), truth, "{name}");
+    }
+    let table = written_text(Format::Table, &profile);
+    assert!(table.lines().all(|line| line.width() <= 80), "{table}");
 }

@@ -96,6 +96,21 @@ function deep() {
   return found;
 }
 
+// What can be touched, as far as it is not where a finger reaches it.
+function hand() {
+  press('ArrowDown');
+  const shown = [...document.querySelectorAll('nav button, nav select, nav input')]
+    .map(one => [one.id || one.textContent, one.getBoundingClientRect()])
+    .filter(([, box]) => box.width > 0);
+  const outside = ([, box]) => box.left < 0 || box.right > innerWidth || box.bottom > innerHeight / 2;
+  const small = ([, box]) => box.height < 32 || box.width < 24;
+  const names = of => shown.filter(of).map(([name]) => name);
+  return {
+    window: innerWidth, wide: document.documentElement.scrollWidth,
+    outside: names(outside), small: names(small),
+  };
+}
+
 function run(part) {
   const found = document.createElement('pre');
   found.id = 'found';

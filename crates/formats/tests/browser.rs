@@ -10,25 +10,24 @@ use std::env;
 use std::fs;
 use std::process::Command;
 
-use common::{NASTY, of_stacks, text};
+use common::{NASTY, long, of_stacks, text};
 use invivo_formats::{DiffFormat, Format, Options, write, write_diff};
 use invivo_model::Profile;
 use serde_json::Value;
 
+/// The sizes of a window on a desk, and of one in a hand.
+const DESK: &str = "1280,800";
+const HAND: &str = "390,844";
+
 /// What a page is once its scripts have run.
-fn opened(page: &str) -> String {
+fn opened(page: &str, window: &str) -> String {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("page.html");
     fs::write(&path, page).unwrap();
     let program = env::var("INVIVO_CHROMIUM").unwrap_or("chromium-headless-shell".to_owned());
     let output = Command::new(program)
-        .args([
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--window-size=1280,800",
-            "--dump-dom",
-        ])
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"])
+        .arg(format!("--window-size={window}"))
         .arg(format!("--user-data-dir={}", directory.path().display()))
         .arg(format!("file://{}", path.display()))
         .output()
@@ -37,7 +36,7 @@ fn opened(page: &str) -> String {
 }
 
 /// The page with `browser.js` run in it, which its policy would not let run: what that found.
-fn driven(page: &str, part: &str) -> Value {
+fn driven(page: &str, part: &str, window: &str) -> Value {
     let policy = page.find("<meta http-equiv").unwrap();
     let end = page[policy..].find('>').unwrap();
     let mut page = format!("{}{}", &page[..policy], &page[policy + end + 1..]);
@@ -48,7 +47,7 @@ fn driven(page: &str, part: &str) -> Value {
             include_str!("browser.js")
         ),
     );
-    let page = opened(&page);
+    let page = opened(&page, window);
     let (_, found) = page.split_once("<pre id=\"found\">").expect(&page);
     let found = found.split_once("</pre>").unwrap().0;
     let found = found
@@ -78,6 +77,8 @@ fn pages_run_as_they_are_and_names_stay_text() {
     let attack = "</script><script>document.title='injected'</script><img src=x onerror=\"document.title='injected'\">";
     let mut names = NASTY.to_vec();
     names.push(attack);
+    let long = long();
+    names.push(&long);
     let mut profile = of_stacks(&[(&names, 0, 5)]);
     profile.tables.threads[0].name = Some(text(attack));
     profile.tables.processes[0].command = vec![attack.to_owned()];
@@ -99,7 +100,7 @@ fn pages_run_as_they_are_and_names_stay_text() {
             "<details id=\"f0\" open=\"\">",
         ),
     ] {
-        let dom = opened(&page);
+        let dom = opened(&page, DESK);
         assert!(dom.contains(entry), "{dom}");
         assert!(!dom.contains("<title>injected"), "{dom}");
         assert!(!dom.contains("<img"), "{dom}");
@@ -108,7 +109,7 @@ fn pages_run_as_they_are_and_names_stay_text() {
 
 #[test]
 fn what_clicks_keys_and_searches_do() {
-    let found = driven(&page(Format::FlameGraph, &shop()), "flame");
+    let found = driven(&page(Format::FlameGraph, &shop()), "flame", DESK);
     let expected = serde_json::json!({
         "roots": ["main"],
         "below main": ["serve", "wait", "fib"],
@@ -140,7 +141,7 @@ fn a_difference_is_as_wide_as_either_side() {
     ]);
     let mut bytes = Vec::new();
     write_diff(DiffFormat::FlameGraph, &shop(), &after, &mut bytes).unwrap();
-    let found = driven(&String::from_utf8(bytes).unwrap(), "difference");
+    let found = driven(&String::from_utf8(bytes).unwrap(), "difference", DESK);
     let expected = serde_json::json!({
         "after": [["serve", 30], ["new", 10]],
         "before": [["serve", 70], ["wait", 20], ["fib", 10]],
@@ -153,8 +154,24 @@ fn a_difference_is_as_wide_as_either_side() {
 
 #[test]
 fn thousands_of_frames() {
-    let found = driven(&page(Format::FlameGraph, &common::deep(20_000)), "deep");
+    let found = driven(
+        &page(Format::FlameGraph, &common::deep(20_000)),
+        "deep",
+        DESK,
+    );
     assert_eq!(found["rows"], 20_001);
     assert_eq!(found["inverted"], 20_001);
     assert_eq!(found["lanes"], 1);
+}
+
+#[test]
+fn everything_can_be_reached_on_a_phone() {
+    let mut profile = shop();
+    profile.tables.processes[0].command = vec![long()];
+    profile.tables.threads[0].name = Some(text(long()));
+    profile.tables.functions[0].name = text(long());
+    profile.tables.functions[0].file = text(long());
+    let found = driven(&page(Format::FlameGraph, &profile), "hand", HAND);
+    let expected = serde_json::json!({"window": 390, "wide": 390, "outside": [], "small": []});
+    assert_eq!(found, expected);
 }

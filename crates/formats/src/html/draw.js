@@ -1,6 +1,7 @@
 // From what can be drawn to what is seen: a layout of the visible window, and its painting.
 
-const ROW = 20;
+// Fingers need more room than a mouse.
+const ROW = matchMedia('(pointer: coarse)').matches ? 30 : 20;
 const GAP = 1;
 const AXIS = 22;
 const TINY = 0.4;

@@ -24,7 +24,7 @@ pub(crate) struct Flame;
 
 pub(super) static STYLE: Asset = Asset {
     text: include_str!("page.css"),
-    hash: "0sdakNHZZbE91f1C72JeT10coIBJwAZM/SRaHmeF4O8=",
+    hash: "PYAuAU8tcdB4UqAQgK8hRo8ReoXMZNXpbS0hMete0oc=",
 };
 
 pub(super) static SCRIPT: Asset = Asset {
@@ -33,7 +33,7 @@ pub(super) static SCRIPT: Asset = Asset {
         include_str!("draw.js"),
         include_str!("page.js")
     ),
-    hash: "Fgdy4vojgffwl9jX/SNJ5jVRsuYrm75fPZ/Rarseprk=",
+    hash: "/gaw3DpI78LvA5Yx258IwUFxBedr0Mxw5ye6Mzu9Imw=",
 };
 
 static BODY: &str = include_str!("flame.html");

@@ -25,7 +25,7 @@ pub(crate) struct Heat;
 
 pub(super) static STYLE: Asset = Asset {
     text: include_str!("heat.css"),
-    hash: "Axk6NFpxm67CAHvO2to7CN436As3yb8M20Dz5iE4jAk=",
+    hash: "sLSZFor6fQv980xs+OD1u30cJnjzYHsTiqjrkfHzoaQ=",
 };
 
 /// Lines shown around one that was seen.

@@ -16,7 +16,8 @@ const number = value => Math.round(value).toLocaleString('en-US');
 const percent = (part, all) => all ? `${(part * 100 / all).toFixed(part && part / all < 0.001 ? 3 : 1)}%` : '–';
 const samples = ticks => `${number(ticks)} ${Math.round(ticks) === 1 ? 'sample' : 'samples'}`;
 const time = ticks => timeText(ticks * data.interval);
-const shortFile = file => file.replace(/^.*[\\/]/, '');
+// The last part of a file's name, with the one before it where many files have the same.
+const shortFile = file => file.replace(/^.*[\\/](?!__(init|main)__\.py)/, '');
 
 function describe(place) {
   const fn = model.places.function[place];

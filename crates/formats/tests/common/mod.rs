@@ -20,7 +20,7 @@ pub(crate) const INTERVAL: u64 = 1_000_000;
 pub(crate) const NOTHING: u32 = u32::MAX;
 
 /// Names that want to be something else; each function's ends in `#` and its number.
-pub(crate) const NASTY: [&str; 12] = [
+pub(crate) const NASTY: [&str; 13] = [
     "run",
     "a;b",
     "</script><script>alert(1)</script>",
@@ -33,7 +33,14 @@ pub(crate) const NASTY: [&str; 12] = [
     "]]>--><!--",
     "Klass.<locals>.<lambda>",
     "${x} {{y}} %s 12",
+    // What stands for a lone surrogate.
+    "\u{fffd}\u{2028}\u{feff}",
 ];
+
+/// A name of 5,000 characters, half of them wide.
+pub(crate) fn long() -> String {
+    "数x".repeat(2_500)
+}
 
 pub(crate) fn text(text: impl Into<String>) -> Text {
     Text {
