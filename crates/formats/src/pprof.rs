@@ -227,7 +227,7 @@ impl<W: Write> File<W> {
             .callers(key.stack)
             .map(|stack| profile.stack(stack).frame);
         sample.numbers(1, frames.map(|frame| u64::from(frame) + 1));
-        sample.numbers(2, [ticks, profile.nanoseconds(ticks)]);
+        sample.numbers(2, [ticks, profile.time(ticks)]);
         sample.0.extend_from_slice(&thread.0);
         let status = names::status(key.status);
         if !status.is_empty() {

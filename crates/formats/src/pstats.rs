@@ -146,7 +146,7 @@ impl Marshal<'_> {
         self.number(share.total)?;
         self.number(share.total)?;
         for ticks in [share.own, share.total] {
-            let seconds = profile.nanoseconds(ticks) as f64 / 1e9;
+            let seconds = profile.time(ticks) as f64 / 1e9;
             self.put(b'g', &seconds.to_le_bytes())?;
         }
         Ok(())

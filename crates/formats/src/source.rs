@@ -162,7 +162,19 @@ impl<'a> Checked<'a> {
         std::iter::successors(Some(stack), |stack| self.stack(*stack).caller)
     }
 
-    /// The time that so many ticks stand for, in nanoseconds.
+    /// The time that so many ticks stand for in sums, in nanoseconds: each for its interval, and for
+    /// its part of the ticks that were missed.
+    pub(crate) fn time(&self, ticks: u64) -> u64 {
+        let (taken, missed) = (self.about.ticks, self.about.missed);
+        if missed == 0 || taken == 0 {
+            return self.nanoseconds(ticks);
+        }
+        let due = u128::from(taken) + u128::from(missed);
+        let time = u128::from(self.nanoseconds(ticks)) * due / u128::from(taken);
+        u64::try_from(time).unwrap_or(u64::MAX)
+    }
+
+    /// How long so many ticks took when they were due, in nanoseconds.
     pub(crate) fn nanoseconds(&self, ticks: u64) -> u64 {
         ticks.saturating_mul(self.about.interval.max(1))
     }

@@ -1,7 +1,7 @@
 //! Functions by self and by total, as text of 80 columns for a terminal.
 //!
 //! *Self* is the time a function was innermost, *total* the time it was on the stack, in which it
-//! counts once however often it stood there. Both are ticks times the interval that was asked for.
+//! counts once however often it stood there. Ticks that were missed are spread evenly over the others.
 
 use std::io::Write;
 
@@ -82,7 +82,7 @@ struct Row {
 
 impl Row {
     fn line(&self, profile: &Checked<'_>, all: u64) -> String {
-        let time = |ticks| summary::duration(profile.nanoseconds(ticks));
+        let time = |ticks| summary::duration(profile.time(ticks));
         format!(
             "{:>8} {:>6}  {:>8} {:>7}  {}\n",
             time(self.share.own),

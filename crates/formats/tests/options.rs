@@ -90,6 +90,19 @@ fn each_says_the_rate_what_is_missing_and_what_it_took() {
 }
 
 #[test]
+fn ticks_that_were_missed_are_part_of_the_time_of_the_others() {
+    let mut profile = shop();
+    (profile.about.ticks, profile.about.missed) = (10, 15);
+    let table = unpacked(Format::Table, &profile);
+    assert!(
+        table.contains(" 20.0 ms  80.0%   20.0 ms   80.0%  serve"),
+        "{table}"
+    );
+    let page = unpacked(Format::FlameGraph, &profile);
+    assert!(page.contains("{\"interval\":1000000,\"sample\":2500000,"));
+}
+
+#[test]
 fn a_profile_without_samples_is_written_too() {
     for format in Format::ALL {
         let said = unpacked(format, &Profile::default());

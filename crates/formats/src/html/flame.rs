@@ -33,7 +33,7 @@ pub(super) static SCRIPT: Asset = Asset {
         include_str!("draw.js"),
         include_str!("page.js")
     ),
-    hash: "/gaw3DpI78LvA5Yx258IwUFxBedr0Mxw5ye6Mzu9Imw=",
+    hash: "1aXv+ogsxVwfdyqaMIzLV9ZQNT4CAsaQETj8iIh2tBM=",
 };
 
 static BODY: &str = include_str!("flame.html");
@@ -101,7 +101,7 @@ impl Strings {
 /// What the page's script reads first: names.
 fn head(
     out: &mut dyn Write,
-    interval: u64,
+    profile: &Checked<'_>,
     threads: &[String],
     functions: &[&ProfileFunction],
 ) -> Result<()> {
@@ -109,7 +109,14 @@ fn head(
     let mut add = |text: String| strings.add(text);
     let name: Vec<usize> = functions.iter().map(|f| add(names::function(f))).collect();
     let file: Vec<usize> = functions.iter().map(|f| add(names::file(f))).collect();
-    raw(out, &format!("{{\"interval\":{interval},\"strings\":["))?;
+    raw(
+        out,
+        &format!(
+            "{{\"interval\":{},\"sample\":{},\"strings\":[",
+            profile.nanoseconds(1),
+            profile.time(1)
+        ),
+    )?;
     texts(out, strings.list.iter().map(String::as_str))?;
     raw(out, "],\"threads\":[")?;
     texts(out, threads.iter().map(String::as_str))?;
@@ -139,7 +146,7 @@ fn tables(profile: &Checked<'_>, out: &mut dyn Write) -> Result<()> {
     let threads = profile.tables.threads.iter();
     let threads: Vec<String> = threads.map(|t| names::thread(profile, t)).collect();
     let functions: Vec<&ProfileFunction> = functions.collect();
-    head(out, profile.nanoseconds(1), &threads, &functions)?;
+    head(out, profile, &threads, &functions)?;
     raw(out, "\"frames\":{")?;
     column(out, "function", frames().map(|frame| frame.function))?;
     raw(out, ",")?;
@@ -219,8 +226,12 @@ pub(crate) fn write_diff(both: &Both<'_>, out: &mut dyn Write) -> Result<()> {
     page.write(out, |out| {
         let nodes = &both.tree.nodes;
         let (before, after) = (&both.before.own, &both.after.own);
-        let interval = both.after.profile.nanoseconds(1);
-        head(out, interval, &["both".to_owned()], &both.functions)?;
+        head(
+            out,
+            both.after.profile,
+            &["both".to_owned()],
+            &both.functions,
+        )?;
         raw(out, "\"frames\":{")?;
         column(out, "function", 0..both.functions.len())?;
         raw(out, ",")?;

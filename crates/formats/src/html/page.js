@@ -15,7 +15,9 @@ let model = null;
 const number = value => Math.round(value).toLocaleString('en-US');
 const percent = (part, all) => all ? `${(part * 100 / all).toFixed(part && part / all < 0.001 ? 3 : 1)}%` : '–';
 const samples = ticks => `${number(ticks)} ${Math.round(ticks) === 1 ? 'sample' : 'samples'}`;
-const time = ticks => timeText(ticks * data.interval);
+// What samples stand for, and how long a stretch of time is.
+const time = ticks => timeText(ticks * data.sample);
+const stretch = ticks => timeText(ticks * data.interval);
 // The last part of a file's name, with the one before it where many files have the same.
 const shortFile = file => file.replace(/^.*[\\/](?!__(init|main)__\.py)/, '');
 
@@ -174,7 +176,7 @@ function words(node) {
     lines.push(`before ${percent(node.before, model.before)}, after ${percent(node.total, model.all)}: `
       + `${sign}${Math.abs(change).toFixed(1)} points`);
   } else if (scene.isTime) {
-    lines.push(`${time(node.size)} from ${time(node.start)} on, ${samples(node.total)}`);
+    lines.push(`${stretch(node.size)} from ${stretch(node.start)} on, ${samples(node.total)}`);
   } else {
     const own = node.own > 0 ? `, ${percent(node.own, model.all)} ${state.inverted ? 'outermost' : 'self'}` : '';
     lines.push(`here ${percent(node.total, model.all)} · ${samples(node.total)} · ${time(node.total)}${own}`);
