@@ -25,6 +25,7 @@ mod recorder;
 mod rooted;
 
 use std::ffi::OsString;
+use std::io::PipeReader;
 
 use invivo_model::{ErrorKind, Result};
 use invivo_process::Target;
@@ -38,6 +39,7 @@ pub use invivo_model::{
     ProfileThread, Sample, SampleStatus, StackNode, Tables,
 };
 pub use invivo_process::{Launched, is_ignored};
+pub use invivo_profile::live;
 pub use invivo_profile::{Collect, Jitter, Options, Plan, Seen, Session, Sink, Step};
 pub use part::{Part, Wanted};
 pub use recorded::Recorded;
@@ -104,4 +106,22 @@ pub fn launch<S: Sink>(
     let launched = Launched::start(command, arguments)?;
     session.follow(Follower::new(launched.pid(), children)?);
     Ok((session, launched))
+}
+
+/// The same for a command that is kept from our terminal: it has nothing to read, and what it
+/// prints, to its error too, comes out of the reader. It waits where nobody reads that.
+///
+/// # Errors
+/// As [`launch`].
+pub fn launch_apart<S: Sink>(
+    command: &OsString,
+    arguments: &[OsString],
+    children: bool,
+    plan: Plan,
+    sink: impl FnOnce(&About) -> Result<S>,
+) -> Result<(Session<S>, Launched, PipeReader)> {
+    let mut session = Session::new(plan, sink)?;
+    let (launched, output) = Launched::start_apart(command, arguments)?;
+    session.follow(Follower::new(launched.pid(), children)?);
+    Ok((session, launched, output))
 }

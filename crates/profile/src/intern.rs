@@ -15,6 +15,9 @@ const MAX_KEPT: usize = 16 << 20;
 /// What an entry of a table takes beside what it holds: its number, and its part of what the
 /// table has free.
 const PER_ENTRY: usize = 8;
+/// Stacks that are known at a time at most: of all that have been told of, only the last so many
+/// come again under their number.
+pub(crate) const MAX_STACKS: usize = MAX_KEPT / (size_of::<StackNode>() + PER_ENTRY);
 
 /// Numbers functions, frames and stacks, and tells a sink of those that are new.
 ///
@@ -226,8 +229,7 @@ mod tests {
             let number = interner.stack(StackNode { caller, frame }, &mut sink);
             assert_eq!(number, Ok(frame));
         }
-        let entries = MAX_KEPT / (size_of::<StackNode>() + PER_ENTRY);
-        assert!(interner.stacks.len() <= entries);
+        assert!(interner.stacks.len() <= MAX_STACKS);
         // What was forgotten is told of anew, what was not is known.
         let (caller, frame) = (None, count - 1);
         let last = interner.stack(StackNode { caller, frame }, &mut sink);

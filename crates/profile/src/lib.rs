@@ -9,6 +9,7 @@
 
 mod follow;
 mod intern;
+pub mod live;
 mod prefetch;
 pub mod recording;
 mod sampler;

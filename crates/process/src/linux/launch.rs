@@ -1,8 +1,9 @@
 //! Starting a command to look at.
 
 use std::ffi::OsString;
+use std::io::{PipeReader, pipe};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use invivo_model::{Error, ErrorKind, Result};
 
@@ -11,8 +12,8 @@ use super::Target;
 /// What a shell adds to the number of the signal that ended a command, and so do we.
 const SIGNALLED: i32 = 128;
 
-/// A command that we have started. It has our standard input, output and error, and is of our
-/// process group: what a terminal sends to us (Ctrl-C), it gets as well.
+/// A command that we have started. It is of our process group: what a terminal sends to us (Ctrl-C),
+/// it gets as well.
 ///
 /// Dropping it leaves the command alone.
 #[derive(Debug)]
@@ -23,20 +24,37 @@ pub struct Launched {
 }
 
 impl Launched {
-    /// Starts `command` with `arguments`. When this returns, it runs its program.
+    /// Starts `command` with `arguments`, with our standard input, output and error. When this
+    /// returns, it runs its program.
     ///
     /// # Errors
     /// `Usage` where there is no such program or it can't be run.
     pub fn start(command: &OsString, arguments: &[OsString]) -> Result<Self> {
         let child = Command::new(command).args(arguments).spawn();
-        let mut child = child.map_err(|error| {
-            Error::new(
-                ErrorKind::Usage,
-                format!("{} can't be started", command.to_string_lossy()),
-                error.to_string(),
-                "give a program that the shell finds too, and its arguments behind it",
-            )
-        })?;
+        Self::of(child.map_err(|error| not_started(command, &error))?)
+    }
+
+    /// The same with nothing to read, and what it prints, to its error too, for us to read: where
+    /// the terminal is taken.
+    ///
+    /// # Errors
+    /// As [`Launched::start`].
+    pub fn start_apart(command: &OsString, arguments: &[OsString]) -> Result<(Self, PipeReader)> {
+        let apart = || {
+            let (reader, writer) = pipe()?;
+            let child = Command::new(command)
+                .args(arguments)
+                .stdin(Stdio::null())
+                .stdout(writer.try_clone()?)
+                .stderr(writer)
+                .spawn()?;
+            Ok((child, reader))
+        };
+        let (child, reader) = apart().map_err(|error| not_started(command, &error))?;
+        Ok((Self::of(child)?, reader))
+    }
+
+    fn of(mut child: Child) -> Result<Self> {
         // Its number is its own until we collect its end.
         match Target::open(child.id()) {
             Ok(target) => Ok(Self {
@@ -90,6 +108,15 @@ impl Launched {
     }
 }
 
+fn not_started(command: &OsString, error: &std::io::Error) -> Error {
+    Error::new(
+        ErrorKind::Usage,
+        format!("{} can't be started", command.to_string_lossy()),
+        error.to_string(),
+        "give a program that the shell finds too, and its arguments behind it",
+    )
+}
+
 fn code(status: ExitStatus) -> i32 {
     let signal = status
         .signal()
@@ -105,6 +132,8 @@ fn uncollected(error: std::io::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
     use super::*;
 
     fn shell(text: &str) -> Launched {
@@ -135,6 +164,16 @@ mod tests {
         assert_eq!(code, 128 + 15);
         let error = launched.signal(15).expect_err("it has ended");
         assert_eq!(error.kind, ErrorKind::Gone);
+    }
+
+    #[test]
+    fn what_a_command_prints_can_be_kept_from_our_terminal() {
+        let arguments = ["-c".into(), "cat; echo out; echo error >&2".into()];
+        let (launched, mut output) = Launched::start_apart(&"sh".into(), &arguments).unwrap();
+        assert_eq!(launched.wait(), Ok(0));
+        let mut text = String::new();
+        output.read_to_string(&mut text).expect("what it printed");
+        assert_eq!(text, "out\nerror\n");
     }
 
     #[test]
