@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    completions, convert, demo, diff, doctor, dump, exec, man, ps, record, tasks,
+    completions, convert, demo, diff, doctor, dump, exec, man, ps, record, tasks, top,
 };
 use crate::exit;
 
@@ -57,6 +57,7 @@ pub(crate) enum Command {
     Record(record::Arguments),
     Convert(convert::Arguments),
     Diff(diff::Arguments),
+    Top(top::Arguments),
     Exec(exec::Arguments),
     Demo(demo::Arguments),
     Completions(completions::Arguments),

@@ -13,6 +13,7 @@ pub(crate) mod ps;
 pub(crate) mod record;
 mod sampling;
 pub(crate) mod tasks;
+pub(crate) mod top;
 
 use std::process::ExitCode;
 
@@ -36,6 +37,7 @@ pub(crate) fn run(command: Command, output: &mut Output) -> Result<ExitCode> {
         Command::Man(arguments) => man::run(&arguments, output),
         // It passes on the code of a command.
         Command::Record(arguments) => return record::run(&arguments, output),
+        Command::Top(arguments) => return top::run(&arguments, output),
     };
     status.map(ExitCode::from)
 }

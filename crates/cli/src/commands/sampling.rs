@@ -38,7 +38,7 @@ pub(crate) struct Sampling {
 
 /// `--mode`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum ModeChoice {
+pub(crate) enum ModeChoice {
     /// All, whatever they do.
     #[default]
     Wall,
@@ -62,6 +62,17 @@ enum JitterChoice {
     None,
 }
 
+impl From<ModeChoice> for Mode {
+    fn from(choice: ModeChoice) -> Self {
+        match choice {
+            ModeChoice::Wall => Self::Wall,
+            ModeChoice::Cpu => Self::Cpu,
+            ModeChoice::Gil => Self::Gil,
+            ModeChoice::Exception => Self::Exception,
+        }
+    }
+}
+
 impl Sampling {
     /// The plan they make.
     pub(crate) fn plan(&self) -> Plan {
@@ -73,12 +84,7 @@ impl Sampling {
                 JitterChoice::None => Jitter::None,
             },
             ..plan(Options {
-                mode: match self.mode {
-                    ModeChoice::Wall => Mode::Wall,
-                    ModeChoice::Cpu => Mode::Cpu,
-                    ModeChoice::Gil => Mode::Gil,
-                    ModeChoice::Exception => Mode::Exception,
-                },
+                mode: self.mode.into(),
                 idle: !self.no_idle,
                 activity: self.activity,
                 collector: self.gc,
@@ -89,7 +95,7 @@ impl Sampling {
 }
 
 /// A rate as the nanoseconds from tick to tick.
-fn interval(text: &str) -> Result<u64, String> {
+pub(crate) fn interval(text: &str) -> Result<u64, String> {
     let text = text.to_ascii_lowercase();
     let text = text.strip_suffix("hz").unwrap_or(&text).trim_end();
     let (number, unit) = match text.strip_suffix('k') {

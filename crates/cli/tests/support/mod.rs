@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 pub(crate) mod people;
+pub(crate) mod terminal;
 
 use std::ffi::OsStr;
 use std::fs;

@@ -56,6 +56,7 @@ const EDGES: [(&str, &[&str]); 11] = [
             "clap",
             "clap_complete",
             "clap_mangen",
+            "ratatui",
             "serde_json",
             "signal-hook",
             "tempfile",

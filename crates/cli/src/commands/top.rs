@@ -1,0 +1,187 @@
+use std::env;
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use invivo::profile::live::{self, Board, Feed, Sampling};
+use invivo::profile::{self, Launched, Options, Plan, Session};
+use invivo::{Error, ErrorKind, Result};
+use signal_hook::consts::SIGTERM;
+
+use super::sampling::{ModeChoice, Subject, Words, interval};
+use crate::arguments::seconds;
+use crate::exit::Status;
+use crate::show::{Output, shown, shown_lines};
+use crate::top::{Ending, Show, State, Tail, WINDOW, summary, tables};
+
+/// Watch live what a process, or a command, spends its time in.
+///
+/// Functions, lines, threads and the tree of calls, by samples of the last five seconds, with the
+/// seconds since the start. The process is neither stopped nor changed. Press ? for the keys.
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "invivo top [OPTIONS] PID\n       invivo top [OPTIONS] -- CMD...",
+    after_help = "\
+Shares are of the time of one thread: two threads that run all the time come to 200 %.
+
+A command that it starts has nothing to read, and what it prints is not shown: the last lines come
+when the view is left, which ends the command.
+
+Where there is no terminal, or with --once, tables are printed after --duration (2 s) instead.
+
+Examples:
+  invivo top 4711
+  invivo top 4711 --mode gil
+  invivo top -- python3 train.py --epochs 3
+  invivo top 4711 --once -d 10 > top.txt"
+)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    subject: Subject,
+
+    /// How often to look, in ticks a second: 0.1 to 100000; `10k` is 10000.
+    #[arg(short, long = "rate", value_name = "HZ", default_value = "200", value_parser = interval)]
+    interval: u64,
+
+    /// Leave the view after this time.
+    #[arg(short, long, value_name = "SECONDS", value_parser = seconds)]
+    duration: Option<Duration>,
+
+    /// Which threads count at first: the key m changes it.
+    #[arg(long, value_enum, default_value_t = ModeChoice::Cpu)]
+    mode: ModeChoice,
+
+    /// Print tables once instead of a live view.
+    #[arg(long)]
+    once: bool,
+}
+
+/// For how long tables are about where nothing is said.
+const ONCE: Duration = Duration::from_secs(2);
+
+/// How long a command may take to end when it was asked to.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// How often it is looked whether it has.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// A command that was started, and the end of what it prints.
+struct Command {
+    launched: Launched,
+    tail: Option<Tail>,
+}
+
+pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<ExitCode> {
+    let dumb = env::var_os("TERM").is_some_and(|value| value == "dumb");
+    let once = arguments.once || dumb || !io::stdout().is_terminal() || !io::stdin().is_terminal();
+    let (feed, slices) = live::feed();
+    let (session, command) = begin(arguments, feed, once)?;
+    let duration = arguments.duration.or(once.then_some(ONCE));
+    let mut show = Show {
+        slices,
+        sampling: Some(Sampling::start(session)?),
+        board: Board::new(Duration::from_secs(WINDOW)),
+        state: State::new(arguments.mode.into()),
+        subject: subject(arguments)?,
+        color: output.has_color(),
+        until: duration.map(|duration| Instant::now() + duration),
+    };
+    let ending = if once { show.wait() } else { show.run() };
+    let nothing = show.board.overview().samples == 0;
+    if once && ending.is_ok() && !nothing {
+        let tables = tables(&show.board, &mut show.state, output);
+        output.raw(tables.as_bytes());
+    }
+    output.note(&summary(&show.board));
+    // What went wrong has ended it by itself, and is told by `ending`.
+    let ended = show.stop();
+    let code = command.map(|command| end(command, output)).transpose()?;
+    Ok(match (ending?, code) {
+        (Ending::Left, _) if once && nothing => return Err(nothing_sampled()),
+        (_, Some(code)) if ended => ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)),
+        (Ending::Signalled, _) => Status::Interrupted.into(),
+        (Ending::Left, _) => Status::Done.into(),
+    })
+}
+
+fn begin(
+    arguments: &Arguments,
+    feed: Feed,
+    once: bool,
+) -> Result<(Session<Feed>, Option<Command>)> {
+    let plan = Plan {
+        interval: arguments.interval,
+        ..profile::plan(Options {
+            activity: true,
+            collector: true,
+            ..Options::default()
+        })
+    };
+    let sink = |_: &_| Ok(feed);
+    match arguments.subject.words()? {
+        Words::Process(pid) => Ok((profile::attach(pid, false, plan, sink)?, None)),
+        Words::Command(program, words) if once => {
+            let (session, launched) = profile::launch(program, words, false, plan, sink)?;
+            let tail = None;
+            Ok((session, Some(Command { launched, tail })))
+        }
+        Words::Command(program, words) => {
+            let (session, launched, printed) =
+                profile::launch_apart(program, words, false, plan, sink)?;
+            let tail = Some(Tail::of(printed));
+            Ok((session, Some(Command { launched, tail })))
+        }
+    }
+}
+
+/// What to call it before more is known.
+fn subject(arguments: &Arguments) -> Result<String> {
+    Ok(match arguments.subject.words()? {
+        Words::Process(pid) => pid.to_string(),
+        Words::Command(program, words) => {
+            let words = std::iter::once(program).chain(words);
+            let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
+            shown(&words.join(" ")).into_owned()
+        }
+    })
+}
+
+fn nothing_sampled() -> Error {
+    Error::new(
+        ErrorKind::NotPython,
+        "nothing was sampled",
+        "no thread with Python code was there in this time",
+        "sample for longer: --duration SECONDS",
+    )
+}
+
+/// Ends a command that has not ended by itself; gives its exit code, and shows the last that it
+/// printed.
+fn end(mut command: Command, output: &mut Output) -> Result<i32> {
+    let until = Instant::now() + GRACE;
+    let mut code = command.launched.exit_code()?;
+    if code.is_none() {
+        // It may end at this very moment.
+        let _ = command.launched.signal(SIGTERM);
+    }
+    while code.is_none() && Instant::now() < until {
+        thread::sleep(LOOK);
+        code = command.launched.exit_code()?;
+    }
+    if let Some(tail) = command.tail {
+        let bytes = tail.bytes();
+        if !bytes.is_empty() {
+            output.note("the last that the command printed:");
+            output.diagnostic(&shown_lines(&bytes));
+        }
+    }
+    if code.is_none() {
+        let pid = command.launched.pid();
+        output.note(&format!(
+            "process {pid} was asked to end and has not ended yet"
+        ));
+    }
+    Ok(code.unwrap_or(0))
+}
