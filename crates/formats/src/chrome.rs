@@ -3,8 +3,9 @@
 //! Each thread is a track on which functions begin and end, in microseconds since the first tick. A
 //! function goes on as long as it stands at its depth from tick to tick; where a thread was not
 //! seen for a tick or more, everything ends. At its end an event says how many ticks (`samples`) it
-//! was seen for. Numbers of processes and threads are those of the system; a thread whose number another
-//! one of the process had before it gets the next one that is free, since a track is found by its
+//! was seen for. Its category is where its function comes from: `own`, `library`, `standard` and so
+//! on. Numbers of processes and threads are those of the system; a thread whose number another one
+//! of the process had before it gets the next one that is free, since a track is found by its
 //! number. What is missing from the profile stands in `otherData`. A recording with more stretches
 //! of time than viewers can hold is thinned, and says so.
 
@@ -91,8 +92,15 @@ fn tracks(profile: &Checked<'_>) -> Vec<Track> {
     threads.collect()
 }
 
-/// The name of each place, and where it is, as JSON.
-fn labels(profile: &Checked<'_>, tree: &Tree, by: By) -> Result<Vec<String>> {
+/// A place, as members of an event in JSON.
+struct Label {
+    /// What it is called and where it comes from: an end is known by those of its beginning.
+    name: String,
+    /// Where it is, as arguments; empty where that is not known.
+    at: String,
+}
+
+fn labels(profile: &Checked<'_>, tree: &Tree, by: By) -> Result<Vec<Label>> {
     let label = |place: &crate::places::Place| {
         let function = profile.function(place.function);
         let (name, file) = (names::function(function), names::file(function));
@@ -100,25 +108,31 @@ fn labels(profile: &Checked<'_>, tree: &Tree, by: By) -> Result<Vec<String>> {
             0 => String::new(),
             line => format!(":{line}"),
         };
-        let mut json = Vec::new();
-        match by {
-            By::Line => json::named(&mut json, "name", &format!("{name}{line}"))?,
-            By::Function => json::named(&mut json, "name", &name)?,
-        }
-        if !file.is_empty() {
-            json.extend_from_slice(b",\"args\":{");
-            json::named(&mut json, "at", &format!("{file}{line}"))?;
-            json.push(b'}');
-        }
-        Ok(String::from_utf8_lossy(&json).into_owned())
+        let called = match by {
+            By::Line => member("name", &format!("{name}{line}"))?,
+            By::Function => member("name", &name)?,
+        };
+        let name = format!("{called},\"cat\":\"{}\"", names::origin(function));
+        let at = if file.is_empty() {
+            String::new()
+        } else {
+            format!(",\"args\":{{{}}}", member("at", &format!("{file}{line}"))?)
+        };
+        Ok(Label { name, at })
     };
     tree.places.iter().map(label).collect()
+}
+
+fn member(name: &str, text: &str) -> Result<String> {
+    let mut json = Vec::new();
+    json::named(&mut json, name, text)?;
+    Ok(String::from_utf8_lossy(&json).into_owned())
 }
 
 struct Trace<'a> {
     profile: &'a Checked<'a>,
     tracks: Vec<Track>,
-    labels: Vec<String>,
+    labels: Vec<Label>,
     tree: &'a Tree,
     list: List,
     out: &'a mut dyn Write,
@@ -144,10 +158,10 @@ impl Trace<'_> {
                 ("process_name", names::process(process)),
                 ("thread_name", name),
             ] {
-                let mut json = Vec::new();
-                json::named(&mut json, "name", &name)?;
-                let json = String::from_utf8_lossy(&json).into_owned();
-                let rest = format!(",\"name\":\"{what}\",\"args\":{{{json}}}");
+                let rest = format!(
+                    ",\"ts\":0,\"cat\":\"__metadata\",\"name\":\"{what}\",\"args\":{{{}}}",
+                    member("name", &name)?
+                );
                 self.event(number, 'M', &rest)?;
             }
         }
@@ -184,7 +198,8 @@ impl Trace<'_> {
         self.close(thread, shared, end)?;
         for node in &path[shared..] {
             let place = self.tree.nodes[*node as usize].place as usize;
-            let rest = format!(",\"ts\":{},{}", microseconds(from), self.labels[place]);
+            let Label { name, at } = &self.labels[place];
+            let rest = format!(",\"ts\":{},{name}{at}", microseconds(from));
             self.event(thread, 'B', &rest)?;
             self.tracks[thread].open.push((*node, 0));
         }
@@ -197,16 +212,15 @@ impl Trace<'_> {
     /// Ends what is open deeper than `depth`.
     fn close(&mut self, thread: usize, depth: usize, time: u64) -> Result<()> {
         while self.tracks[thread].open.len() > depth {
-            let Some((_, ticks)) = self.tracks[thread].open.pop() else {
+            let Some((node, ticks)) = self.tracks[thread].open.pop() else {
                 break;
             };
             if let Some((_, outer)) = self.tracks[thread].open.last_mut() {
                 *outer += ticks;
             }
-            let rest = format!(
-                ",\"ts\":{},\"args\":{{\"samples\":{ticks}}}",
-                microseconds(time)
-            );
+            let place = self.tree.nodes[node as usize].place as usize;
+            let (time, name) = (microseconds(time), &self.labels[place].name);
+            let rest = format!(",\"ts\":{time},{name},\"args\":{{\"samples\":{ticks}}}");
             self.event(thread, 'E', &rest)?;
         }
         Ok(())

@@ -268,6 +268,10 @@ pub(crate) fn chrome(profile: &Profile) -> Shares {
         let key = |name: &str| event[name].as_u64().unwrap();
         let (last, open) = tracks.entry((key("pid"), key("tid"))).or_default();
         let phase = event["ph"].as_str().unwrap();
+        assert!(
+            event["cat"].is_string(),
+            "Chrome reads no event without: {event}"
+        );
         if phase == "M" {
             continue;
         }
@@ -281,6 +285,7 @@ pub(crate) fn chrome(profile: &Profile) -> Shares {
         assert_eq!(phase, "E");
         let ticks = event["args"]["samples"].as_u64().unwrap();
         let (function, inner) = open.pop().unwrap();
+        assert_eq!(function, number(event["name"].as_str().unwrap()));
         *shares.own.entry(function).or_default() += ticks - inner;
         match open.last_mut() {
             Some((_, outer)) => *outer += ticks,
