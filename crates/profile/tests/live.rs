@@ -59,6 +59,9 @@ impl Memory for &Counted {
     }
 }
 
+/// System calls a tick: one, and some more where a stack moved and is looked at again.
+const MOST_CALLS: f64 = 5.0;
+
 /// Many threads, each as deep as it is told. The main thread computes, the others wait.
 const SHAPE: &str = r#"
 import sys, threading
@@ -113,9 +116,8 @@ fn a_tick_takes_few_system_calls_whatever_the_threads_and_the_depth() {
                 assert_eq!(tick(), threads, "{name}");
             }
             let calls = counted.calls.get() as f64 / TICKS as f64;
-            // One, and some more where a stack moved and is looked at again.
             assert!(
-                calls <= 5.0,
+                calls <= MOST_CALLS,
                 "{name}: {calls} calls a tick for {threads} x {depth}"
             );
         }
