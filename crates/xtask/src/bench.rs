@@ -6,7 +6,11 @@
 pub(crate) mod consistency;
 pub(crate) mod dump;
 mod mojo;
+mod ours;
 mod peers;
+pub(crate) mod record;
+mod samplers;
+pub(crate) mod truth;
 
 use std::fs::{self, File};
 use std::io::Read;

@@ -31,6 +31,10 @@ usage: cargo xtask CHORE
   bench exec [ROUNDS]           the time that `invivo exec` takes, beside sys.remote_exec
   bench consistency [STACKS]    whether stacks of a running thread are right, beside the peers'
   bench dump [ROUNDS]           the time that `invivo dump` takes, beside its peers
+  bench record [ROUNDS] [--long]
+                                what sampling takes, of the sampler and its target, beside the
+                                peers; with the option, what ten minutes at 10 kHz take
+  bench truth [SAMPLES]         whether the shares of a recording are those of the target
   bench ps [TARGETS]            the time that `invivo ps` takes among that many Pythons
 ";
 
@@ -49,6 +53,8 @@ fn main() -> ExitCode {
         ["bench", "exec", rest @ ..] => bench::exec(rest),
         ["bench", "consistency", rest @ ..] => bench::consistency::run(rest),
         ["bench", "dump", rest @ ..] => bench::dump::run(rest),
+        ["bench", "record", rest @ ..] => bench::record::run(rest),
+        ["bench", "truth", rest @ ..] => bench::truth::run(rest),
         ["bench", "ps", rest @ ..] => bench::ps(rest),
         _ => {
             eprint!("{USAGE}");

@@ -1,57 +1,136 @@
 //! `cargo xtask bench consistency [STACKS]`: what stacks of a thread that is not stopped are worth.
 //!
-//! The target goes down two chains of calls in turn. Invivo reads that many of its stacks, then
-//! some while it is stopped: the shares of what they show should be the same. The peers sample the
-//! same target for a few seconds, without stopping it, at 1 kHz.
+//! The target goes down two chains of calls in turn. `invivo record` reads that many of its stacks
+//! at 20 kHz; some are read while it is stopped, at random moments: the shares of what they show
+//! should be the same. The peers sample the same target in the same run.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use synth::{Interpreter, Launch, interpreter, samples};
 
-use super::{mojo, number, peers};
-use crate::pythons;
+use super::{mojo, number, ours, peers};
 use crate::run::{Doing, Outcome, capture, cargo, show};
+use crate::{pythons, release};
 
-const STACKS: usize = 1_000_000;
+const STACKS: usize = 40_000;
+/// Ticks a second asked for; py-spy, which needs a millisecond and more, is asked for a thousand.
+const RATE: usize = 20_000;
 /// Stacks read of the stopped target.
-const STOPPED: &str = "4000";
+const STOPPED: &str = "1000";
 /// Calls from `main` to the leaf, and how much the leaf works.
 const CHAINS: [(usize, &str); 2] = [(1, "30"), (50, "3")];
 /// Seconds for which a peer samples.
-const SECONDS: &str = "5";
+const SECONDS: &str = "2";
+
+/// Of one way of reading.
+#[derive(Clone, Debug, Default)]
+struct Tally {
+    stacks: u64,
+    /// Those that the target can't have had, and that were shown as certain.
+    impossible: u64,
+    /// Those whose functions are possible but whose lines are not, where lines are told.
+    misplaced: u64,
+    /// Those that are marked as uncertain, or rejected.
+    marked: u64,
+    in_a: u64,
+    in_chain: u64,
+    in_leaf: u64,
+}
 
 pub(crate) fn run(arguments: &[&str]) -> Outcome {
     let stacks = number(arguments, "consistency", STACKS)?;
     pythons::ensure()?.complete()?;
-    let reader = reader()?;
+    let (reader, invivo) = (reader()?, release::binary()?);
+    println!("{RATE} Hz asked, py-spy 1000; the target is never stopped but where it says so.\n");
     println!(
-        "{:34} {:>9} {:>10} {:>9} {:>9} {:>8} {:>8}",
-        "", "stacks", "impossible", "misplaced", "marked", "in a, %", "leaf, %"
+        "| Python | calls | sampler | stacks | impossible | misplaced | marked | in a | in a leaf |"
     );
-    let names = ["3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14", "3.15"];
+    println!("| --- | --: | --- | --: | --: | --: | --: | --: | --: |");
     for (depth, work) in CHAINS {
-        for name in names {
+        for name in ["3.11", "3.12", "3.13", "3.14", "3.15"] {
             let python = interpreter(name);
             let target = Launch::new(python, samples::CHAINS)
                 .arguments([&depth.to_string(), work])
                 .start();
             let pid = target.pid().to_string();
-            let mut command = Command::new(&reader);
-            command.args([&pid, &depth.to_string(), &stacks.to_string(), STOPPED]);
-            for line in capture(&mut command)?.lines() {
-                own_line(&format!("{name}, depth {depth}"), line);
-            }
-            for (peer, sampled) in peers_of(python, &pid) {
-                let what = format!("{name}, depth {depth}: {peer}");
-                match sampled {
-                    Ok(sampled) => peer_line(&what, depth, &sampled),
-                    Err(why) => println!("{what:34} did not do it: {}", last_line(&why)),
-                }
+            let row = |sampler: &str, tally: Outcome<Tally>| match tally {
+                Ok(tally) => tally.show(name, depth, sampler),
+                Err(why) => println!(
+                    "| {name} | {depth} | {sampler} | did not do it: {} |",
+                    why.trim().lines().last().unwrap_or_default()
+                ),
+            };
+            row("stopped", stopped(&reader, &pid, depth));
+            row("invivo", recorded(&invivo, &pid, depth, stacks as u64));
+            row(
+                "py-spy, stops it",
+                py_spy(&pid, &[]).map(|all| peer(&all, depth)),
+            );
+            let nonblocking = py_spy(&pid, &["--nonblocking"]);
+            row(
+                "py-spy --nonblocking",
+                nonblocking.map(|all| peer(&all, depth)),
+            );
+            if python.minor() < 15 {
+                row("austin", austin(&pid).map(|all| peer(&all, depth)));
+            } else {
+                row("profiling.sampling", own_profiler(python, &pid, depth));
             }
         }
     }
     Ok(())
+}
+
+/// What `invivo record` sees, at least that many stacks where a few attempts are enough.
+fn recorded(invivo: &Path, pid: &str, depth: usize, stacks: u64) -> Outcome<Tally> {
+    const ATTEMPTS: usize = 10;
+    let mut tally = Tally::default();
+    for _ in 0..ATTEMPTS {
+        let left = stacks.saturating_sub(tally.stacks);
+        if left == 0 {
+            break;
+        }
+        let (rate, seconds) = (RATE.to_string(), left as f64 / RATE as f64);
+        let seconds = format!("{:.3}", seconds.max(0.1));
+        let recorded = ours::record(invivo, pid, &["-r", &rate, "-d", &seconds])?;
+        for seen in recorded.seen {
+            if seen.whole {
+                tally.add(&seen.names, Some(&seen.lines), seen.ticks, depth);
+            } else {
+                tally.stacks += seen.ticks;
+                tally.marked += seen.ticks;
+            }
+        }
+    }
+    Ok(tally)
+}
+
+/// What is read while the target stands still.
+fn stopped(reader: &Path, pid: &str, depth: usize) -> Outcome<Tally> {
+    let mut command = Command::new(reader);
+    let printed = capture(command.args([pid, &depth.to_string(), "0", STOPPED]))?;
+    let line = printed
+        .lines()
+        .find_map(|line| line.strip_prefix("stopped "));
+    let words = line.unwrap_or_default().split_whitespace();
+    let mut tally = Tally::default();
+    for (name, value) in words.filter_map(|word| word.split_once('=')) {
+        let place = match name {
+            "stacks" => &mut tally.stacks,
+            "impossible" => &mut tally.impossible,
+            "misplaced" => &mut tally.misplaced,
+            "torn" => &mut tally.marked,
+            "in_a" => &mut tally.in_a,
+            "in_chain" => &mut tally.in_chain,
+            "in_leaf" => &mut tally.in_leaf,
+            _ => continue,
+        };
+        *place = value
+            .parse()
+            .doing(|| "reading the reader's figures".to_owned())?;
+    }
+    Ok(tally)
 }
 
 /// The program that reads stacks over and over.
@@ -78,93 +157,52 @@ fn reader() -> Outcome<PathBuf> {
         .collect())
 }
 
-/// Shows what the reader printed of one way of reading: `free stacks=… impossible=… …`.
-fn own_line(what: &str, line: &str) {
-    let Some((how, figures)) = line.split_once(' ') else {
-        return;
-    };
-    let how = match how {
-        "free" => "invivo",
-        "stopped" => "invivo, target stopped",
-        _ => return,
-    };
-    let figure = |name: &str| {
-        let mut figures = figures.split_whitespace();
-        let found = figures.find_map(|figure| figure.strip_prefix(name)?.strip_prefix('='));
-        found.unwrap_or("?").to_owned()
-    };
-    println!(
-        "{:34} {:>9} {:>10} {:>9} {:>9} {:>8} {:>8}",
-        format!("{what}: {how}"),
-        figure("stacks"),
-        figure("impossible"),
-        figure("misplaced"),
-        figure("torn"),
-        figure("a"),
-        figure("leaf")
-    );
-}
-
 /// A stack as a peer recorded it: the functions, outermost first, and how often.
 pub(super) type Sampled = Vec<(Vec<String>, u64)>;
 
-fn peers_of(python: &Interpreter, pid: &str) -> Vec<(&'static str, Outcome<Sampled>)> {
-    let mut all = vec![
-        ("py-spy --nonblocking", py_spy(pid)),
-        ("austin", austin(pid)),
-    ];
-    if python.name == "3.15" {
-        all.push(("profiling.sampling", own_profiler(python, pid)));
-    }
-    all
-}
-
-fn py_spy(pid: &str) -> Outcome<Sampled> {
+fn py_spy(pid: &str, options: &[&str]) -> Outcome<Sampled> {
     let (_directory, file) = output()?;
     let mut command = Command::new(peers::program("py-spy")?);
-    let words = [
-        "record",
-        "--nonblocking",
-        "--rate",
-        "1000",
-        "--format",
-        "raw",
-    ];
-    command.args(words).args(["--duration", SECONDS]);
+    command.args(["record", "--rate", "1000", "--format", "raw", "--idle"]);
+    command.args(options).args(["--duration", SECONDS]);
     command.args(["--pid", pid, "--output"]).arg(&file);
     capture(&mut command)?;
     // `main (chains:11);hot_a (chains:2) 12`
     folded(&file, |frame| frame.rsplit_once(" (").map(|(name, _)| name))
 }
 
-fn own_profiler(python: &Interpreter, pid: &str) -> Outcome<Sampled> {
+fn own_profiler(python: &Interpreter, pid: &str, depth: usize) -> Outcome<Tally> {
     let (_directory, file) = output()?;
     let mut command = Command::new(&python.program);
     command.args(["-m", "profiling.sampling", "attach", "--collapsed"]);
-    command.args(["-r", "1khz", "-d", SECONDS, "-o"]);
-    capture(command.arg(&file).arg(pid))?;
+    command.args(["-r", &RATE.to_string(), "-d", SECONDS, "-o"]);
+    let printed = capture(command.arg(&file).arg(pid))?;
     // `tid:1;chains:main:11;chains:hot_a:2 12`
-    folded(&file, |frame| {
+    let sampled = folded(&file, |frame| {
         let (rest, _) = frame.rsplit_once(':')?;
         rest.rsplit_once(':').map(|(_, name)| name)
-    })
+    })?;
+    let mut tally = peer(&sampled, depth);
+    // What it could not read it leaves out, and says how much that was.
+    let rate = printed
+        .lines()
+        .find_map(|line| line.strip_prefix("Error rate: "));
+    let rate: f64 = rate
+        .and_then(|rate| rate.trim().parse().ok())
+        .unwrap_or(0.0)
+        / 100.0;
+    tally.marked = (tally.stacks as f64 * rate / (1.0 - rate).max(0.001)) as u64;
+    tally.stacks += tally.marked;
+    Ok(tally)
 }
 
-/// It needs a newer C library than some machines have: that of an interpreter's prefix will do.
 fn austin(pid: &str) -> Outcome<Sampled> {
     let (_directory, file) = output()?;
-    let program = peers::program("austin")?;
-    let prefix = interpreter("3.15").prefix.as_ref();
-    let mut command = match prefix {
-        Some(prefix) => {
-            let mut command = Command::new(prefix.outside(&prefix.loader));
-            let libraries = prefix.outside(&prefix.libraries);
-            command.arg("--library-path").arg(libraries).arg(program);
-            command
-        }
-        None => Command::new(program),
-    };
-    command.args(["-i", "1000us", "-x", SECONDS, "-p", pid, "-o"]);
+    let words = peers::austin()?;
+    let mut command = Command::new(words.first().ok_or("no austin")?);
+    command.args(words.iter().skip(1));
+    let interval = format!("{}us", 1_000_000 / RATE);
+    command.args(["-i", &interval, "-x", SECONDS, "-p", pid, "-o"]);
     // It ends with an error after the time it was given, its file whole.
     let ended = capture(command.arg(&file));
     let bytes = std::fs::read(&file).unwrap_or_default();
@@ -193,31 +231,64 @@ fn folded(file: &Path, name: impl Fn(&str) -> Option<&str>) -> Outcome<Sampled> 
     Ok(text.lines().filter_map(line).collect())
 }
 
-fn peer_line(what: &str, depth: usize, sampled: &Sampled) {
-    let mut all = [0; 5];
-    let [stacks, impossible, in_chain, in_a, leaves] = &mut all;
+/// What a peer's stacks come to.
+fn peer(sampled: &Sampled, depth: usize) -> Tally {
+    let mut tally = Tally::default();
     for (names, count) in sampled {
-        *stacks += count;
+        if names.iter().any(|name| name == mojo::UNREAD) {
+            tally.stacks += count;
+            tally.marked += count;
+        } else {
+            tally.add(names, None, *count, depth);
+        }
+    }
+    tally
+}
+
+impl Tally {
+    /// Takes stacks that are shown as certain: each is the beginning of one chain.
+    fn add(&mut self, names: &[String], lines: Option<&[i64]>, count: u64, depth: usize) {
+        self.stacks += count;
         let chain = names.get(2).and_then(|name| name.strip_prefix("hot_"));
         if !is_possible(names, chain.unwrap_or("a"), depth) {
-            *impossible += count;
-            continue;
+            self.impossible += count;
+            return;
         }
         if let Some(chain) = chain {
-            *in_chain += count;
-            *in_a += if chain == "a" { *count } else { 0 };
+            self.in_chain += count;
+            self.in_a += if chain == "a" { count } else { 0 };
         }
-        *leaves += if names.len() == depth + 3 { *count } else { 0 };
+        self.in_leaf += if names.len() == depth + 3 { count } else { 0 };
+        // Each function calls on its second line; `main` calls a on its third, b on its fourth.
+        let wanted = |at: usize| match at {
+            1 => 2 + i64::from(chain == Some("b")),
+            _ => 1,
+        };
+        let mut calls = lines
+            .unwrap_or_default()
+            .iter()
+            .enumerate()
+            .skip(1)
+            .rev()
+            .skip(1);
+        if !calls.all(|(at, line)| *line == wanted(at)) {
+            self.misplaced += count;
+        }
     }
-    let percent = |part: u64, whole: u64| 100.0 * part as f64 / whole.max(1) as f64;
-    println!(
-        "{what:34} {stacks:>9} {:>9.2}% {:>9} {:>9} {:>8.1} {:>8.1}",
-        percent(*impossible, *stacks),
-        "",
-        "",
-        percent(*in_a, *in_chain),
-        percent(*leaves, *stacks - *impossible)
-    );
+
+    fn show(&self, python: &str, depth: usize, sampler: &str) {
+        let percent = |part: u64, whole: u64| 100.0 * part as f64 / whole.max(1) as f64;
+        println!(
+            "| {python} | {depth} | {sampler} | {} | {} ({:.3} %) | {} | {:.2} % | {:.1} % | {:.1} % |",
+            self.stacks,
+            self.impossible,
+            percent(self.impossible, self.stacks),
+            self.misplaced,
+            percent(self.marked, self.stacks),
+            percent(self.in_a, self.in_chain),
+            percent(self.in_leaf, self.stacks - self.impossible - self.marked),
+        );
+    }
 }
 
 /// Whether a target can have had this stack: a beginning of one chain.
@@ -235,8 +306,4 @@ fn is_possible(names: &[String], chain: &str, depth: usize) -> bool {
             .iter()
             .enumerate()
             .all(|(at, name)| *name == expected(at))
-}
-
-fn last_line(text: &str) -> &str {
-    text.trim().lines().last().unwrap_or_default()
 }

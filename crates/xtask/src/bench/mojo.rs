@@ -5,6 +5,9 @@ use std::collections::HashMap;
 
 use super::consistency::Sampled;
 
+/// What stands for a frame that could not be read.
+pub(super) const UNREAD: &str = "?";
+
 /// The stacks of all samples; `None` where the bytes are of another form.
 pub(super) fn stacks(bytes: &[u8]) -> Option<Sampled> {
     let mut reader = Reader(bytes.strip_prefix(b"MOJ")?);
@@ -39,7 +42,7 @@ pub(super) fn stacks(bytes: &[u8]) -> Option<Sampled> {
                 frames.insert(key, name);
             }
             // A frame that could not be read.
-            4 => stack.push("?".to_owned()),
+            4 => stack.push(UNREAD.to_owned()),
             // A frame of the stack, outermost first.
             5 => {
                 let name = frames.get(&reader.number()?).cloned();

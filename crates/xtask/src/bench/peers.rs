@@ -33,3 +33,18 @@ pub(crate) fn program(name: &str) -> Outcome<PathBuf> {
         Err(format!("{} is not among {PACKAGES:?}", program.display()))
     }
 }
+
+/// The words that start austin. It needs a newer C library than some machines have: that of an
+/// interpreter's prefix will do.
+pub(crate) fn austin() -> Outcome<Vec<PathBuf>> {
+    let program = program("austin")?;
+    Ok(match &interpreter("3.15").prefix {
+        Some(prefix) => vec![
+            prefix.outside(&prefix.loader),
+            "--library-path".into(),
+            prefix.outside(&prefix.libraries),
+            program,
+        ],
+        None => vec![program],
+    })
+}
