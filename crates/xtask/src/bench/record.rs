@@ -13,7 +13,7 @@ use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
-use synth::{Interpreter, Launch, Target, helpers, interpreter};
+use synth::{Interpreter, Launch, Target, helpers, interpreter, samples};
 
 use super::samplers::{Sampler, Task};
 use super::{number, ours};
@@ -388,16 +388,22 @@ fn show(python: &Interpreter, shape: &Shape, sampler: Sampler, figures: &Figures
 /// Ten minutes at 10 kHz: memory in bounds, and bytes a sample.
 fn record_long(invivo: &Path) -> Outcome {
     const SECONDS: [u64; 2] = [60, 600];
-    println!("10 kHz, 10 frames × 1 thread; load{}\n", load());
+    println!(
+        "10 kHz, 1 thread, two chains of 10 calls in turn; load{}",
+        load()
+    );
+    println!("Memory below 10 MiB is not told apart.\n");
     println!("| Python | seconds | ticks | most memory, MiB | bytes | bytes a sample | CPU, s |");
     println!("| --- | --: | --: | --: | --: | --: | --: |");
     for seconds in SECONDS {
         let python = interpreter("3.15");
-        let target = Counting::start(python, &shape(10, 1, Some(10_000), 1))?;
+        let target = Launch::new(python, samples::CHAINS)
+            .arguments(["10", "3"])
+            .start();
         let task = Task {
             invivo,
             python,
-            pid: target.target.pid(),
+            pid: target.pid(),
             threads: 1,
             hertz: 10_000,
             seconds,
