@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -19,7 +20,8 @@ pub struct Sources<'a> {
     target: &'a Target,
     /// The target's root and, below it, its working directory.
     root: Option<(TargetRoot, Option<PathBuf>)>,
-    texts: HashMap<PathBuf, Option<Source>>,
+    /// By the names as they came: comparing paths as such takes long.
+    texts: HashMap<OsString, Option<Source>>,
     left: u64,
 }
 
@@ -85,14 +87,15 @@ impl<'a> Sources<'a> {
     }
 
     fn source(&mut self, file: &Path) -> Option<&Source> {
-        if !self.texts.contains_key(file) {
+        let name = file.as_os_str();
+        if !self.texts.contains_key(name) {
             if self.texts.len() >= FILES_MAX {
                 return None;
             }
             let source = self.read(file).map(Source::new);
-            self.texts.insert(file.to_owned(), source);
+            self.texts.insert(name.to_owned(), source);
         }
-        self.texts.get(file)?.as_ref()
+        self.texts.get(name)?.as_ref()
     }
 
     fn read(&mut self, file: &Path) -> Option<String> {

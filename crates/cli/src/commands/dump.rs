@@ -197,7 +197,7 @@ fn show(
     output: &mut Output,
 ) -> Status {
     if arguments.json {
-        output.line(&json::dump(dump, line).to_string());
+        output.document(&json::DumpJson::new(dump, line));
     } else {
         let text = text::Page {
             outermost_first: arguments.order == Order::OutermostFirst,

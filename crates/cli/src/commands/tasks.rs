@@ -80,7 +80,7 @@ fn perform(arguments: &Arguments, output: &mut Output) -> Result<Status> {
         let mut sources = attached.sources();
         let mut line =
             |file: &str, number| sources.line(Path::new(file), number).map(str::to_owned);
-        output.line(&json::tasks(&dump, &mut line).to_string());
+        output.document(&json::TasksJson::new(&dump, &mut line));
     } else {
         let page = text::Page {
             dump: &dump,

@@ -4,10 +4,11 @@ mod excerpt;
 mod table;
 mod value;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 
 use invivo::Error;
 pub(crate) use invivo::escape::{shown, shown_bytes, shown_lines};
+use serde::Serialize;
 
 use crate::arguments::Color;
 pub(crate) use excerpt::{Excerpt, cut, cut_path};
@@ -101,6 +102,16 @@ impl Output {
     /// A line of the result. What came from a target must have been through [`shown`].
     pub(crate) fn line(&mut self, text: &str) {
         self.raw(format!("{text}\n").as_bytes());
+    }
+
+    /// The result as one line of JSON, written as it is made: it may have many megabytes.
+    pub(crate) fn document(&mut self, report: &impl Serialize) {
+        let mut stdout = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+        let _ = serde_json::to_writer(&mut stdout, report)
+            .map_err(io::Error::from)
+            .and_then(|()| stdout.write_all(b"\n"))
+            .and_then(|()| stdout.flush())
+            .and_then(|()| stdout.get_mut().flush());
     }
 
     /// Bytes of the result, as they are.

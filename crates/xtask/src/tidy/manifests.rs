@@ -57,6 +57,7 @@ const EDGES: [(&str, &[&str]); 11] = [
             "clap_complete",
             "clap_mangen",
             "ratatui",
+            "serde",
             "serde_json",
             "signal-hook",
             "tempfile",

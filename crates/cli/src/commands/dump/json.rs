@@ -1,10 +1,12 @@
-//! A dump as one JSON object (docs/json-dump.md).
+//! A dump as one JSON object (docs/json-dump.md): its parts in the order and under the names of the
+//! document, borrowed from what was read.
 
 use invivo::{
-    Defect, Dump, Frame, Gil, InterpreterDump, OsActivity, OsThread, Result, Role, SequenceForm,
-    Stack, Subject, Text, ThreadDump, Trust, Value, ValueKind, Variable,
+    Address, Defect, Dump, Frame, Gil, InterpreterDump, OsActivity, OsThread, Result, Role,
+    SequenceForm, Stack, Subject, Text, ThreadDump, Trust, Value, ValueKind, Variable,
 };
-use serde_json::{Map, Value as Json, json};
+use serde::{Serialize, Serializer};
+use serde_json::Value as Json;
 
 use crate::commands::doctor::error_json;
 use crate::show::value_text;
@@ -12,294 +14,491 @@ use crate::show::value_text;
 /// Gives a line of source text.
 pub(crate) type LineOf<'a> = dyn FnMut(&str, u32) -> Option<String> + 'a;
 
-pub(super) fn dump(dump: &Dump, line: &mut LineOf<'_>) -> Json {
-    let mut report = subject(&dump.subject);
-    let interpreters: Vec<Json> = dump
-        .interpreters
-        .iter()
-        .map(|one| interpreter(one, line))
-        .collect();
-    let others = dump.without_python.as_ref();
-    let rest = [
-        ("blocked", json!(dump.blocked)),
-        ("milliseconds", milliseconds(dump.elapsed)),
-        ("interpreters", json!(interpreters)),
-        ("interpreters_left_out", json!(dump.interpreters_left_out)),
-        (
-            "without_python",
-            json!(others.map(|all| all.iter().map(os_thread).collect::<Vec<_>>())),
-        ),
-        (
-            "incomplete",
-            json!(dump.incomplete.as_ref().map(error_json)),
-        ),
-    ];
-    report.extend(rest.map(|(name, value)| (name.to_owned(), value)));
-    Json::Object(report)
+#[derive(Serialize)]
+pub(super) struct DumpJson<'a> {
+    #[serde(flatten)]
+    subject: SubjectJson<'a>,
+    blocked: bool,
+    milliseconds: f64,
+    interpreters: Vec<InterpreterJson<'a>>,
+    interpreters_left_out: usize,
+    without_python: Option<Vec<OsThreadJson<'a>>>,
+    incomplete: Option<Json>,
 }
 
-pub(crate) fn milliseconds(time: std::time::Duration) -> Json {
-    json!((time.as_secs_f64() * 1e6).round() / 1e3)
+impl<'a> DumpJson<'a> {
+    pub(super) fn new(dump: &'a Dump, line: &mut LineOf<'_>) -> Self {
+        let others = dump.without_python.as_ref();
+        let interpreters = dump.interpreters.iter();
+        Self {
+            subject: SubjectJson::new(&dump.subject),
+            blocked: dump.blocked,
+            milliseconds: milliseconds(dump.elapsed),
+            interpreters: interpreters
+                .map(|one| InterpreterJson::new(one, line))
+                .collect(),
+            interpreters_left_out: dump.interpreters_left_out,
+            without_python: others.map(|all| all.iter().map(OsThreadJson::new).collect()),
+            incomplete: dump.incomplete.as_ref().map(error_json),
+        }
+    }
+}
+
+pub(crate) fn milliseconds(time: std::time::Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// An address as the documents have it.
+#[derive(Clone, Copy)]
+pub(crate) struct At(pub(crate) Address);
+
+impl Serialize for At {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
 }
 
 /// What every report on a process begins with.
-pub(crate) fn subject(subject: &Subject) -> Map<String, Json> {
-    let facts = [
-        ("schema", json!(1)),
-        ("pid", json!(subject.pid)),
-        ("command", json!(subject.command)),
-        ("executable", json!(subject.executable)),
-        (
-            "version",
-            json!(subject.version.map(|version| version.to_string())),
-        ),
-        ("debug", json!(subject.build.debug)),
-        ("free_threaded", json!(subject.build.free_threaded)),
-        ("runtime", json!(subject.runtime.to_string())),
-    ];
-    let facts = facts.map(|(name, value)| (name.to_owned(), value));
-    facts.into_iter().collect()
+#[derive(Serialize)]
+pub(crate) struct SubjectJson<'a> {
+    schema: u32,
+    pid: u32,
+    command: &'a [String],
+    executable: Option<&'a str>,
+    version: Option<String>,
+    debug: Option<bool>,
+    free_threaded: Option<bool>,
+    runtime: At,
 }
 
-fn interpreter(interpreter: &InterpreterDump, line: &mut LineOf<'_>) -> Json {
-    let threads: Vec<Json> = interpreter
-        .threads
-        .iter()
-        .map(|dump| thread(dump, line))
-        .collect();
-    json!({
-        "id": interpreter.id,
-        "address": interpreter.address.to_string(),
-        "collecting": interpreter.collecting,
-        "threads": threads,
-        "defects": defects(&interpreter.defects),
-    })
+impl<'a> SubjectJson<'a> {
+    pub(crate) fn new(subject: &'a Subject) -> Self {
+        Self {
+            schema: 1,
+            pid: subject.pid,
+            command: &subject.command,
+            executable: subject.executable.as_deref(),
+            version: subject.version.map(|version| version.to_string()),
+            debug: subject.build.debug,
+            free_threaded: subject.build.free_threaded,
+            runtime: At(subject.runtime),
+        }
+    }
 }
 
-pub(crate) fn defects(defects: &[Defect]) -> Vec<Json> {
-    defects.iter().map(defect).collect()
+#[derive(Serialize)]
+struct InterpreterJson<'a> {
+    id: i64,
+    address: At,
+    collecting: Option<bool>,
+    threads: Vec<ThreadJson<'a>>,
+    defects: Vec<DefectJson<'a>>,
 }
 
-pub(crate) fn defect(defect: &Defect) -> Json {
-    json!({ "address": defect.address.to_string(), "what": defect.what })
+impl<'a> InterpreterJson<'a> {
+    fn new(interpreter: &'a InterpreterDump, line: &mut LineOf<'_>) -> Self {
+        let threads = interpreter.threads.iter();
+        Self {
+            id: interpreter.id,
+            address: At(interpreter.address),
+            collecting: interpreter.collecting,
+            threads: threads.map(|dump| ThreadJson::new(dump, line)).collect(),
+            defects: interpreter.defects.iter().map(DefectJson::new).collect(),
+        }
+    }
 }
 
-fn thread(dump: &ThreadDump, line: &mut LineOf<'_>) -> Json {
-    let thread = &dump.thread;
-    let os = dump.os.as_ref();
-    let gil = match thread.gil {
-        Gil::Holds => "holds",
-        Gil::Waits => "waits",
-        Gil::Without => "without",
-        Gil::Unknown => "unknown",
-    };
-    let frames = frames(&thread.stack, &dump.variables, line);
-    json!({
-        "tid": os.map(|os| os.tid),
-        "native_id": (thread.state.native_id != 0).then_some(thread.state.native_id),
-        "ident": thread.state.thread_id,
-        "address": thread.state.address.to_string(),
-        "name": thread.name.as_ref().map(|name| &name.text),
-        "os_name": os.map(|os| &os.name),
-        "main": thread.is_main,
-        "gil": gil,
-        "os": os.and_then(|os| os.activity.as_ref()).map(activity),
-        "handles_exception": thread.handles_exception,
-        "collects_garbage": thread.collects_garbage,
-        "doing": { "kind": dump.doing.kind.name(), "sentence": dump.doing.sentence },
-        "frames": frames,
-        "cut": thread.stack.cut.as_ref().map(defect),
-    })
+#[derive(Serialize)]
+pub(crate) struct DefectJson<'a> {
+    address: At,
+    what: &'a str,
+}
+
+impl<'a> DefectJson<'a> {
+    pub(crate) fn new(defect: &'a Defect) -> Self {
+        Self {
+            address: At(defect.address),
+            what: &defect.what,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ThreadJson<'a> {
+    tid: Option<u32>,
+    native_id: Option<u64>,
+    ident: u64,
+    address: At,
+    name: Option<&'a str>,
+    os_name: Option<&'a str>,
+    main: bool,
+    gil: &'static str,
+    os: Option<ActivityJson<'a>>,
+    handles_exception: Option<bool>,
+    collects_garbage: Option<bool>,
+    doing: DoingJson<'a>,
+    frames: Vec<FrameJson<'a>>,
+    cut: Option<DefectJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct DoingJson<'a> {
+    kind: &'static str,
+    sentence: &'a str,
+}
+
+impl<'a> ThreadJson<'a> {
+    fn new(dump: &'a ThreadDump, line: &mut LineOf<'_>) -> Self {
+        let thread = &dump.thread;
+        let os = dump.os.as_ref();
+        let activity = os.and_then(|os| os.activity.as_ref());
+        Self {
+            tid: os.map(|os| os.tid),
+            native_id: (thread.state.native_id != 0).then_some(thread.state.native_id),
+            ident: thread.state.thread_id,
+            address: At(thread.state.address),
+            name: text(thread.name.as_ref()),
+            os_name: os.map(|os| os.name.as_str()),
+            main: thread.is_main,
+            gil: match thread.gil {
+                Gil::Holds => "holds",
+                Gil::Waits => "waits",
+                Gil::Without => "without",
+                Gil::Unknown => "unknown",
+            },
+            os: activity.map(ActivityJson::new),
+            handles_exception: thread.handles_exception,
+            collects_garbage: thread.collects_garbage,
+            doing: DoingJson {
+                kind: dump.doing.kind.name(),
+                sentence: &dump.doing.sentence,
+            },
+            frames: frames(&thread.stack, &dump.variables, line),
+            cut: thread.stack.cut.as_ref().map(DefectJson::new),
+        }
+    }
+}
+
+/// What was read of a text.
+pub(crate) fn text(text: Option<&Text>) -> Option<&str> {
+    text.map(|text| text.text.as_str())
 }
 
 /// The frames of a stack, innermost first. `variables` may be shorter.
-pub(crate) fn frames(
-    stack: &Stack,
-    variables: &[Option<Result<Vec<Variable>>>],
+pub(crate) fn frames<'a>(
+    stack: &'a Stack,
+    variables: &'a [Option<Result<Vec<Variable>>>],
     line: &mut LineOf<'_>,
-) -> Vec<Json> {
+) -> Vec<FrameJson<'a>> {
     let variables = variables.iter().map(Option::as_ref);
     let variables = variables.chain(std::iter::repeat(None));
     let frames = stack.frames.iter().zip(variables);
     frames
-        .map(|(one, variables)| frame(one, variables, line))
+        .map(|(frame, variables)| FrameJson::new(frame, variables, line))
         .collect()
 }
 
-fn frame(frame: &Frame, variables: Option<&Result<Vec<Variable>>>, line: &mut LineOf<'_>) -> Json {
-    let code = &frame.code;
-    let trust = match frame.trust {
-        Trust::Whole => "whole",
-        Trust::Torn => "torn",
-        Trust::Guessed => "guessed",
-    };
-    let number = frame.position.line;
-    let mut report = json!({
-        "function": code.label().text,
-        "name": code.name.text,
-        "qualified_name": code.qualname.as_ref().map(|name| &name.text),
-        "file": code.filename.text,
-        "truncated": code.label().truncated || code.filename.truncated,
-        "first_line": code.first_line,
-        "line": number,
-        "end_line": frame.position.end_line,
-        "column": frame.position.column,
-        "end_column": frame.position.end_column,
-        "source": number.and_then(|number| line(&code.filename.text, number)),
-        "opcode": frame.opcode,
-        "trust": trust,
-        "address": frame.address.to_string(),
-        "code": code.address.to_string(),
-    });
-    let locals = match variables {
-        None => return report,
-        Some(Ok(variables)) => json!(variables.iter().map(variable).collect::<Vec<_>>()),
-        Some(Err(error)) => {
-            report["locals_error"] = error_json(error);
-            Json::Null
+#[derive(Serialize)]
+pub(crate) struct FrameJson<'a> {
+    function: &'a str,
+    name: &'a str,
+    qualified_name: Option<&'a str>,
+    file: &'a str,
+    truncated: bool,
+    first_line: i32,
+    line: Option<u32>,
+    end_line: Option<u32>,
+    column: Option<u32>,
+    end_column: Option<u32>,
+    source: Option<String>,
+    opcode: Option<u8>,
+    trust: &'static str,
+    address: At,
+    code: At,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    locals_error: Option<Json>,
+    /// Not there where they were not read, and null where they could not be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    locals: Option<Option<Vec<VariableJson<'a>>>>,
+}
+
+impl<'a> FrameJson<'a> {
+    fn new(
+        frame: &'a Frame,
+        variables: Option<&'a Result<Vec<Variable>>>,
+        line: &mut LineOf<'_>,
+    ) -> Self {
+        let code = &frame.code;
+        let position = &frame.position;
+        let listed = |read: &'a Result<Vec<Variable>>| {
+            let variables = read.as_ref().ok()?;
+            Some(variables.iter().map(VariableJson::new).collect())
+        };
+        Self {
+            function: &code.label().text,
+            name: &code.name.text,
+            qualified_name: text(code.qualname.as_ref()),
+            file: &code.filename.text,
+            truncated: code.label().truncated || code.filename.truncated,
+            first_line: code.first_line,
+            line: position.line,
+            end_line: position.end_line,
+            column: position.column,
+            end_column: position.end_column,
+            source: position
+                .line
+                .and_then(|number| line(&code.filename.text, number)),
+            opcode: frame.opcode,
+            trust: match frame.trust {
+                Trust::Whole => "whole",
+                Trust::Torn => "torn",
+                Trust::Guessed => "guessed",
+            },
+            address: At(frame.address),
+            code: At(code.address),
+            locals_error: variables.and_then(|read| read.as_ref().err().map(error_json)),
+            locals: variables.map(listed),
         }
-    };
-    report["locals"] = locals;
-    report
-}
-
-fn os_thread(thread: &OsThread) -> Json {
-    json!({
-        "tid": thread.tid,
-        "native_id": thread.native_id,
-        "os_name": thread.name,
-        "os": thread.activity.as_ref().map(activity),
-    })
-}
-
-fn activity(activity: &OsActivity) -> Json {
-    json!({
-        "state": activity.state.to_string(),
-        "running": activity.running,
-        "system_call": activity.system_call,
-    })
-}
-
-fn variable(variable: &Variable) -> Json {
-    let role = match variable.role {
-        Role::Argument => "argument",
-        Role::Local => "local",
-        Role::Cell => "cell",
-        Role::Free => "free",
-        Role::Name => "name",
-    };
-    json!({
-        "name": variable.name.text,
-        "role": role,
-        "value": variable.value.as_ref().map(|one| {
-            let mut report = value(one);
-            report["text"] = json!(value_text(one));
-            report
-        }),
-    })
-}
-
-/// The recursion is as deep as the value was read.
-fn value(value: &Value) -> Json {
-    let mut report = json!({
-        "class": value.class.as_ref().map(|class| &class.text),
-        "address": value.address.to_string(),
-    });
-    let (kind, more) = kind(&value.kind);
-    report["kind"] = json!(kind);
-    if let (Some(report), Json::Object(more)) = (report.as_object_mut(), more) {
-        report.extend(more);
     }
-    report
 }
 
-fn values(all: &[Value]) -> Vec<Json> {
-    all.iter().map(value).collect()
+#[derive(Serialize)]
+struct OsThreadJson<'a> {
+    tid: u32,
+    native_id: u64,
+    os_name: &'a str,
+    os: Option<ActivityJson<'a>>,
+}
+
+impl<'a> OsThreadJson<'a> {
+    fn new(thread: &'a OsThread) -> Self {
+        Self {
+            tid: thread.tid,
+            native_id: thread.native_id,
+            os_name: &thread.name,
+            os: thread.activity.as_ref().map(ActivityJson::new),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ActivityJson<'a> {
+    state: char,
+    running: bool,
+    system_call: Option<&'a str>,
+}
+
+impl<'a> ActivityJson<'a> {
+    fn new(activity: &'a OsActivity) -> Self {
+        Self {
+            state: activity.state,
+            running: activity.running,
+            system_call: activity.system_call.as_deref(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct VariableJson<'a> {
+    name: &'a str,
+    role: &'static str,
+    value: Option<ValueJson<'a>>,
+}
+
+impl<'a> VariableJson<'a> {
+    fn new(variable: &'a Variable) -> Self {
+        Self {
+            name: &variable.name.text,
+            role: match variable.role {
+                Role::Argument => "argument",
+                Role::Local => "local",
+                Role::Cell => "cell",
+                Role::Free => "free",
+                Role::Name => "name",
+            },
+            value: variable.value.as_ref().map(|value| ValueJson {
+                text: Some(value_text(value)),
+                ..ValueJson::new(value)
+            }),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ValueJson<'a> {
+    class: Option<&'a str>,
+    address: At,
+    #[serde(flatten)]
+    kind: KindJson<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
 }
 
 /// The name of a kind, and what it has besides.
-fn kind(kind: &ValueKind) -> (&'static str, Json) {
-    match kind {
-        ValueKind::None => ("none", Json::Null),
-        ValueKind::Bool(truth) => ("bool", json!({ "value": truth })),
-        ValueKind::Int(digits) => ("int", json!({ "value": digits })),
-        ValueKind::LongInt { bits } => ("long_int", json!({ "bits": bits })),
-        ValueKind::Float(number) => ("float", json!({ "value": float(*number) })),
-        ValueKind::Complex(real, imaginary) => (
-            "complex",
-            json!({ "real": float(*real), "imaginary": float(*imaginary) }),
-        ),
-        ValueKind::Str(text) => (
-            "str",
-            json!({ "value": text.text, "truncated": text.truncated }),
-        ),
-        ValueKind::Bytes { bytes, length } => {
-            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            ("bytes", json!({ "hex": hex, "length": length }))
+#[derive(Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum KindJson<'a> {
+    None,
+    Bool {
+        value: bool,
+    },
+    Int {
+        value: &'a str,
+    },
+    LongInt {
+        bits: u64,
+    },
+    Float {
+        value: Number,
+    },
+    Complex {
+        real: Number,
+        imaginary: Number,
+    },
+    Str {
+        value: &'a str,
+        truncated: bool,
+    },
+    Bytes {
+        hex: String,
+        length: u64,
+    },
+    Tuple(ItemsJson<'a>),
+    List(ItemsJson<'a>),
+    Set(ItemsJson<'a>),
+    #[serde(rename = "frozenset")]
+    FrozenSet(ItemsJson<'a>),
+    Deque(ItemsJson<'a>),
+    Dict {
+        items: Vec<(ValueJson<'a>, ValueJson<'a>)>,
+        length: u64,
+    },
+    Instance {
+        arguments: Option<Vec<ValueJson<'a>>>,
+        attributes: Vec<(&'a str, ValueJson<'a>)>,
+        length: Option<u64>,
+    },
+    Array {
+        element: Option<&'a str>,
+        shape: Option<&'a [u64]>,
+    },
+    Named {
+        name: &'a str,
+    },
+    Opaque,
+    Cycle {
+        levels: u32,
+    },
+    Deeper,
+    Unreadable {
+        why: &'a str,
+    },
+}
+
+#[derive(Serialize)]
+struct ItemsJson<'a> {
+    items: Vec<ValueJson<'a>>,
+    length: u64,
+}
+
+impl<'a> ValueJson<'a> {
+    /// The recursion is as deep as the value was read.
+    fn new(value: &'a Value) -> Self {
+        Self {
+            class: text(value.class.as_ref()),
+            address: At(value.address),
+            kind: KindJson::new(&value.kind),
+            text: None,
         }
-        ValueKind::Sequence {
-            form,
-            items,
-            length,
-        } => (
-            sequence(*form),
-            json!({ "items": values(items), "length": length }),
-        ),
-        ValueKind::Dict { items, length } => {
-            let items: Vec<Json> = items
-                .iter()
-                .map(|(key, held)| json!([value(key), value(held)]))
-                .collect();
-            ("dict", json!({ "items": items, "length": length }))
-        }
-        ValueKind::Instance {
-            arguments,
-            attributes,
-            length,
-        } => {
-            let pair = |(name, held): &(Text, Value)| json!([name.text, value(held)]);
-            let attributes: Vec<Json> = attributes.iter().map(pair).collect();
-            let more = json!({
-                "arguments": arguments.as_deref().map(values),
-                "attributes": attributes,
-                "length": length,
-            });
-            ("instance", more)
-        }
-        ValueKind::Array { element, shape } => (
-            "array",
-            json!({ "element": element.as_ref().map(|one| &one.text), "shape": shape }),
-        ),
-        ValueKind::Named(name) => ("named", json!({ "name": name.text })),
-        ValueKind::Opaque => ("opaque", Json::Null),
-        ValueKind::Cycle(levels) => ("cycle", json!({ "levels": levels })),
-        ValueKind::Deeper => ("deeper", Json::Null),
-        ValueKind::Unreadable(why) => ("unreadable", json!({ "why": why })),
+    }
+
+    fn all(values: &'a [Value]) -> Vec<Self> {
+        values.iter().map(Self::new).collect()
     }
 }
 
-fn sequence(form: SequenceForm) -> &'static str {
-    match form {
-        SequenceForm::Tuple => "tuple",
-        SequenceForm::List => "list",
-        SequenceForm::Set => "set",
-        SequenceForm::FrozenSet => "frozenset",
-        SequenceForm::Deque => "deque",
+impl<'a> KindJson<'a> {
+    fn new(kind: &'a ValueKind) -> Self {
+        match kind {
+            ValueKind::None => Self::None,
+            ValueKind::Bool(value) => Self::Bool { value: *value },
+            ValueKind::Int(value) => Self::Int { value },
+            ValueKind::LongInt { bits } => Self::LongInt { bits: *bits },
+            ValueKind::Float(number) => Self::Float {
+                value: Number(*number),
+            },
+            ValueKind::Complex(real, imaginary) => Self::Complex {
+                real: Number(*real),
+                imaginary: Number(*imaginary),
+            },
+            ValueKind::Str(text) => Self::Str {
+                value: &text.text,
+                truncated: text.truncated,
+            },
+            ValueKind::Bytes { bytes, length } => Self::Bytes {
+                hex: bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+                length: *length,
+            },
+            ValueKind::Sequence {
+                form,
+                items,
+                length,
+            } => Self::sequence(*form, ValueJson::all(items), *length),
+            ValueKind::Dict { items, length } => {
+                let items = items.iter();
+                Self::Dict {
+                    items: items
+                        .map(|(key, held)| (ValueJson::new(key), ValueJson::new(held)))
+                        .collect(),
+                    length: *length,
+                }
+            }
+            ValueKind::Instance {
+                arguments,
+                attributes,
+                length,
+            } => Self::Instance {
+                arguments: arguments.as_deref().map(ValueJson::all),
+                attributes: attributes
+                    .iter()
+                    .map(|(name, held)| (name.text.as_str(), ValueJson::new(held)))
+                    .collect(),
+                length: *length,
+            },
+            ValueKind::Array { element, shape } => Self::Array {
+                element: text(element.as_ref()),
+                shape: shape.as_deref(),
+            },
+            ValueKind::Named(name) => Self::Named { name: &name.text },
+            ValueKind::Opaque => Self::Opaque,
+            ValueKind::Cycle(levels) => Self::Cycle { levels: *levels },
+            ValueKind::Deeper => Self::Deeper,
+            ValueKind::Unreadable(why) => Self::Unreadable { why },
+        }
+    }
+
+    fn sequence(form: SequenceForm, items: Vec<ValueJson<'a>>, length: u64) -> Self {
+        let items = ItemsJson { items, length };
+        match form {
+            SequenceForm::Tuple => Self::Tuple(items),
+            SequenceForm::List => Self::List(items),
+            SequenceForm::Set => Self::Set(items),
+            SequenceForm::FrozenSet => Self::FrozenSet(items),
+            SequenceForm::Deque => Self::Deque(items),
+        }
     }
 }
 
-/// JSON has no infinities and no NaN: those come as Python writes them.
-fn float(number: f64) -> Json {
-    if number.is_finite() {
-        json!(number)
-    } else {
-        let text = if number.is_nan() {
-            "nan"
-        } else if number > 0.0 {
-            "inf"
-        } else {
-            "-inf"
-        };
-        json!(text)
+/// A number. JSON has no infinities and no NaN: those come as texts, as Python writes them.
+struct Number(f64);
+
+impl Serialize for Number {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        match self.0 {
+            number if number.is_finite() => serializer.serialize_f64(number),
+            number if number.is_nan() => serializer.serialize_str("nan"),
+            number if number > 0.0 => serializer.serialize_str("inf"),
+            _ => serializer.serialize_str("-inf"),
+        }
     }
 }

@@ -1,69 +1,101 @@
 //! Tasks as one JSON object (docs/json-tasks.md).
 
 use invivo::{Address, Links, Task, TaskDump, TaskState};
-use serde_json::{Value as Json, json};
+use serde::Serialize;
+use serde_json::Value as Json;
 
 use crate::commands::doctor::error_json;
-use crate::commands::dump::json::{LineOf, defect, defects, frames, milliseconds, subject};
+use crate::commands::dump::json::{
+    At, DefectJson, FrameJson, LineOf, SubjectJson, frames, milliseconds, text,
+};
 
-pub(super) fn tasks(dump: &TaskDump, line: &mut LineOf<'_>) -> Json {
-    let mut report = subject(&dump.subject);
-    let links = match dump.tasks.links {
-        Links::Recorded => "recorded",
-        Links::Computed => "computed",
-    };
-    let list: Vec<Json> = dump
-        .tasks
-        .list
-        .iter()
-        .map(|one| task(dump, one, line))
-        .collect();
-    let futures = dump.tasks.futures.iter();
-    let futures: Vec<Json> = futures
-        .map(|(address, waiters)| {
-            json!({ "address": address.to_string(), "awaited_by": addresses(waiters) })
-        })
-        .collect();
-    let rest = [
-        ("milliseconds", milliseconds(dump.elapsed)),
-        ("links", json!(links)),
-        ("tasks", json!(list)),
-        ("futures", json!(futures)),
-        ("defects", json!(defects(&dump.tasks.defects))),
-        (
-            "incomplete",
-            json!(dump.incomplete.as_ref().map(error_json)),
-        ),
-    ];
-    report.extend(rest.map(|(name, value)| (name.to_owned(), value)));
-    Json::Object(report)
+#[derive(Serialize)]
+pub(super) struct TasksJson<'a> {
+    #[serde(flatten)]
+    subject: SubjectJson<'a>,
+    milliseconds: f64,
+    links: &'static str,
+    tasks: Vec<TaskJson<'a>>,
+    futures: Vec<FutureJson>,
+    defects: Vec<DefectJson<'a>>,
+    incomplete: Option<Json>,
 }
 
-fn task(dump: &TaskDump, task: &Task, line: &mut LineOf<'_>) -> Json {
-    let waits_for = task.waits_for.as_ref().map(|waited| {
-        json!({
-            "address": waited.address.to_string(),
-            "class": waited.class.as_ref().map(|class| &class.text),
-            "task": waited.is_task,
-        })
-    });
-    json!({
-        "address": task.address.to_string(),
-        "name": task.name.as_ref().map(|name| &name.text),
-        "state": state(task.state),
-        "tid": dump.tid(task),
-        "native_id": task.native_id,
-        "interpreter": task.interpreter,
-        "event_loop": (!task.event_loop.is_null()).then(|| task.event_loop.to_string()),
-        "coroutines": frames(&task.coroutines, &[], line),
-        "cut": task.coroutines.cut.as_ref().map(defect),
-        "waits_for": waits_for,
-        "awaited_by": addresses(&task.awaited_by),
-    })
+impl<'a> TasksJson<'a> {
+    pub(super) fn new(dump: &'a TaskDump, line: &mut LineOf<'_>) -> Self {
+        let tasks = &dump.tasks;
+        let list = tasks.list.iter();
+        let future = |(address, waiters): &(Address, Vec<Address>)| FutureJson {
+            address: At(*address),
+            awaited_by: addresses(waiters),
+        };
+        Self {
+            subject: SubjectJson::new(&dump.subject),
+            milliseconds: milliseconds(dump.elapsed),
+            links: match tasks.links {
+                Links::Recorded => "recorded",
+                Links::Computed => "computed",
+            },
+            tasks: list.map(|one| TaskJson::new(dump, one, line)).collect(),
+            futures: tasks.futures.iter().map(future).collect(),
+            defects: tasks.defects.iter().map(DefectJson::new).collect(),
+            incomplete: dump.incomplete.as_ref().map(error_json),
+        }
+    }
 }
 
-fn addresses(all: &[Address]) -> Vec<String> {
-    all.iter().map(Address::to_string).collect()
+#[derive(Serialize)]
+struct FutureJson {
+    address: At,
+    awaited_by: Vec<At>,
+}
+
+#[derive(Serialize)]
+struct TaskJson<'a> {
+    address: At,
+    name: Option<&'a str>,
+    state: &'static str,
+    tid: Option<u32>,
+    native_id: Option<u64>,
+    interpreter: i64,
+    event_loop: Option<At>,
+    coroutines: Vec<FrameJson<'a>>,
+    cut: Option<DefectJson<'a>>,
+    waits_for: Option<WaitedJson<'a>>,
+    awaited_by: Vec<At>,
+}
+
+#[derive(Serialize)]
+struct WaitedJson<'a> {
+    address: At,
+    class: Option<&'a str>,
+    task: bool,
+}
+
+impl<'a> TaskJson<'a> {
+    fn new(dump: &TaskDump, task: &'a Task, line: &mut LineOf<'_>) -> Self {
+        Self {
+            address: At(task.address),
+            name: text(task.name.as_ref()),
+            state: state(task.state),
+            tid: dump.tid(task),
+            native_id: task.native_id,
+            interpreter: task.interpreter,
+            event_loop: (!task.event_loop.is_null()).then_some(At(task.event_loop)),
+            coroutines: frames(&task.coroutines, &[], line),
+            cut: task.coroutines.cut.as_ref().map(DefectJson::new),
+            waits_for: task.waits_for.as_ref().map(|waited| WaitedJson {
+                address: At(waited.address),
+                class: text(waited.class.as_ref()),
+                task: waited.is_task,
+            }),
+            awaited_by: addresses(&task.awaited_by),
+        }
+    }
+}
+
+fn addresses(all: &[Address]) -> Vec<At> {
+    all.iter().copied().map(At).collect()
 }
 
 /// A state's name.
