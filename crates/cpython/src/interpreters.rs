@@ -17,6 +17,9 @@ const ATTEMPTS: usize = 3;
 /// Bytes read of a thread state behind all that is asked of it: what it says of exceptions while
 /// none is handled lies there or before.
 const BEHIND: u64 = 64;
+/// Bytes read before a thread state with it: the list leads from the newest to the oldest, and
+/// those mostly lie in a row.
+const NEIGHBOURS: u64 = 16 << 10;
 
 /// The interpreters of a process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -286,6 +289,7 @@ impl<M: Memory> Walk<'_, M> {
         let mut pieces = Vec::new();
         let mut seen = HashSet::new();
         let mut next = head;
+        let mut neighbours = Piece::default();
         while !next.is_null() {
             if !seen.insert(next) {
                 self.defect(next, "the list of threads leads back to this one");
@@ -296,7 +300,11 @@ impl<M: Memory> Walk<'_, M> {
                 self.defect(next, "more threads than are looked at");
                 break;
             }
-            let (thread, interpreter, following, piece) = match self.thread(next) {
+            // Most processes have one thread, which has no neighbours.
+            let alone = threads.is_empty();
+            let read = self.state(next, alone, &mut neighbours);
+            let read = read.and_then(|piece| self.thread(next, piece));
+            let (thread, interpreter, following, piece) = match read {
                 Ok(read) => read,
                 Err(met) => {
                     self.note(next, "the thread state can't be read", met)?;
@@ -314,15 +322,32 @@ impl<M: Memory> Walk<'_, M> {
         Ok((threads, pieces))
     }
 
-    /// The thread state at `address`, the interpreter it belongs to, the next one's address, and
-    /// all that was read.
-    fn thread(&self, address: Address) -> Result<(ThreadState, Address, Address, Piece), Fault> {
-        let layout = &self.layout.thread;
+    /// What is asked of the thread state at `address`: from among the `neighbours` of one that was
+    /// read before, or read, and with it its own unless it is `alone`.
+    fn state(&self, address: Address, alone: bool, neighbours: &mut Piece) -> Result<Piece, Fault> {
         let (from, to) = thread_span(self.layout);
         let start = address.offset(from).ok_or(Fault::Unmapped(address))?;
-        let mut pieces = read_pieces(self.memory, [(start, length(to - from))])?;
-        let piece = pieces.pop().unwrap_or_default();
-        let word = |offset| piece.word(address, offset).ok_or(Fault::Unmapped(start));
+        let size = length(to - from);
+        if let Some(bytes) = neighbours.get(start, size) {
+            let bytes = bytes.to_vec();
+            return Ok(Piece { start, bytes });
+        }
+        let before = if alone { 0 } else { NEIGHBOURS.min(start.0) };
+        let around = (Address(start.0 - before), length(before));
+        let mut pieces = read_pieces(self.memory, [(start, size), around])?;
+        *neighbours = pieces.pop().unwrap_or_default();
+        Ok(pieces.pop().unwrap_or_default())
+    }
+
+    /// The thread state at `address`, the interpreter it belongs to, the next one's address, and
+    /// the `piece` that holds it.
+    fn thread(
+        &self,
+        address: Address,
+        piece: Piece,
+    ) -> Result<(ThreadState, Address, Address, Piece), Fault> {
+        let layout = &self.layout.thread;
+        let word = |offset| piece.word(address, offset).ok_or(Fault::Unmapped(address));
         let state = ThreadState {
             address,
             native_id: layout.native_thread_id.map_or(Ok(0), word)?,

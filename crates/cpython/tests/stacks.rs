@@ -262,6 +262,42 @@ recurse(8)
 }
 
 #[test]
+fn thread_states_that_lie_in_a_row_are_read_together() {
+    const FIFTY: &str = "
+import threading
+started = threading.Semaphore(0)
+def wait():
+    started.release()
+    threading.Event().wait()
+for _ in range(49):
+    threading.Thread(target=wait, daemon=True).start()
+for _ in range(49):
+    started.acquire()
+print('ready', flush=True)
+threading.Event().wait()
+";
+    for interpreter in interpreters() {
+        let process = Launch::new(interpreter, FIFTY).start();
+        let target = Target::open(process.pid()).unwrap();
+        let modules = target.modules().unwrap();
+        let limits = Limits::default();
+        let location = locate(&target.memory(), &modules, &target, &limits).unwrap();
+        let reads = Cell::new(0);
+        let memory = Counting(target.memory(), &reads);
+        let runtime = Runtime::open(memory, &location, limits).unwrap();
+        reads.set(0);
+        let found = runtime.interpreters().unwrap();
+        let threads = &found.main().expect("the main interpreter").threads;
+        assert_eq!(threads.len(), 50, "{}", interpreter.name);
+        // Where they lie is up to the target: some ten of them are mostly in one read, except in
+        // builds without a GIL, whose states are large.
+        let reads = reads.get();
+        let most = if interpreter.free_threaded { 54 } else { 30 };
+        assert!(reads <= most, "{}: {reads} reads", interpreter.name);
+    }
+}
+
+#[test]
 fn handled_and_raised_exceptions_and_the_gil_are_seen() {
     const HANDLING: &str = "
 import time
