@@ -1,21 +1,25 @@
-/* Runs a program and kills it at the entry of its N-th system call.
+/* Runs a program and kills it, or another process, at the entry of its N-th system call.
  *
- *     killat N REPORT PROGRAM [ARGUMENT...]
+ *     killat [-p PID] N REPORT PROGRAM [ARGUMENT...]
  *
  * Counted from the return of execve, over all threads, in the order in which the kernel enters
  * them; the call that is reached is not carried out. N = 0 never kills. Writes one line to the
  * file REPORT: "killed COUNT NUMBER" (the system call's number) or "ended COUNT STATUS", and
  * ends with 137 after a kill, otherwise as the program did. 125: the program was not started.
  *
+ * With -p the process PID is killed, and the program goes on once that has ended.
+ *
  * The program may trace others itself. Processes that it forks are not followed.
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -46,6 +50,15 @@ static int at_entry(pid_t thread, long *number)
     return info.op == PTRACE_SYSCALL_INFO_ENTRY;
 }
 
+static void end(pid_t process)
+{
+    struct pollfd held = {.fd = (int)syscall(SYS_pidfd_open, process, 0), .events = POLLIN};
+    check(held.fd < 0, "pidfd_open");
+    check(kill(process, SIGKILL) != 0, "kill");
+    check(poll(&held, 1, -1) != 1, "wait for its end");
+    close(held.fd);
+}
+
 static pid_t start(char **words)
 {
     pid_t program = fork();
@@ -66,8 +79,14 @@ static pid_t start(char **words)
 
 int main(int argc, char **argv)
 {
+    pid_t other = 0;
+    if (argc > 2 && !strcmp(argv[1], "-p")) {
+        other = (pid_t)atol(argv[2]);
+        argc -= 2;
+        argv += 2;
+    }
     if (argc < 4) {
-        fprintf(stderr, "usage: killat N REPORT PROGRAM [ARGUMENT...]\n");
+        fprintf(stderr, "usage: killat [-p PID] N REPORT PROGRAM [ARGUMENT...]\n");
         return 125;
     }
     long aim = atol(argv[1]), count = 0, number = 0, killed = -1;
@@ -92,7 +111,10 @@ int main(int argc, char **argv)
         int signal = WSTOPSIG(status), event = status >> 16;
         if (signal == (SIGTRAP | 0x80)) {
             signal = 0;
-            if (executed && killed < 0 && at_entry(thread, &number) && ++count == aim) {
+            int reached = executed && killed < 0 && at_entry(thread, &number) && ++count == aim;
+            if (reached && other) {
+                end(other);
+            } else if (reached) {
                 killed = number;
                 kill(program, SIGKILL);
                 continue;

@@ -8,9 +8,10 @@ use std::{env, fs};
 
 use crate::interpreters::{Interpreter, workspace};
 
-/// Runs a program under a tracer that kills it at the entry of its N-th system call.
+/// Runs a program under a tracer that kills it at the entry of its N-th system call, or another
+/// process, of which it then waits for the end.
 ///
-/// `killat N REPORT PROGRAM [ARGUMENT…]`
+/// `killat [-p PID] N REPORT PROGRAM [ARGUMENT…]`
 pub fn killat() -> PathBuf {
     compile("killat", include_str!("../c/killat.c"), &[])
 }
