@@ -364,6 +364,27 @@ fn what_a_target_says_does_not_drive_the_terminal_and_is_exact_in_json() {
 }
 
 #[test]
+fn members_of_enumerations_are_called_by_their_names() {
+    const MEMBERS: &str = r#"
+import enum, sys
+class Colour(enum.Enum):
+    RED = 1
+    BOTH = (1, "two")
+def wait(red, both):
+    print("ready", flush=True)
+    sys.stdin.read()
+wait(Colour.RED, Colour.BOTH)
+"#;
+    for interpreter in interpreters() {
+        let target = Launch::new(interpreter, MEMBERS).start();
+        let run = dump(&target, &["--locals"]).expect(0);
+        for line in ["red = <Colour.RED: 1>", "both = <Colour.BOTH: (1, 'two')>"] {
+            assert!(run.stdout.contains(line), "{}: {run:#?}", interpreter.name);
+        }
+    }
+}
+
+#[test]
 fn colour_comes_when_it_is_asked_for() {
     const CALLS: &str = "import time\nprint('ready', flush=True)\nx = [time.sleep(1000)]\n";
     let target = Launch::new(interpreter("3.14"), CALLS).start();

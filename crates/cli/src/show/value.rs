@@ -228,6 +228,13 @@ impl Room {
         attributes: &[(Text, Value)],
         length: Option<u64>,
     ) {
+        if let Some((name, held)) = member(attributes) {
+            let class = name_of(value.class.as_ref());
+            write(out, format_args!("<{class}.{name}: "));
+            self.inner().push(out, held);
+            out.push('>');
+            return;
+        }
         let known = attributes.len();
         let shown = known.min(self.items);
         let left = length.unwrap_or(known as u64).saturating_sub(shown as u64);
@@ -416,6 +423,19 @@ pub(crate) fn grouped(count: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+/// The name and the value of a member of an enumeration: `enum` keeps both with it, and its class.
+fn member(attributes: &[(Text, Value)]) -> Option<(&Text, &Value)> {
+    let find = |wanted| {
+        let mut found = attributes.iter().filter(|(name, _)| name.text == wanted);
+        found.next().map(|(_, value)| value)
+    };
+    find("__objclass__")?;
+    match (&find("_name_")?.kind, find("_value_")?) {
+        (ValueKind::Str(name), value) => Some((name, value)),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
