@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
-use support::{INVIVO, Run, busy, eventually, invivo, unharmed};
+use support::{INVIVO, Run, busy, eventually, invivo, not_held, unharmed};
 use synth::{Interpreter, Target, interpreter, interpreters};
 
 /// Every format: its name, its ending, and what its files begin with.
@@ -73,6 +73,20 @@ fn every_interpreter_is_recorded() {
         let target = busy(interpreter);
         let table = table(&target, &[]);
         assert!(table.contains("main ("), "{}: {table}", interpreter.name);
+        unharmed(&target);
+    }
+}
+
+#[test]
+fn stopped_for_each_look_no_stack_is_torn() {
+    for interpreter in interpreters() {
+        let target = busy(interpreter);
+        let pid = target.pid().to_string();
+        let here = directory();
+        let words = [&pid, "--block", "-d", "0.5", "-o", "a.txt", "--json"];
+        let report = run(record(here.path(), &words)).expect(0).json();
+        assert_eq!(report["torn"], 0, "{}: {report}", interpreter.name);
+        assert!(report["samples"].as_u64() > Some(0), "{report}");
         unharmed(&target);
     }
 }
@@ -241,6 +255,8 @@ fn wrong_usage_is_told_before_anything_begins() {
         &["--mode", "x"],
         &["--", "ls"],
         &["-f", "x"],
+        &["--block", "--mode", "cpu"],
+        &["--block", "--no-idle"],
     ] {
         let run = run(words).expect(2);
         assert!(run.stderr.contains("error: "), "{run:#?}");
@@ -514,7 +530,8 @@ fn many_that_are_stopped_at_random_leave_the_target_unharmed() {
     let here = directory();
     let mut killed = 0;
     for round in 0..60_u64 {
-        let mut child = record(here.path(), &[&pid, "-r", "5k", "-o", "a.html"])
+        let block = if round % 2 == 0 { "--gc" } else { "--block" };
+        let mut child = record(here.path(), &[&pid, "-r", "5k", "-o", "a.html", block])
             .stderr(Stdio::null())
             .spawn()
             .expect("running invivo");
@@ -526,6 +543,7 @@ fn many_that_are_stopped_at_random_leave_the_target_unharmed() {
         let status = child.wait().expect("its end");
         if which == Signal::KILL {
             killed += 1;
+            not_held(&target);
         } else {
             // Before it caught them, signals end it as any program.
             assert!(

@@ -42,6 +42,32 @@ fn a_busy_process_stands_still_and_runs_on() {
 }
 
 #[test]
+fn it_stands_still_until_it_is_let_go() {
+    let subject = Subject::new(&["threads", "20"]);
+    let target = subject.target();
+    for _ in 0..20 {
+        let still = target.stand_still(PATIENCE).expect("it can be stopped");
+        let states = thread_states(subject.pid());
+        assert!(
+            states.iter().all(|(_, state, _)| *state == 't'),
+            "{states:?}"
+        );
+        let counted = subject.counter(&target);
+        std::thread::yield_now();
+        assert_eq!(subject.counter(&target), counted);
+        // Whoever wants it as well is refused.
+        let error = target.stand_still(PATIENCE).expect_err("it is held");
+        assert_eq!(error.kind, ErrorKind::Refused);
+        drop(still);
+    }
+    assert_left_alone(subject.pid());
+    subject.assert_runs(&target);
+    let ourselves = invivo_process::Target::open(std::process::id()).expect("we are there");
+    let error = ourselves.stand_still(PATIENCE).expect_err("it is us");
+    assert_eq!(error.kind, ErrorKind::Refused);
+}
+
+#[test]
 fn a_sleeping_process_stands_still() {
     let subject = Subject::new(&["asleep"]);
     stop_and_look(&subject, 50);

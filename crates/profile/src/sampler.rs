@@ -52,7 +52,7 @@ impl Default for Options {
 
 impl Options {
     /// Whether it matters which threads are on a processor.
-    fn asks_for_activity(&self) -> bool {
+    pub fn asks_for_activity(&self) -> bool {
         self.activity || self.mode == Mode::Cpu || !self.idle
     }
 

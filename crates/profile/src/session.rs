@@ -1,6 +1,6 @@
 //! Sampling processes tick by tick.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use invivo_model::{About, ErrorKind, ProfileProcess, Result, Trust};
 use invivo_process::{ProcessMemory, clock, random};
@@ -17,6 +17,9 @@ const PATIENCE: u64 = 50_000_000;
 const NEAR: u64 = 5_000;
 /// How often the rarer things are done: names asked for, our own processor time read.
 const RARELY: u64 = 500_000_000;
+
+/// How long it may take until all threads of a process stand still.
+const STANDSTILL: Duration = Duration::from_millis(100);
 
 /// What a step of a session has come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +61,8 @@ pub struct Session<S> {
     sink: S,
     samplers: Vec<Sampler<ProcessMemory>>,
     follower: Option<Follower>,
+    /// Whether processes stand still while they are looked at.
+    block: bool,
     seen: Vec<Seen>,
 }
 
@@ -95,6 +100,7 @@ impl<S: Sink> Session<S> {
             sink,
             samplers: Vec::new(),
             follower: None,
+            block: false,
             seen: Vec::new(),
         })
     }
@@ -130,6 +136,12 @@ impl<S: Sink> Session<S> {
     /// Samples the processes that `follower` finds, as it finds them.
     pub fn follow(&mut self, follower: Follower) {
         self.follower = Some(follower);
+    }
+
+    /// Has each process stand still while it is looked at, so that no stack is torn. It is stopped
+    /// at each tick then, and no thread is on a processor when it is looked at.
+    pub fn block(&mut self) {
+        self.block = true;
     }
 
     /// How things stand.
@@ -187,7 +199,16 @@ impl<S: Sink> Session<S> {
         self.seen.clear();
         let mut index = 0;
         while let Some(sampler) = self.samplers.get_mut(index) {
-            match sampler.tick(&mut self.interner, &mut self.sink, &mut self.seen) {
+            let still = self.block.then(|| sampler.target().stand_still(STANDSTILL));
+            let looked = match still.transpose() {
+                Ok(still) => {
+                    let looked = sampler.tick(&mut self.interner, &mut self.sink, &mut self.seen);
+                    drop(still);
+                    looked
+                }
+                Err(error) => Err(error),
+            };
+            match looked {
                 Ok(()) => index += 1,
                 Err(error) => match error.kind {
                     ErrorKind::Gone => {
@@ -197,7 +218,7 @@ impl<S: Sink> Session<S> {
                         }
                     }
                     // It may be another moment's luck.
-                    ErrorKind::Corrupt => {
+                    ErrorKind::Corrupt | ErrorKind::TimedOut => {
                         self.about.torn += 1;
                         index += 1;
                     }

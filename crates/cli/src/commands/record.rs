@@ -24,7 +24,7 @@ use report::{Ending, Report};
 
 /// Sample a live process, or a command from its first line on, and write a profile to a file.
 ///
-/// The process is neither stopped nor changed. The file is an interactive flame graph, unless the
+/// The process is neither changed nor, without --block, stopped. The file is an interactive flame graph, unless the
 /// ending of its name or --format says something else.
 #[derive(Debug, Args)]
 #[command(
@@ -85,6 +85,11 @@ pub(crate) struct Arguments {
 
     #[command(flatten)]
     sampling: Sampling,
+
+    /// Stop the process for each look: no stack is torn, and it runs slower. No thread is on a
+    /// processor then.
+    #[arg(long, help_heading = "Sampling")]
+    block: bool,
 
     /// Tell columns, so that several calls in a line are told apart (recording, jsonl, firefox).
     #[arg(long, help_heading = "Sampling")]
@@ -172,6 +177,13 @@ fn perform(arguments: &Arguments, output: &mut Output) -> Result<ExitCode> {
 fn ensure_sense(arguments: &Arguments, kind: Kind, place: &Place) -> Result<()> {
     let separate = arguments.subprocesses == Some(Subprocesses::Separate);
     let usage = |what, why, remedy| Err(Error::new(ErrorKind::Usage, what, why, remedy));
+    if arguments.block && arguments.sampling.plan().options.asks_for_activity() {
+        return usage(
+            "--block does not go with what asks which threads run",
+            "a thread that stands still is on no processor",
+            "leave out --block, or --mode cpu, --no-idle and --activity",
+        );
+    }
     match place {
         Place::Stdout if arguments.json => usage(
             "the profile and --json can't both go to stdout",
@@ -212,7 +224,7 @@ fn start(arguments: &Arguments, place: &Place) -> Result<Started> {
         draft = Some(new);
         Ok(recorder)
     };
-    let (session, command, pid) = match arguments.subject.words()? {
+    let (mut session, command, pid) = match arguments.subject.words()? {
         Words::Process(pid) => (profile::attach(pid, children, plan, sink)?, None, pid),
         Words::Command(command, words) => {
             let (session, launched) = profile::launch(command, words, children, plan, sink)?;
@@ -220,6 +232,9 @@ fn start(arguments: &Arguments, place: &Place) -> Result<Started> {
             (session, Some(launched), pid)
         }
     };
+    if arguments.block {
+        session.block();
+    }
     Ok(Started {
         session,
         draft: draft.ok_or_else(|| Error::internal("a session began without its sink"))?,

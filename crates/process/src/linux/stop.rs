@@ -15,6 +15,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::thread::gettid;
 
+use super::still::no_thread;
 use super::target::{Process, Target, raw};
 use super::{proc, sys};
 use crate::{Mapping, WriteRequest};
@@ -31,7 +32,7 @@ const NAP: Duration = Duration::from_micros(50);
 /// which runs a new program.
 const ATTEMPTS: u32 = 8;
 /// How long the stopping goes on before the thread that waits for it looks whether it is stuck.
-const STUCK: Duration = Duration::from_millis(2);
+pub(super) const STUCK: Duration = Duration::from_millis(2);
 
 impl Target {
     /// Stops all of its threads, runs `action`, and lets them go again. Those that start while we
@@ -56,14 +57,7 @@ impl Target {
         deadline: Duration,
         action: impl FnOnce(&Suspension<'_>) -> R + Send,
     ) -> Result<R> {
-        if self.pid() == std::process::id() {
-            return Err(Error::new(
-                ErrorKind::Refused,
-                format!("process {} can't be stopped", self.pid()),
-                "it is Invivo itself",
-                "choose another process: invivo ps",
-            ));
-        }
+        self.ensure_not_ourselves()?;
         thread::scope(|scope| {
             let (begun, waits) = mpsc::channel::<()>();
             let tracer = thread::Builder::new().name("invivo-stop".to_owned());
@@ -72,26 +66,31 @@ impl Target {
                 drop(begun);
                 Ok(action(&suspension?))
             });
-            let tracer = tracer.map_err(|error| {
-                Error::new(
-                    ErrorKind::Refused,
-                    format!("process {} can't be stopped", self.pid()),
-                    format!("no thread could be started for it: {error}"),
-                    "free some memory or raise the limit of processes",
-                )
-            })?;
+            let tracer = tracer.map_err(|error| no_thread(self, &error))?;
             while waits.recv_timeout(STUCK) == Err(RecvTimeoutError::Timeout) {
                 collect_ended_threads(&self.process);
             }
             tracer.join().unwrap_or_else(|panic| resume_unwind(panic))
         })
     }
+
+    pub(super) fn ensure_not_ourselves(&self) -> Result<()> {
+        if self.pid() != std::process::id() {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Refused,
+            format!("process {} can't be stopped", self.pid()),
+            "it is Invivo itself",
+            "choose another process: invivo ps",
+        ))
+    }
 }
 
 /// Frees the stopping from a knot: where the target runs a new program meanwhile, the kernel makes
 /// us wait in `PTRACE_SEIZE` until that has begun, and makes that wait until the tracer, which is
 /// us, has taken notice of every thread that ended for it.
-fn collect_ended_threads(process: &Process) {
+pub(super) fn collect_ended_threads(process: &Process) {
     for tid in process.thread_ids().unwrap_or_default() {
         if tid != process.pid
             && process.has_ended(tid) == Ok(true)
@@ -113,7 +112,7 @@ pub struct Suspension<'t> {
 }
 
 impl<'t> Suspension<'t> {
-    fn begin(target: &'t Target, deadline: Duration) -> Result<Self> {
+    pub(super) fn begin(target: &'t Target, deadline: Duration) -> Result<Self> {
         let until = Instant::now().checked_add(deadline);
         let mut suspension = Self {
             target,

@@ -50,9 +50,12 @@ impl Target {
     /// `NoSuchProcess` where there is none, where it has ended, or where `pid` is only a thread;
     /// `Refused` where `/proc` does not show it.
     pub fn open(pid: u32) -> Result<Self> {
-        let process = Arc::new(Process::open(pid)?);
+        Process::open(pid).map(|process| Self::of(Arc::new(process)))
+    }
+
+    pub(super) fn of(process: Arc<Process>) -> Self {
         let memory = ProcessMemory::new(Arc::clone(&process));
-        Ok(Self { process, memory })
+        Self { process, memory }
     }
 
     /// Its number in our pid namespace.

@@ -127,7 +127,7 @@ pub(super) fn written_by_inject_only(tree: &Tree) -> Vec<Finding> {
     };
     let writers = [&["crates/process/", "crates/inject/"][..], &CHORES].concat();
     // A look may be wanted of one moment: it stops, and has nothing to write with.
-    let stoppers = [&writers[..], &["crates/invivo/"]].concat();
+    let stoppers = [&writers[..], &["crates/invivo/", "crates/profile/"]].concat();
     let mut found = outside(
         tree,
         &writers,
@@ -137,8 +137,8 @@ pub(super) fn written_by_inject_only(tree: &Tree) -> Vec<Finding> {
     found.extend(outside(
         tree,
         &stoppers,
-        "stops a target outside crates/inject and crates/invivo",
-        |line| named(line, &["while_stopped"]),
+        "stops a target outside crates/inject, crates/invivo and crates/profile",
+        |line| named(line, &["while_stopped", "stand_still"]),
     ));
     found
 }
@@ -284,10 +284,10 @@ mod tests {
 
     #[test]
     fn writing() {
-        let text = "s.write_many(&[]);\nuse x::WriteRequest;\nw.write_many_more();\nt.while_stopped(d, f);";
+        let text = "s.write_many(&[]);\nuse x::WriteRequest;\nw.write_many_more();\nt.while_stopped(d, f);\nt.stand_still(d);";
         assert_eq!(
             faults(written_by_inject_only, "crates/cpython/src/a.rs", text),
-            [1, 2, 4]
+            [1, 2, 4, 5]
         );
         assert_eq!(
             faults(written_by_inject_only, "crates/invivo/src/a.rs", text),

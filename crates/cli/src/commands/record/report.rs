@@ -109,7 +109,9 @@ impl<'a> Report<'a> {
 
     pub(super) fn show(&self, kind: Kind, output: &mut Output) {
         if !self.written.is_empty() {
-            output.note(&self.summary());
+            for line in self.summary() {
+                output.note(&line);
+            }
             if self.samples == 0 {
                 output.note("no thread counted at any tick: --mode and --no-idle say which do");
             }
@@ -133,24 +135,23 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// What was seen and what it took, in a line.
-    fn summary(&self) -> String {
+    /// What was seen, and what it took.
+    fn summary(&self) -> [String; 2] {
         let about = &self.about;
-        let mut text = counted(self.samples, "sample");
+        let mut seen = counted(self.samples, "sample");
         if self.processes > 1 {
-            text += &format!(" of {}", counted(self.processes, "process"));
+            seen += &format!(" of {}", counted(self.processes, "process"));
         } else if self.threads > 1 {
-            text += &format!(" of {}", counted(self.threads, "thread"));
+            seen += &format!(" of {}", counted(self.threads, "thread"));
         }
-        text += &format!(
-            " in {}, {}, {}, {}; {} of CPU for sampling",
-            seconds(about.duration),
-            hertz(about),
-            missed(about),
-            torn(about),
+        seen += &format!(" in {}, {}", seconds(about.duration), hertz(about));
+        let took = format!(
+            "{} missed, {} torn, {} of CPU for sampling",
+            counted(about.missed, "tick"),
+            counted(about.torn, "stack"),
             seconds(about.own_time)
         );
-        text
+        [seen, took]
     }
 
     pub(super) fn json(&self, kind: Kind) -> Value {
@@ -200,12 +201,12 @@ pub(super) fn progress(session: &Session<Recorder>, by_hand: bool) -> String {
     let about = session.about();
     let samples = session.sink().samples();
     let mut text = format!(
-        "{}: {}, {}, {}, {}",
+        "{}: {}, {}, {} missed, {} torn",
         seconds(about.duration),
         counted(samples, "sample"),
         hertz(about),
-        missed(about),
-        torn(about),
+        grouped(about.missed),
+        grouped(about.torn),
     );
     if session.sink().processes() == 0 {
         text += ", no Python yet";
@@ -232,14 +233,6 @@ fn hertz(about: &About) -> String {
     } else {
         format!("{} of {} Hz", number(reached), number(asked))
     }
-}
-
-fn missed(about: &About) -> String {
-    format!("{} missed", counted(about.missed, "tick"))
-}
-
-fn torn(about: &About) -> String {
-    format!("{} torn", counted(about.torn, "stack"))
 }
 
 /// `1 sample`, `1,200 samples`, `no sample`.
