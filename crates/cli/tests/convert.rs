@@ -168,11 +168,11 @@ fn a_heat_map_shows_the_source() {
     let pid = target.pid().to_string();
     let file = |name: &str| directory.path().join(name).to_string_lossy().into_owned();
     let (page, recording) = (file("a.heatmap.html"), file("a.invivo"));
-    invivo(["record", &pid, "-d", "0.5", "-o", &page]).expect(0);
-    let line = "def triangle(n):";
+    invivo(["record", &pid, "-d", "1", "-o", &page]).expect(0);
+    let line = "if not check(n):";
     let text = fs::read_to_string(&page).expect("it is there");
     assert!(text.contains(line), "{text}");
-    invivo(["record", &pid, "-d", "0.5", "-o", &recording]).expect(0);
+    invivo(["record", &pid, "-d", "1", "-o", &recording]).expect(0);
     invivo(["convert", &recording, "-o", &page]).expect(0);
     let text = fs::read_to_string(&page).expect("it is there");
     assert!(text.contains(line), "{text}");
