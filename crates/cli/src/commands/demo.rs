@@ -55,8 +55,8 @@ pub(crate) fn run(_arguments: &Arguments, output: &mut Output) -> Result<Status>
         &["tasks", "PID", "--tree"],
     )?;
     tour.step(
-        "Where does its time go? A thousand looks, at who holds the GIL:",
-        &["record", "PID", "-d", "1", "--mode", "gil", "-f", "table"],
+        "Where does its time go? A thousand looks, counted by line:",
+        &["record", "PID", "-d", "1", "-f", "table", "--lines"],
     )?;
     let able = invivo::attach(pid).and_then(|attached| {
         invivo::exec::Plan::new(&attached.target, &attached.runtime, Default::default())
