@@ -12,7 +12,7 @@ mod view;
 use invivo::profile::live::Board;
 
 pub(crate) use output::Tail;
-pub(crate) use plain::{summary, tables};
+pub(crate) use plain::tables;
 pub(crate) use view::{Ending, Show};
 
 pub(crate) use state::State;

@@ -31,7 +31,7 @@ fn it_shows_the_busy_function_of_every_version_and_leaves_the_terminal_as_it_was
         standing.as_before();
         assert_eq!(standing.code(), Some(0));
         assert!(
-            standing.screen().contains(" samples in "),
+            standing.screen().contains(" of CPU for sampling"),
             "{}",
             standing.screen()
         );
@@ -228,12 +228,12 @@ fn without_a_terminal_it_prints_tables_once() {
     for interpreter in synth::interpreters() {
         let target = busy(interpreter);
         let pid = target.pid().to_string();
-        let run = invivo(["top", &pid, "-d", "0.7"]).expect(0);
+        let run = invivo(["top", &pid, "-d", "0.7", "-r", "1k"]).expect(0);
         assert!(run.stdout.contains(&format!("process {pid}: ")), "{run:#?}");
         assert!(run.stdout.contains("  main "), "{run:#?}");
         assert!(run.stdout.contains("  MOST OFTEN IN"), "{run:#?}");
         assert!(!run.stdout.contains('\x1b'), "{run:#?}");
-        assert!(run.stderr.contains(" samples in "), "{run:#?}");
+        assert!(run.stderr.contains(" of CPU for sampling"), "{run:#?}");
         unharmed(&target);
     }
 }

@@ -22,6 +22,8 @@ use crate::show::Output;
 use interrupts::{Interrupts, Signal};
 use report::{Ending, Report};
 
+pub(crate) use report::summary;
+
 /// Sample a live process, or a command from its first line on, and write a profile to a file.
 ///
 /// The process is neither changed nor, without --block, stopped. The file is an interactive flame graph, unless the

@@ -10,11 +10,12 @@ use invivo::profile::{self, Launched, Options, Plan, Session};
 use invivo::{Error, ErrorKind, Result};
 use signal_hook::consts::SIGTERM;
 
+use super::record::summary;
 use super::sampling::{ModeChoice, Subject, Words, interval};
 use crate::arguments::seconds;
 use crate::exit::Status;
 use crate::show::{Output, shown, shown_lines};
-use crate::top::{Ending, Show, State, Tail, WINDOW, summary, tables};
+use crate::top::{Ending, Show, State, Tail, WINDOW, tables};
 
 /// Watch live what a process, or a command, spends its time in.
 ///
@@ -42,7 +43,7 @@ pub(crate) struct Arguments {
     subject: Subject,
 
     /// How often to look, in ticks a second: 0.1 to 100000; `10k` is 10000.
-    #[arg(short, long = "rate", value_name = "HZ", default_value = "200", value_parser = interval)]
+    #[arg(short = 'r', long = "rate", value_name = "HZ", default_value = "200", value_parser = interval)]
     interval: u64,
 
     /// Leave the view after this time.
@@ -94,7 +95,11 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<ExitCode
         let tables = tables(&show.board, &mut show.state, output);
         output.raw(tables.as_bytes());
     }
-    output.note(&summary(&show.board));
+    let board = &show.board;
+    let (threads, processes) = (board.threads().len(), board.processes().count());
+    let samples = board.overview().samples;
+    let lines = summary(board.about(), samples, threads as u64, processes as u64);
+    lines.iter().for_each(|line| output.note(line));
     // What went wrong has ended it by itself, and is told by `ending`.
     let ended = show.stop();
     let code = command.map(|command| end(command, output)).transpose()?;

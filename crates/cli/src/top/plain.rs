@@ -7,7 +7,7 @@ use invivo::profile::live::Board;
 use super::draw::{counted, heading};
 use super::listing::Listing;
 use super::state::{State, View};
-use crate::show::{Output, Style, Table, grouped, shown};
+use crate::show::{Output, Style, Table, shown};
 
 /// Rows of functions and threads at most.
 const ROWS: usize = 20;
@@ -52,19 +52,4 @@ pub(crate) fn tables(board: &Board, state: &mut State, output: &Output) -> Strin
         }
     }
     text
-}
-
-/// How the sampling went, in a line.
-pub(crate) fn summary(board: &Board) -> String {
-    let about = board.about();
-    let seconds = about.duration as f64 / 1e9;
-    format!(
-        "{} samples in {seconds:.1} s at {:.1} of {:.0}/s, {} missed, {} torn, own CPU {:.1}%",
-        grouped(board.overview().samples),
-        about.ticks as f64 / seconds.max(0.001),
-        1e9 / about.interval.max(1) as f64,
-        grouped(about.missed),
-        grouped(about.torn),
-        about.own_time as f64 * 100.0 / (about.duration.max(1)) as f64,
-    )
 }

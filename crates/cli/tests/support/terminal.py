@@ -62,18 +62,23 @@ class Screen:
         if character == "\r":
             self.column = 0
         elif character == "\n":
-            self.row += 1
-            if self.row >= self.rows:
-                self.cells.append([" "] * self.columns)
-                self.cells.pop(0)
-                self.row = self.rows - 1
+            self.down()
         elif character >= " ":
+            if self.column >= self.columns:
+                self.column = 0
+                self.down()
             wide = unicodedata.east_asian_width(character) in "WF"
-            if self.column < self.columns:
-                self.cells[self.row][self.column] = character
-                if wide and self.column + 1 < self.columns:
-                    self.cells[self.row][self.column + 1] = ""
+            self.cells[self.row][self.column] = character
+            if wide and self.column + 1 < self.columns:
+                self.cells[self.row][self.column + 1] = ""
             self.column += 2 if wide else 1
+
+    def down(self):
+        self.row += 1
+        if self.row >= self.rows:
+            self.cells.append([" "] * self.columns)
+            self.cells.pop(0)
+            self.row = self.rows - 1
 
     def control(self, private, numbers, command):
         parts = [int(part or 0) for part in (numbers or "").split(";")]

@@ -109,9 +109,8 @@ impl<'a> Report<'a> {
 
     pub(super) fn show(&self, kind: Kind, output: &mut Output) {
         if !self.written.is_empty() {
-            for line in self.summary() {
-                output.note(&line);
-            }
+            let lines = summary(&self.about, self.samples, self.threads, self.processes);
+            lines.iter().for_each(|line| output.note(line));
             if self.samples == 0 {
                 output.note("no thread counted at any tick: --mode and --no-idle say which do");
             }
@@ -133,25 +132,6 @@ impl<'a> Report<'a> {
         if let Some(error) = &self.failure {
             output.error(error);
         }
-    }
-
-    /// What was seen, and what it took.
-    fn summary(&self) -> [String; 2] {
-        let about = &self.about;
-        let mut seen = counted(self.samples, "sample");
-        if self.processes > 1 {
-            seen += &format!(" of {}", counted(self.processes, "process"));
-        } else if self.threads > 1 {
-            seen += &format!(" of {}", counted(self.threads, "thread"));
-        }
-        seen += &format!(" in {}, {}", seconds(about.duration), hertz(about));
-        let took = format!(
-            "{} missed, {} torn, {} of CPU for sampling",
-            counted(about.missed, "tick"),
-            counted(about.torn, "stack"),
-            seconds(about.own_time)
-        );
-        [seen, took]
     }
 
     pub(super) fn json(&self, kind: Kind) -> Value {
@@ -194,6 +174,24 @@ impl<'a> Report<'a> {
             _ => u8::try_from(code).unwrap_or(u8::MAX).into(),
         }
     }
+}
+
+/// What was seen, and what it took: a line each.
+pub(crate) fn summary(about: &About, samples: u64, threads: u64, processes: u64) -> [String; 2] {
+    let mut seen = counted(samples, "sample");
+    if processes > 1 {
+        seen += &format!(" of {}", counted(processes, "process"));
+    } else if threads > 1 {
+        seen += &format!(" of {}", counted(threads, "thread"));
+    }
+    seen += &format!(" in {}, {}", seconds(about.duration), hertz(about));
+    let took = format!(
+        "{} missed, {} torn, {} of CPU for sampling",
+        counted(about.missed, "tick"),
+        counted(about.torn, "stack"),
+        seconds(about.own_time)
+    );
+    [seen, took]
 }
 
 /// How it goes, in a line.
