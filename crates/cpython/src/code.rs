@@ -8,9 +8,9 @@ use invivo_process::{Fault, Memory};
 
 use crate::frames::CallMemory;
 use crate::layout::common::{CODE_CLASS, SHIM_FILE};
-use crate::layout::{Bytecode, CodeVariables, FrameWords, LineTable};
+use crate::layout::{Bytecode, CodeLayout, CodeVariables, FrameWords, LineTable};
 use crate::objects::decode;
-use crate::pieces::{Piece, length, read_pieces, within_page};
+use crate::pieces::{Piece, View, length, read_pieces, within_page};
 use crate::positions::position;
 use crate::runtime::Runtime;
 
@@ -52,6 +52,26 @@ impl CodeFacts {
     /// whole function where none has begun.
     pub(crate) fn position(&self, offset: Option<u32>) -> Position {
         position(&self.line_table, self.form, self.code.first_line, offset)
+    }
+
+    /// Which bytes of a code object tell it from another that may get its memory.
+    pub(crate) fn words(layout: &CodeLayout) -> (u64, u64) {
+        let words = [layout.name, layout.filename, layout.line_table.0];
+        let words = words.into_iter().chain(layout.qualname);
+        words.fold((u64::MAX, 0), |(from, to), at| {
+            (from.min(at), to.max(at + 8))
+        })
+    }
+
+    /// Whether these bytes of the code object are still what they were.
+    pub(crate) fn is_still(&self, layout: &CodeLayout, bytes: View<'_>) -> bool {
+        let is = |at: u64, was: Address| bytes.word(self.code.address, at) == Some(was.0);
+        let identity = &self.identity;
+        let qualname = layout.qualname.zip(identity.qualname);
+        is(layout.name, identity.name)
+            && is(layout.filename, identity.filename)
+            && is(layout.line_table.0, identity.line_table)
+            && qualname.is_none_or(|(at, was)| is(at, was))
     }
 
     fn weight(&self) -> usize {

@@ -1,5 +1,6 @@
 //! Stacks: the frames that a thread is in.
 
+pub(crate) mod calls;
 #[allow(dead_code, reason = "the view of tasks is still to come")]
 mod generators;
 mod live;
@@ -23,7 +24,7 @@ pub(crate) use generators::{GeneratorFrame, GeneratorState};
 pub(crate) use live::CallMemory;
 use live::Live;
 use opcodes::Instruction;
-use raw::{RawFrame, Standing};
+pub(crate) use raw::{RawFrame, Standing};
 pub(crate) use walk::Head;
 use walk::{Budget, Walk};
 
@@ -246,27 +247,17 @@ impl<M: Memory> Runtime<M> {
 
     /// Where in its code a frame stands; `None` where it claims to stand elsewhere.
     fn place(&self, raw: &RawFrame, facts: &CodeFacts, copies: &OwnCopies) -> Option<Place> {
-        let (start, offset) = match raw.standing {
-            Standing::Byte(offset) => (facts.bytecode, offset),
-            Standing::At(instruction) => {
-                let start = self.bytecode_of(raw, facts, copies)?;
-                let offset = i128::from(instruction.0) - i128::from(start.0);
-                (start, i64::try_from(offset).ok()?)
+        let (start, at) = match raw.standing {
+            Standing::Byte(offset) => {
+                let at = facts.bytecode.0.checked_add_signed(offset)?;
+                (facts.bytecode, Address(at))
             }
+            Standing::At(instruction) => (self.bytecode_of(raw, facts, copies)?, instruction),
         };
-        // Before the first instruction of those that have just been entered.
-        if (-2..0).contains(&offset) {
-            return Some(Place {
-                instruction: start,
-                offset: None,
-            });
-        }
-        let offset = u64::try_from(offset)
-            .ok()
-            .filter(|offset| *offset < facts.bytecode_size)?;
+        let offset = calls::offset(at, start, facts.bytecode_size)?;
         Some(Place {
-            instruction: start.offset(offset)?,
-            offset: Some(u32::try_from(offset).ok()?),
+            instruction: start.offset(offset.unwrap_or(0).into())?,
+            offset,
         })
     }
 
@@ -287,8 +278,8 @@ impl<M: Memory> Runtime<M> {
         let size =
             length(self.layout.frame.localsplus).saturating_add(facts.slots.saturating_mul(8));
         let at_hand = walk.piece(raw.address, size);
-        let at_hand =
-            at_hand.and_then(|piece| raw::slots(&self.layout, piece, raw.address, facts.slots));
+        let at_hand = at_hand
+            .and_then(|piece| raw::slots(&self.layout, piece.view(), raw.address, facts.slots));
         // A frame that lies by itself, and has more variables than were read with it.
         at_hand.unwrap_or_else(|| {
             let pieces = read_pieces(&self.memory, [(raw.address, size.min(MAX_BYTES))]);
@@ -296,7 +287,7 @@ impl<M: Memory> Runtime<M> {
                 .ok()
                 .and_then(|mut pieces| pieces.pop())
                 .unwrap_or_default();
-            raw::slots(&self.layout, &piece, raw.address, facts.slots).unwrap_or_default()
+            raw::slots(&self.layout, piece.view(), raw.address, facts.slots).unwrap_or_default()
         })
     }
 

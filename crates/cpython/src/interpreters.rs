@@ -422,7 +422,7 @@ impl<M: Memory> Walk<'_, M> {
 }
 
 /// Which bytes of a thread state hold all that is asked of it.
-fn thread_span(layout: &Layout) -> (u64, u64) {
+pub(crate) fn thread_span(layout: &Layout) -> (u64, u64) {
     let thread = &layout.thread;
     let (head_from, head_to) = Head::span(layout);
     let debugger = layout.debugger.as_ref();

@@ -15,26 +15,67 @@ pub(crate) struct Piece {
 }
 
 impl Piece {
+    /// The bytes, wherever they are.
+    pub(crate) fn view(&self) -> View<'_> {
+        View {
+            start: self.start,
+            bytes: &self.bytes,
+        }
+    }
+
     /// The `length` bytes at `address`, where the piece holds them all.
     pub(crate) fn get(&self, address: Address, length: usize) -> Option<&[u8]> {
+        self.view().get(address, length)
+    }
+
+    /// The word `offset` bytes behind `address`.
+    pub(crate) fn word(&self, address: Address, offset: u64) -> Option<u64> {
+        self.view().word(address, offset)
+    }
+
+    /// The `int` `offset` bytes behind `address`.
+    pub(crate) fn int(&self, address: Address, offset: u64) -> Option<i32> {
+        self.view().int(address, offset)
+    }
+
+    /// The byte `offset` bytes behind `address`.
+    pub(crate) fn byte(&self, address: Address, offset: u64) -> Option<u8> {
+        self.view().byte(address, offset)
+    }
+}
+
+/// Bytes of a target, and where they were.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct View<'a> {
+    pub(crate) start: Address,
+    pub(crate) bytes: &'a [u8],
+}
+
+impl<'a> View<'a> {
+    /// The `length` bytes at `address`, where all of them are here.
+    #[inline]
+    pub(crate) fn get(self, address: Address, length: usize) -> Option<&'a [u8]> {
         let from = usize::try_from(address.since(self.start)?).ok()?;
         self.bytes.get(from..from.checked_add(length)?)
     }
 
     /// The word `offset` bytes behind `address`.
-    pub(crate) fn word(&self, address: Address, offset: u64) -> Option<u64> {
+    #[inline]
+    pub(crate) fn word(self, address: Address, offset: u64) -> Option<u64> {
         let bytes = self.get(address.offset(offset)?, 8)?;
         bytes.first_chunk().map(|word| u64::from_le_bytes(*word))
     }
 
     /// The `int` `offset` bytes behind `address`.
-    pub(crate) fn int(&self, address: Address, offset: u64) -> Option<i32> {
+    #[inline]
+    pub(crate) fn int(self, address: Address, offset: u64) -> Option<i32> {
         let bytes = self.get(address.offset(offset)?, 4)?;
         bytes.first_chunk().map(|word| i32::from_le_bytes(*word))
     }
 
     /// The byte `offset` bytes behind `address`.
-    pub(crate) fn byte(&self, address: Address, offset: u64) -> Option<u8> {
+    #[inline]
+    pub(crate) fn byte(self, address: Address, offset: u64) -> Option<u8> {
         self.get(address.offset(offset)?, 1)?.first().copied()
     }
 }

@@ -76,7 +76,7 @@ impl<M: Memory> Runtime<M> {
     }
 
     /// The same interpreter, read by way of other memory.
-    pub(crate) fn with_memory<N>(&self, memory: N) -> Runtime<N> {
+    pub fn with_memory<N>(&self, memory: N) -> Runtime<N> {
         Runtime {
             memory,
             layout: self.layout.clone(),
@@ -86,6 +86,11 @@ impl<M: Memory> Runtime<M> {
             version: self.version,
             build: self.build,
         }
+    }
+
+    /// What it is read from.
+    pub fn memory(&self) -> &M {
+        &self.memory
     }
 
     /// The interpreter's version.

@@ -50,6 +50,18 @@ impl<M: Memory> Runtime<M> {
         Ok(list)
     }
 
+    /// What `threading` calls each thread, by its interpreter state and its `thread_id`. A process
+    /// with a single thread is not asked.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::interpreters`].
+    pub fn names(&self) -> Result<HashMap<(Address, u64), Text>> {
+        let mut found =
+            interpreters::find_all(&self.memory, self.address(), &self.layout, &self.limits)?;
+        Ok(self.all_names(&mut found))
+    }
+
     /// What `threading` calls each thread, by its interpreter and its `thread_id`. A process with
     /// a single thread is not asked.
     fn all_names(&self, found: &mut Found) -> HashMap<(Address, u64), Text> {
@@ -78,7 +90,7 @@ impl<M: Memory> Runtime<M> {
             threads.zip(&interpreter.states)
         });
         all.map(|(thread, piece)| {
-            let head = Head::parse(&self.layout, thread.address, piece);
+            let head = Head::parse(&self.layout, thread.address, piece.view());
             (thread.address, head.unwrap_or_default())
         })
         .collect()

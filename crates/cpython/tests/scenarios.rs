@@ -5,12 +5,16 @@
 mod differences;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use differences::{Differences, compare_tasks, compare_threads};
-use invivo_cpython::{Limits, Runtime, StackOptions, TaskOptions, locate, locate_asyncio};
-use invivo_model::{InterpreterThreads, Tasks};
-use invivo_process::Target;
+use invivo_cpython::{
+    Limits, PlacedFrame, ReadThread, Reader, ReaderOptions, Runtime, StackOptions, TaskOptions,
+    locate, locate_asyncio,
+};
+use invivo_model::{Defect, Frame, InterpreterThreads, Stack, Tasks};
+use invivo_process::{ProcessMemory, Target};
 use synth::scenarios::{
     ASYNCIO, CROWD, Cast, FORK, FORK_BY_THREAD, NAMES, OTHERS, PLAIN, SAMPLER, TRACED,
 };
@@ -42,6 +46,60 @@ fn look(target: &Target, limits: Limits) -> Seen {
     }
 }
 
+/// The same threads as a reader sees them that has read them a few times; `None` where it serves
+/// no such interpreter.
+fn read(target: &Target, seen: &[InterpreterThreads]) -> Option<Vec<InterpreterThreads>> {
+    let limits = Limits::default();
+    let modules = target.modules().expect("the target's modules");
+    let memory = target.memory();
+    let location = locate(&memory, &modules, target, &limits).expect("an interpreter");
+    let runtime = Runtime::open(memory, &location, limits).expect("a known layout");
+    let options = ReaderOptions {
+        waits: true,
+        exceptions: true,
+    };
+    let served = Reader::serves(&runtime);
+    let mut reader = Reader::new(runtime, options);
+    for _ in 0..if served { 4 } else { 0 } {
+        reader.read().expect("the threads");
+    }
+    let mut threads = seen.to_vec();
+    for thread in threads.iter_mut().flat_map(|one| &mut one.threads) {
+        let mut read = reader.threads().iter();
+        let read = read.find(|read| read.state.address == thread.state.address);
+        thread.stack = read.map_or_else(Stack::default, |read| stack(&reader, read));
+        if let Some(read) = read {
+            thread.gil = read.gil;
+            thread.handles_exception = read.handles_exception;
+            thread.collects_garbage = read.collects_garbage;
+            thread.is_main = read.is_main;
+        }
+    }
+    served.then_some(threads)
+}
+
+fn stack(reader: &Reader<ProcessMemory>, thread: &ReadThread) -> Stack {
+    let frame = |frame: &PlacedFrame| {
+        let place = reader.place(frame.place).expect("a place");
+        Frame {
+            address: frame.address,
+            code: Arc::clone(&place.code),
+            position: place.position,
+            opcode: None,
+            trust: thread.trust,
+            slots: None,
+        }
+    };
+    let defect = |what: &str| Defect {
+        address: thread.state.address,
+        what: what.to_owned(),
+    };
+    Stack {
+        frames: thread.frames.iter().rev().map(frame).collect(),
+        cut: thread.cut.map(defect),
+    }
+}
+
 /// Plays a cast on one interpreter and looks at it twice, as it runs and while it is stopped.
 fn play(interpreter: &Interpreter, cast: &Cast) -> Vec<String> {
     let (process, told) = cast.start(interpreter);
@@ -50,9 +108,17 @@ fn play(interpreter: &Interpreter, cast: &Cast) -> Vec<String> {
     let stopped = target
         .while_stopped(PATIENCE, |_| look(&target, Limits::default()))
         .expect("stopping the target");
+    let read = read(&target, &running.threads).map(|threads| Seen {
+        threads,
+        tasks: running.tasks.clone(),
+    });
     assert!(process.is_running());
     let mut found = Vec::new();
-    for (how, seen) in [("running", running), ("stopped", stopped)] {
+    let looks = [("running", running), ("stopped", stopped)];
+    for (how, seen) in looks
+        .into_iter()
+        .chain(read.map(|read| ("read again", read)))
+    {
         let mut differences = Differences::default();
         compare_threads(&mut differences, interpreter, &told, &seen.threads);
         compare_tasks(

@@ -11,8 +11,6 @@ use invivo_cpython::{Limits, Runtime, locate};
 use invivo_model::{Error, ErrorKind, Result};
 use invivo_process::{ProcessMemory, Target, clock, descendants};
 
-use crate::prefetch::Prefetch;
-
 const MILLISECOND: u64 = 1_000_000;
 /// How often we look for new processes.
 const LOOK: u64 = 5 * MILLISECOND;
@@ -35,9 +33,7 @@ pub struct Subject {
     /// The process.
     pub target: Target,
     /// Its interpreter.
-    pub runtime: Runtime<Prefetch<ProcessMemory>>,
-    /// What its interpreter is read from.
-    pub memory: Prefetch<ProcessMemory>,
+    pub runtime: Runtime<ProcessMemory>,
     /// The number of the process that started it, where that is followed too.
     pub parent: Option<u32>,
 }
@@ -52,12 +48,10 @@ impl Subject {
         let limits = Limits::default();
         let modules = target.modules()?;
         let location = locate(&target.memory(), &modules, &target, &limits)?;
-        let memory = Prefetch::new(target.memory());
-        let runtime = Runtime::open(memory.clone(), &location, limits)?;
+        let runtime = Runtime::open(target.memory(), &location, limits)?;
         Ok(Self {
             target,
             runtime,
-            memory,
             parent,
         })
     }

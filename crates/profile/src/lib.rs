@@ -19,7 +19,6 @@ mod sink;
 
 pub use follow::{Follower, Subject};
 pub use intern::Interner;
-pub use prefetch::Prefetch;
 pub use recording::{Recording, Writer};
 pub use sampler::{Options, Sampler};
 pub use schedule::{Jitter, Schedule};

@@ -25,7 +25,7 @@ const ROUND: u64 = 1024;
 /// are asked for in one call are given all from there, or all by a call of their own, since they are
 /// to be of one moment; and they are read in the order in which they were asked for before.
 #[derive(Debug)]
-pub struct Prefetch<M>(Arc<Shared<M>>);
+pub(crate) struct Prefetch<M>(Arc<Shared<M>>);
 
 #[derive(Debug)]
 struct Shared<M> {
@@ -83,7 +83,7 @@ struct Span {
 
 impl<M: Memory> Prefetch<M> {
     /// Reads ahead of `memory`.
-    pub fn new(memory: M) -> Self {
+    pub(crate) fn new(memory: M) -> Self {
         let state = Mutex::default();
         Self(Arc::new(Shared { memory, state }))
     }
@@ -93,14 +93,14 @@ impl<M: Memory> Prefetch<M> {
     /// # Errors
     ///
     /// As [`Memory::read_many`].
-    pub fn begin(&self) -> Result<(), Fault> {
+    pub(crate) fn begin(&self) -> Result<(), Fault> {
         let mut state = self.state();
         state.plan();
         state.read(&self.0.memory)
     }
 
     /// Ends a round: what is read from now on is read when it is asked for.
-    pub fn end(&self) {
+    pub(crate) fn end(&self) {
         self.state().in_round = false;
     }
 

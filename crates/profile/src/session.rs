@@ -122,13 +122,7 @@ impl<S: Sink> Session<S> {
             version: subject.runtime.version().to_string(),
         };
         let index = self.interner.process(&process, &mut self.sink)?;
-        let sampler = Sampler::new(
-            subject.target,
-            subject.runtime,
-            subject.memory,
-            index,
-            self.options,
-        );
+        let sampler = Sampler::new(subject.target, subject.runtime, index, self.options);
         self.samplers.push(sampler);
         Ok(())
     }

@@ -6,12 +6,14 @@ mod support;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use invivo_cpython::{Limits, Runtime, locate};
 use invivo_model::{FunctionKind, Mode, Profile, ProfileFrame, Tables, Trust};
 use invivo_process::{Fault, Memory, ProcessMemory, ReadRequest, Target};
-use invivo_profile::{Collect, Interner, Options, Prefetch, Sampler};
-use support::{PARTS, alone, sampled, ticks_in};
+use invivo_profile::{Collect, Interner, Options, Sampler};
+use support::{PARTS, alone, sampled, session, subject, ticks_in};
+use synth::target::PATIENCE;
 use synth::{Launch, interpreter, interpreters};
 
 #[test]
@@ -59,8 +61,8 @@ impl Memory for &Counted {
     }
 }
 
-/// System calls a tick: one, and some more where a stack moved and is looked at again.
-const MOST_CALLS: f64 = 5.0;
+/// System calls a tick beside the sleep: one, and hardly any more where a stack moved.
+const MOST_CALLS: f64 = 1.1;
 
 /// Many threads, each as deep as it is told. The main thread computes, the others wait.
 const SHAPE: &str = r#"
@@ -95,19 +97,18 @@ fn a_tick_takes_few_system_calls_whatever_the_threads_and_the_depth() {
                 memory: target.memory(),
                 calls: Cell::new(0),
             };
-            let memory = Prefetch::new(&counted);
             let limits = Limits::default();
             let modules = target.modules().unwrap();
             let location = locate(&target.memory(), &modules, &target, &limits).unwrap();
-            let runtime = Runtime::open(memory.clone(), &location, limits).unwrap();
-            let mut sampler = Sampler::new(target, runtime, memory, 0, Options::default());
+            let runtime = Runtime::open(&counted, &location, limits).unwrap();
+            let mut sampler = Sampler::new(target, runtime, 0, Options::default());
             let (mut interner, mut sink, mut seen) = (Interner::new(), Collect::new(), Vec::new());
             let mut tick = || {
                 seen.clear();
                 sampler.tick(&mut interner, &mut sink, &mut seen).unwrap();
                 seen.len().to_string()
             };
-            for _ in 0..20 {
+            for _ in 0..100 {
                 tick();
             }
             counted.calls.set(0);
@@ -116,8 +117,10 @@ fn a_tick_takes_few_system_calls_whatever_the_threads_and_the_depth() {
                 assert_eq!(tick(), threads, "{name}");
             }
             let calls = counted.calls.get() as f64 / TICKS as f64;
+            // Where frames are objects, a stack that moved is looked at again.
+            let most = if name == "3.8" { 5.0 } else { MOST_CALLS };
             assert!(
-                calls <= MOST_CALLS,
+                calls <= most,
                 "{name}: {calls} calls a tick for {threads} x {depth}"
             );
         }
@@ -260,5 +263,47 @@ fn the_collector_columns_and_opcodes_are_told_where_they_are_asked_for() {
         let bare = |frame: &ProfileFrame| frame.columns.is_none() && frame.opcode.is_none();
         assert!(plain.tables.frames.iter().all(bare), "{name}");
         assert_eq!(ticks_in(&plain, "<garbage collector>"), 0, "{name}");
+    }
+}
+
+/// One thread after the other, each of which may get all that the one before it had.
+const GENERATIONS: &str = r#"
+import sys, threading
+def busy():
+    while goes_on: pass
+print("ready", flush=True)
+for number, _ in enumerate(sys.stdin):
+    goes_on = True
+    thread = threading.Thread(target=busy)
+    thread.start()
+    print(f"begun {number} ", flush=True)
+    sys.stdin.readline()
+    goes_on = False
+    thread.join()
+"#;
+
+#[test]
+fn a_thread_that_has_the_place_of_one_that_ended_is_seen() {
+    let _alone = alone();
+    for interpreter in interpreters() {
+        let name = &interpreter.name;
+        let process = Launch::new(interpreter, GENERATIONS).start();
+        let options = Options {
+            mode: Mode::Cpu,
+            ..Options::default()
+        };
+        let mut session = session(1000, options);
+        session.add(subject(process.pid())).unwrap();
+        for number in 0..10 {
+            process.send_line("");
+            process.wait_line(&format!("begun {number} "), PATIENCE);
+            let before = ticks_in(session.sink().profile(), "busy");
+            let begun = Instant::now();
+            while ticks_in(session.sink().profile(), "busy") < before + 10 {
+                session.step().unwrap();
+                assert!(begun.elapsed() < PATIENCE, "{name}: thread {number}");
+            }
+            process.send_line("");
+        }
     }
 }

@@ -110,6 +110,7 @@ static void states(void)
     AT("interpreter.sysdict", PyInterpreterState, sysdict);
     AT("gil.locked", struct _gil_runtime_state, locked);
     AT("gil.last_holder", struct _gil_runtime_state, last_holder);
+    AT("gil.switches", struct _gil_runtime_state, switch_number);
     AT("thread.next", PyThreadState, next);
     AT("thread.interpreter", PyThreadState, interp);
     AT("thread.thread_id", PyThreadState, thread_id);

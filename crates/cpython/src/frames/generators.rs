@@ -69,7 +69,7 @@ impl<M: Memory> Runtime<M> {
                 (place, self.piece(place, length(self.layout.frame.size))?)
             }
         };
-        let raw = RawFrame::parse(&self.layout, &piece, place).ok_or_else(wrong)?;
+        let raw = RawFrame::parse(&self.layout, piece.view(), place).ok_or_else(wrong)?;
         let state = self.state(&generator, &piece, &raw).ok_or_else(wrong)?;
         if state == Said::Ended {
             return Ok(ENDED);

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use invivo_model::Address;
 use invivo_process::{Fault, Memory};
 
+use super::calls::{self, Says};
 use super::raw::{RawFrame, Standing};
 use super::walk::Walk;
 use super::{OwnCopies, Place};
@@ -51,17 +52,6 @@ struct Site {
     says: Says,
     /// What says nothing of its callee may do so later.
     again: Patience,
-}
-
-/// What the instruction at which a frame stands says of what the frame has called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Says {
-    /// It calls no Python code.
-    NoCall,
-    /// It is one that may, and begins so many bytes from where the frame says it stands.
-    Call(i64),
-    /// It calls no other function than that of this version.
-    CallOf(i64, u32),
 }
 
 /// The Python calls in a code object that remember which function they call.
@@ -169,7 +159,7 @@ impl<M: Memory> Runtime<M> {
                 let Some(piece) = again.next() else {
                     return;
                 };
-                let now = RawFrame::parse(&self.layout, piece, frame.address);
+                let now = RawFrame::parse(&self.layout, piece.view(), frame.address);
                 let same = now.is_some_and(|now| {
                     let stands = index == 0 || now.standing == frame.standing;
                     stands && now.previous == frame.previous && now.executable == frame.executable
@@ -207,9 +197,7 @@ impl<M: Memory> Runtime<M> {
 
     /// Reads what call sites and functions say now.
     fn ask(&self, call: &CallLayout, asked: &Asked) -> Result<(), Fault> {
-        let others = call.others.iter().map(|(at, _)| *at);
-        let first = others.fold(call.at.min(call.version), i64::min);
-        let size = usize::try_from(call.version.max(0) + 4 - first).unwrap_or(0);
+        let (first, size) = calls::span(call);
         let sites: Vec<_> = asked.sites.iter().copied().collect();
         let functions: Vec<_> = asked.functions.iter().copied().collect();
         let places = sites.iter().map(|at| {
@@ -232,7 +220,7 @@ impl<M: Memory> Runtime<M> {
         }
         for (at, piece) in sites.into_iter().zip(of_sites) {
             let site = Site {
-                says: says(call, first, piece),
+                says: calls::says(call, first, piece),
                 again: Patience::after(calls.sites.get(&at).map(|site| site.again)),
             };
             calls.sites.insert(at, site);
@@ -448,14 +436,7 @@ impl<M: Memory> Runtime<M> {
             return Says::NoCall;
         };
         let site = self.code_cache().calls.sites.get(&at).copied();
-        let says = site.map_or(Says::NoCall, |site| site.says);
-        match says {
-            // Not before the first instruction.
-            Says::Call(begins) | Says::CallOf(begins, _) if i64::from(offset) + begins < 0 => {
-                Says::NoCall
-            }
-            says => says,
-        }
+        site.map_or(Says::NoCall, |site| site.says).within(offset)
     }
 
     /// Whether a frame lies on the data stack.
@@ -501,21 +482,6 @@ impl Asked {
     fn is_empty(&self) -> bool {
         self.sites.is_empty() && self.functions.is_empty() && self.bodies.is_empty()
     }
-}
-
-/// What the instruction says of which `piece` holds the surroundings, from `first` bytes behind
-/// where its frame stands.
-fn says(call: &CallLayout, first: i64, piece: &Piece) -> Says {
-    let inside = |place: i64| u64::try_from(place - first).ok();
-    let opcode = |at| piece.byte(piece.start, inside(at)?);
-    if opcode(call.at).is_some_and(|opcode| call.remembering.contains(&opcode))
-        && let Some(version) = inside(call.version).and_then(|at| piece.int(piece.start, at))
-    {
-        return Says::CallOf(call.at, version.cast_unsigned());
-    }
-    let mut others = call.others.iter();
-    let other = others.find(|(at, opcodes)| opcode(*at).is_some_and(|it| opcodes.contains(&it)));
-    other.map_or(Says::NoCall, |(at, _)| Says::Call(*at))
 }
 
 /// The calls in the bytecode that `piece` holds, which remember what they call.

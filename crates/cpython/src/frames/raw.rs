@@ -4,7 +4,7 @@ use invivo_model::{Address, Slots};
 
 use crate::layout::common::STACK_REFERENCE_TAGS;
 use crate::layout::{FramePosition, Layout, StackTop};
-use crate::pieces::Piece;
+use crate::pieces::View;
 
 /// A frame as it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +37,8 @@ pub(crate) enum Standing {
 
 impl RawFrame {
     /// The frame at `address`, where `piece` holds all of it up to its variables.
-    pub(crate) fn parse(layout: &Layout, piece: &Piece, address: Address) -> Option<Self> {
+    #[inline]
+    pub(crate) fn parse(layout: &Layout, piece: View<'_>, address: Address) -> Option<Self> {
         let frame = &layout.frame;
         let call = layout.instructions.call.as_ref();
         let pointer = |offset| piece.word(address, offset).map(Address);
@@ -92,7 +93,7 @@ impl RawFrame {
 /// The first `count` variables of the frame at `address`, where `piece` holds them.
 pub(crate) fn slots(
     layout: &Layout,
-    piece: &Piece,
+    piece: View<'_>,
     address: Address,
     count: usize,
 ) -> Option<Slots> {

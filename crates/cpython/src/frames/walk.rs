@@ -7,7 +7,7 @@ use invivo_process::{Fault, Memory};
 
 use super::raw::RawFrame;
 use crate::layout::{CurrentFrame, Layout};
-use crate::pieces::{Piece, length, page_of, read_pieces, within_page};
+use crate::pieces::{Piece, View, length, page_of, read_pieces, within_page};
 use crate::runtime::Runtime;
 
 /// Bytes that are read of a frame that lies by itself: others and its variables often follow.
@@ -28,14 +28,14 @@ const ATTEMPTS: usize = 4;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Head {
     /// Where the pointer to the current frame lies, where that is not the thread state.
-    through: Address,
+    pub(crate) through: Address,
     /// The current frame, where the thread state itself says it.
-    frame: Address,
-    chunk: Address,
+    pub(crate) frame: Address,
+    pub(crate) chunk: Address,
     /// Where the used part of the chunk ends.
-    top: Address,
+    pub(crate) top: Address,
     /// Where the chunk ends.
-    limit: Address,
+    pub(crate) limit: Address,
 }
 
 impl Head {
@@ -51,7 +51,7 @@ impl Head {
     }
 
     /// The head of the thread state at `thread`, of which `piece` holds the span.
-    pub(crate) fn parse(layout: &Layout, thread: Address, piece: &Piece) -> Option<Self> {
+    pub(crate) fn parse(layout: &Layout, thread: Address, piece: View<'_>) -> Option<Self> {
         let pointer = |offset| piece.word(thread, offset).map(Address);
         let mut head = Self::default();
         match layout.thread.current_frame {
@@ -156,7 +156,7 @@ impl Walk {
 
     /// The frame at `address`, where it lies in the copy of the newest chunk.
     pub(crate) fn in_newest_chunk(&self, layout: &Layout, address: Address) -> Option<RawFrame> {
-        RawFrame::parse(layout, self.chunks.get(&self.newest)?, address)
+        RawFrame::parse(layout, self.chunks.get(&self.newest)?.view(), address)
     }
 
     fn end(&mut self, address: Address, what: impl Into<String>) {
@@ -197,7 +197,8 @@ impl Walk {
         while !self.next.is_null() {
             let address = self.next;
             let piece = self.piece(address, length(layout.frame.size));
-            let Some(frame) = piece.and_then(|piece| RawFrame::parse(layout, piece, address))
+            let Some(frame) =
+                piece.and_then(|piece| RawFrame::parse(layout, piece.view(), address))
             else {
                 return Some(address);
             };
@@ -404,7 +405,7 @@ impl<M: Memory> Runtime<M> {
         let start = thread.offset(from).ok_or(Fault::Unmapped(thread))?;
         let mut pieces = read_pieces(&self.memory, [(start, length(to - from))])?;
         let piece = pieces.pop().unwrap_or_default();
-        Head::parse(&self.layout, thread, &piece).ok_or(Fault::Unmapped(start))
+        Head::parse(&self.layout, thread, piece.view()).ok_or(Fault::Unmapped(start))
     }
 
     /// Where a head is read from: two pieces, the second of them empty where one is enough.
@@ -423,7 +424,7 @@ impl<M: Memory> Runtime<M> {
     ) -> Option<Head> {
         let span = pieces.next()?;
         let current = pieces.next()?;
-        let mut head = Head::parse(&self.layout, thread, &span)?;
+        let mut head = Head::parse(&self.layout, thread, span.view())?;
         // It may point elsewhere by now, and then this is another's.
         if !head.through.is_null() && head.through == was.through {
             head.frame = Address(current.word(current.start, 0)?);

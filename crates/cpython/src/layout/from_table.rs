@@ -96,9 +96,12 @@ fn gil(table: &Table) -> Result<GilLayout> {
         let field = table.offset(name)?.checked_sub(start);
         field.ok_or_else(|| invalid(format!("{name} lies before the GIL")))
     };
+    let locked = inside("interpreter_state.gil_runtime_state_locked")?;
     Ok(GilLayout {
-        locked: inside("interpreter_state.gil_runtime_state_locked")?,
+        locked,
         last_holder: inside("interpreter_state.gil_runtime_state_holder")?,
+        // Include/internal/pycore_gil.h, 3.13 to 3.15: it follows the int `locked`.
+        switches: locked + 8,
     })
 }
 

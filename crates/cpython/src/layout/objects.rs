@@ -69,6 +69,7 @@ pub(super) const UNICODE_STATE: UnicodeState = UnicodeState {
 pub(super) const GIL: GilLayout = GilLayout {
     locked: 16,
     last_holder: 8,
+    switches: 24,
 };
 
 /// `_PyStackChunk` (Include/cpython/pystate.h, 3.11 to 3.15).

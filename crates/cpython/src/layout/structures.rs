@@ -115,6 +115,8 @@ pub(crate) struct GilLayout {
     pub(crate) locked: u64,
     /// The thread state that holds it, or held it last.
     pub(crate) last_holder: u64,
+    /// A number that grows whenever another thread state takes it.
+    pub(crate) switches: u64,
 }
 
 /// `PyThreadState`.

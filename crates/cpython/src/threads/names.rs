@@ -40,14 +40,14 @@ impl<M: Memory> Runtime<M> {
         let (idents, threads): (Vec<_>, Vec<_>) =
             self.dict_items(active)?.items.into_iter().unzip();
         let idents = self.numbers(&idents.into_iter().map(Some).collect::<Vec<_>>())?;
-        let names = self.names(&threads)?;
+        let names = self.own_names(&threads)?;
         let known = idents.into_iter().zip(names);
         Ok(known
             .filter_map(|(ident, name)| Some((ident?, name?)))
             .collect())
     }
 
-    fn names(&self, threads: &[Address]) -> Result<Vec<Option<Text>>> {
+    fn own_names(&self, threads: &[Address]) -> Result<Vec<Option<Text>>> {
         let names = self.instance_attributes(threads, "_name")?;
         let set: Vec<_> = names.iter().flatten().copied().collect();
         let mut texts = self.strings(&set).into_iter();

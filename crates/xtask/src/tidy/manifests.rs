@@ -10,7 +10,12 @@ const EDGES: [(&str, &[&str]); 11] = [
     ("image", &["invivo-model", "object"]),
     (
         "cpython",
-        &["invivo-model", "invivo-process", "invivo-image"],
+        &[
+            "invivo-model",
+            "invivo-process",
+            "invivo-image",
+            "rustc-hash",
+        ],
     ),
     (
         "inject",

@@ -1,0 +1,502 @@
+//! One thread, as it is read again and again.
+
+mod reach;
+
+use invivo_model::{Address, Gil, ThreadState, Trust};
+use invivo_process::{Fault, Memory};
+use rustc_hash::FxHashMap;
+
+use super::chain::{Doubt, Judge, Link, Outer, Verdict};
+use super::doubts::{Doubted, Doubts};
+use super::places::{Asked, CodeId, PlaceId, Places};
+use super::region::Region;
+use super::regions::{Extent, Regions};
+use crate::frames::RawFrame;
+use crate::layout::Layout;
+use crate::pieces::length;
+use crate::runtime::Runtime;
+
+/// A frame of Python code that a thread is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlacedFrame {
+    /// Where it lies. The same frame may lie there as long as it lives, and another after it.
+    pub address: Address,
+    /// Where it stands.
+    pub place: PlaceId,
+    /// Whether C code called it.
+    pub through_c: bool,
+}
+
+/// A thread, with what was read of it last.
+#[derive(Debug)]
+pub struct ReadThread {
+    /// Tells it from all others that the same [`Reader`](super::Reader) has read.
+    pub serial: u64,
+    /// What its thread state says of it.
+    pub state: ThreadState,
+    /// Whether Python was initialized in it.
+    pub is_main: bool,
+    /// What it has to do with the GIL. Who waits for it is told only where that was asked for.
+    pub gil: Gil,
+    /// Whether it handles an exception, or raises one; `None` where that could not be told.
+    pub handles_exception: Option<bool>,
+    /// Whether it collects garbage; `None` where that could not be told.
+    pub collects_garbage: Option<bool>,
+    /// How far its frames are to be believed.
+    pub trust: Trust,
+    /// Why frames further out are missing.
+    pub cut: Option<&'static str>,
+    /// The frames of Python code that it is in, the outermost first.
+    pub frames: Vec<PlacedFrame>,
+    /// How many of them, from the outermost on, are as they were in the round before.
+    pub kept: usize,
+    /// The interpreter it belongs to, as its index in the reader's list.
+    pub(super) interpreter: usize,
+    /// How much of it is read in this round.
+    pub(super) extent: Extent,
+    /// What its thread state says is the next one.
+    pub(super) next: Address,
+    pub(super) regions: Regions,
+    chain: Vec<Link>,
+    /// For each link how many frames of Python code there are up to it.
+    counts: Vec<u32>,
+    by_address: FxHashMap<Address, u32>,
+    doubts: Doubts,
+    /// The frames that it said it was in, where a call among them is doubted.
+    doubted: Vec<RawFrame>,
+    /// What stands for no exception, once that has been seen.
+    pub(super) no_exception: Option<Address>,
+    /// Whether nothing that was concluded from older bytes counts any more.
+    pub(super) forgets: bool,
+}
+
+/// What came of looking at a thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Done,
+    /// Other memory has to be read.
+    Again,
+    /// It is to be read once more.
+    Unsure,
+}
+
+impl ReadThread {
+    pub(super) fn new(serial: u64, state: ThreadState, interpreter: usize) -> Self {
+        Self {
+            serial,
+            state,
+            is_main: false,
+            gil: Gil::Unknown,
+            handles_exception: None,
+            collects_garbage: None,
+            trust: Trust::Whole,
+            cut: None,
+            frames: Vec::new(),
+            kept: 0,
+            interpreter,
+            extent: Extent::All,
+            next: Address::NULL,
+            regions: Regions::default(),
+            chain: Vec::new(),
+            counts: Vec::new(),
+            by_address: FxHashMap::default(),
+            doubts: Doubts::default(),
+            doubted: Vec::new(),
+            no_exception: None,
+            forgets: true,
+        }
+    }
+
+    /// Whether what has been read is the thread state that it was to be.
+    pub(super) fn is_it(&self, layout: &Layout) -> bool {
+        if self.extent == Extent::Nothing {
+            return true;
+        }
+        let address = self.state.address;
+        let word = |at| self.regions.state.view().word(address, at);
+        let native_id = layout.thread.native_thread_id.map_or(Some(0), word);
+        let is_it = word(layout.thread.next) == Some(self.next.0)
+            && word(layout.thread.thread_id) == Some(self.state.thread_id)
+            && native_id == Some(self.state.native_id);
+        // The first one of an interpreter is led to by the interpreter's state.
+        let link = &self.regions.link;
+        let led_to =
+            self.extent != Extent::All || !link.is_wanted() || link.word() == Some(address.0);
+        is_it && led_to
+    }
+
+    /// Says which frames the thread is in, by what has just been read.
+    pub(super) fn look<M: Memory>(
+        &mut self,
+        runtime: &Runtime<M>,
+        places: &mut Places,
+    ) -> Result<Outcome, Fault> {
+        let outcome = self.understand(runtime, places)?;
+        if outcome != Outcome::Again {
+            self.regions.each(&mut Region::conclude);
+        }
+        Ok(outcome)
+    }
+
+    fn understand<M: Memory>(
+        &mut self,
+        runtime: &Runtime<M>,
+        places: &mut Places,
+    ) -> Result<Outcome, Fault> {
+        let layout = &runtime.layout;
+        let Some((head, after)) = self.heads(layout) else {
+            self.lose("its state can't be read");
+            return Ok(Outcome::Done);
+        };
+        if !self.fits(&head) {
+            self.plan(layout, &head);
+            // What is read next is compared with this, of which nothing is concluded.
+            self.forget();
+            return Ok(Outcome::Again);
+        }
+        if self.regions.is_same() && !self.forgets {
+            return Ok(Outcome::Done);
+        }
+        let clean = self.clean(layout);
+        let mut best: Option<Found> = None;
+        for from in [head.frame, after] {
+            if best.as_ref().is_some_and(|best| best.from == from) {
+                continue;
+            }
+            let mut frames = Vec::new();
+            let joined = match self.walk(layout, from, clean, runtime.limits.frames, &mut frames) {
+                Walked::Missing(address) if best.is_none() => {
+                    if self.want(runtime, address)? {
+                        self.forget();
+                        return Ok(Outcome::Again);
+                    }
+                    self.lose("frames lie where nothing can be read");
+                    return Ok(Outcome::Done);
+                }
+                Walked::Missing(_) => continue,
+                Walked::Endless if best.is_none() => {
+                    self.lose("more frames than are looked at");
+                    return Ok(Outcome::Done);
+                }
+                Walked::Endless => continue,
+                Walked::Joined(joined) => joined,
+            };
+            let found = self.judge(runtime, places, (from, joined), frames, &[])?;
+            let deeper = best
+                .as_ref()
+                .is_none_or(|best| found.depth() > best.depth());
+            if deeper {
+                best = Some(found);
+            }
+        }
+        let still = head.frame == after;
+        Ok(match best {
+            Some(found) => self.take(layout, found, places, still),
+            None => Outcome::Done,
+        })
+    }
+
+    /// How many links, from the outermost on, are as they were.
+    fn clean(&self, layout: &Layout) -> usize {
+        if self.forgets {
+            return 0;
+        }
+        let size = length(layout.frame.size);
+        let changed = self.chain.iter().position(|link| {
+            let region = self.regions.region(link.frame.address, size);
+            region.is_none_or(|region| !region.is_unchanged(link.frame.address, size))
+        });
+        changed.unwrap_or(self.chain.len())
+    }
+
+    /// Follows the frames from the one at `from` out, until they reach one that is as it was.
+    fn walk(
+        &self,
+        layout: &Layout,
+        from: Address,
+        clean: usize,
+        limit: usize,
+        frames: &mut Vec<RawFrame>,
+    ) -> Walked {
+        let size = length(layout.frame.size);
+        let mut next = from;
+        while !next.is_null() {
+            let known = self.by_address.get(&next);
+            if let Some(known) = known.filter(|known| (**known as usize) < clean) {
+                frames.reverse();
+                return Walked::Joined(*known as usize + 1);
+            }
+            if frames.len() >= limit {
+                return Walked::Endless;
+            }
+            let Some(region) = self.regions.region(next, size) else {
+                return Walked::Missing(next);
+            };
+            let Some(frame) = RawFrame::parse(layout, region.view(), next) else {
+                return Walked::Missing(next);
+            };
+            next = frame.previous;
+            frames.push(frame);
+        }
+        frames.reverse();
+        Walked::Joined(0)
+    }
+
+    /// What the links up to `joined` leave to be known for the next one.
+    fn outer(&self, judge: &Judge<'_>, joined: usize) -> Outer {
+        let mut outer = Outer::default();
+        // The innermost that is code, and the innermost on the data stack, say all of it.
+        let links = self.chain.get(..joined).unwrap_or_default();
+        let mut first = links.len();
+        let mut code = false;
+        for link in links.iter().rev() {
+            first -= 1;
+            code |= link.code.is_some();
+            if code && judge.is_pushed(&link.frame) {
+                break;
+            }
+        }
+        for link in links.iter().skip(first) {
+            judge.go_in(&mut outer, link);
+        }
+        outer
+    }
+
+    /// Judges the frames behind the first `joined` links.
+    fn judge<M: Memory>(
+        &self,
+        runtime: &Runtime<M>,
+        places: &mut Places,
+        (from, joined): (Address, usize),
+        frames: Vec<RawFrame>,
+        believed: &[Doubt],
+    ) -> Result<Found, Fault> {
+        let mut asked = Asked::default();
+        let layout = &runtime.layout;
+        let unknown: Vec<_> = frames
+            .iter()
+            .filter(|frame| !frame.is_sentinel(layout))
+            .map(|frame| frame.executable)
+            .filter(|code| places.code(*code).is_none())
+            .collect();
+        if !unknown.is_empty() {
+            places.look(runtime, unknown)?;
+        }
+        let Some(call) = &layout.instructions.call else {
+            return Ok(Found::default());
+        };
+        // The innermost one has called none.
+        for frame in frames.iter().rev().skip(1) {
+            places.note(frame, &mut asked);
+        }
+        if !asked.is_empty() {
+            places.ask(runtime, call, &mut asked)?;
+        }
+        let believes = |doubt| believed.contains(&doubt) || self.doubts.believed.contains(&doubt);
+        let in_one_chunk = |one: Address, other: Address| {
+            let mut chunks = self.regions.chunks.iter();
+            chunks.any(|chunk| chunk.holds(one, 1) && chunk.holds(other, 1))
+        };
+        let mut found = Found::default();
+        for attempt in 0..2 {
+            let mut judge = Judge {
+                layout,
+                places,
+                asked: &mut asked,
+                believes: &believes,
+                in_one_chunk: &in_one_chunk,
+            };
+            found = Found {
+                from,
+                joined,
+                ..Found::default()
+            };
+            let mut outer = self.outer(&judge, joined);
+            for frame in &frames {
+                match judge.judge(&outer, frame) {
+                    Verdict::Live(link) => {
+                        judge.go_in(&mut outer, &link);
+                        found.links.push(link);
+                    }
+                    Verdict::Dead(doubt) => {
+                        found.doubted = doubt.map(|doubt| Doubted {
+                            doubt,
+                            caller: outer.caller().copied(),
+                            callee: *frame,
+                        });
+                        break;
+                    }
+                }
+            }
+            if asked.is_empty() || attempt == 1 {
+                break;
+            }
+            places.ask(runtime, call, &mut asked)?;
+        }
+        found.frames = frames;
+        Ok(found)
+    }
+
+    /// Takes what was found as what the thread does.
+    fn take(&mut self, layout: &Layout, found: Found, places: &mut Places, still: bool) -> Outcome {
+        let shown = found
+            .joined
+            .checked_sub(1)
+            .and_then(|last| self.counts.get(last));
+        let mut shown = shown.map_or(0, |count| *count as usize);
+        for link in self.chain.drain(found.joined.min(self.chain.len())..) {
+            self.by_address.remove(&link.frame.address);
+        }
+        self.counts.truncate(found.joined);
+        self.kept = self.kept.min(shown);
+        self.frames.truncate(shown);
+        let mut through_c = self
+            .chain
+            .iter()
+            .rev()
+            .take_while(|link| link.code.is_none())
+            .count()
+            > 0;
+        self.trust = Trust::Whole;
+        for link in found.links {
+            if let Some((code, _)) = link.code {
+                places.watch(layout, code);
+            }
+            let code = link
+                .code
+                .and_then(|(code, place)| Some((places.facts(code)?, place)));
+            let known = link.code.and_then(|(_, place)| places.get(place));
+            if known.is_some_and(|place| !place.is_known) {
+                self.trust = Trust::Torn;
+            }
+            match code {
+                None => through_c = true,
+                Some((facts, place)) => {
+                    if !facts.is_shim {
+                        self.frames.push(PlacedFrame {
+                            address: link.frame.address,
+                            place,
+                            through_c: through_c || link.frame.is_entry,
+                        });
+                        shown += 1;
+                    }
+                    through_c = false;
+                }
+            }
+            self.by_address
+                .insert(link.frame.address, self.chain.len() as u32);
+            self.chain.push(link);
+            self.counts.push(u32::try_from(shown).unwrap_or(u32::MAX));
+        }
+        self.cut = None;
+        self.forgets = false;
+        let Some(doubted) = found.doubted.filter(|_| still) else {
+            return Outcome::Done;
+        };
+        // It is in a call that is not shown, as far as it says itself.
+        self.trust = Trust::Torn;
+        if !self.doubts.is_open(doubted.doubt) {
+            return Outcome::Done;
+        }
+        let callers = self.chain.iter().take(found.joined);
+        self.doubted.clear();
+        self.doubted.extend(callers.map(|link| link.frame));
+        self.doubted.extend(found.frames);
+        Outcome::Unsure
+    }
+
+    /// Looks into what is doubted, by what has just been read once more. A call that is still there
+    /// is one, whatever the instruction says: it need not have been told whom it calls now.
+    pub(super) fn look_closer<M: Memory>(
+        &mut self,
+        runtime: &Runtime<M>,
+        places: &mut Places,
+    ) -> Result<(), Fault> {
+        // What has been read is another moment's: what was concluded from the last is not compared
+        // with it.
+        self.forget();
+        let said = std::mem::take(&mut self.doubted);
+        let layout = &runtime.layout;
+        let heads = self.heads(layout).filter(|(head, _)| self.fits(head));
+        let Some((head, after)) = heads else {
+            return Ok(());
+        };
+        let (mut frames, mut later) = (Vec::new(), Vec::new());
+        for (from, frames) in [(head.frame, &mut frames), (after, &mut later)] {
+            let walked = self.walk(layout, from, 0, runtime.limits.frames, frames);
+            if !matches!(walked, Walked::Joined(_)) {
+                return Ok(());
+            }
+        }
+        let mut believed = Vec::new();
+        loop {
+            let found = self.judge(runtime, places, (head.frame, 0), frames, &believed)?;
+            let doubted = found.doubted.filter(|doubted| {
+                let stays = doubted.is_in(&said, layout) && doubted.is_in(&later, layout);
+                stays && !believed.contains(&doubted.doubt)
+            });
+            let Some(Doubted { doubt, .. }) = doubted else {
+                let still = head.frame == after;
+                self.take(layout, found, places, still);
+                return Ok(());
+            };
+            believed.push(doubt);
+            if doubt.by_instruction {
+                self.doubts.believe(doubt);
+            }
+            frames = found.frames;
+        }
+    }
+
+    /// That it can't be said which frames it is in.
+    pub(super) fn lose(&mut self, why: &'static str) {
+        self.cut = Some(why);
+        self.trust = Trust::Torn;
+        self.frames.clear();
+        self.kept = 0;
+        self.forget();
+    }
+
+    /// Has all that follows concluded anew.
+    pub(super) fn forget(&mut self) {
+        self.forgets = true;
+        self.chain.clear();
+        self.counts.clear();
+        self.by_address.clear();
+    }
+
+    /// The code objects of the frames that it is in.
+    pub(super) fn codes(&self) -> impl Iterator<Item = CodeId> {
+        self.chain
+            .iter()
+            .filter_map(|link| link.code.map(|(code, _)| code))
+    }
+}
+
+/// Where following frames has led.
+enum Walked {
+    /// Behind so many links that are as they were.
+    Joined(usize),
+    /// To one that has not been read.
+    Missing(Address),
+    Endless,
+}
+
+/// The frames that a thread is in, if it began at one of its current frames.
+#[derive(Default)]
+struct Found {
+    from: Address,
+    joined: usize,
+    /// Those behind the first `joined`.
+    links: Vec<Link>,
+    /// All that it said it was in, behind those.
+    frames: Vec<RawFrame>,
+    /// Why frames further in are not among them.
+    doubted: Option<Doubted>,
+}
+
+impl Found {
+    fn depth(&self) -> usize {
+        self.joined + self.links.len()
+    }
+}

@@ -1,0 +1,184 @@
+//! What has to be read of a thread, to know which frames it is in.
+
+use invivo_model::Address;
+use invivo_process::{Fault, Memory};
+
+use super::ReadThread;
+use crate::frames::{Head, RawFrame};
+use crate::layout::{CurrentFrame, Layout};
+use crate::pieces::{length, read_pieces};
+use crate::reader::region::Region;
+use crate::runtime::Runtime;
+
+/// Chunks of a data stack that are read.
+const MAX_CHUNKS: usize = 512;
+/// Bytes of one chunk. Only a frame of thousands of variables makes one longer.
+const MAX_CHUNK: u64 = 1 << 20;
+/// Bytes read behind what has been used of the newest chunk so far.
+const AHEAD: u64 = 256;
+/// Bytes of a chunk that has not been read before.
+const FIRST_CHUNK: u64 = 1 << 10;
+/// Frames that lie by themselves and are read ahead.
+const MAX_WINDOWS: usize = 4096;
+/// How often [`ReadThread::tidy`] leaves such a frame that has not been needed.
+const LINGER: u32 = 4;
+
+impl ReadThread {
+    /// Reads from now on what this head points to.
+    pub(in crate::reader) fn plan(&mut self, layout: &Layout, head: &Head) {
+        let regions = &mut self.regions;
+        let size = if head.through.is_null() { 0 } else { 8 };
+        regions.through.place(head.through, size);
+        let after = match layout.thread.current_frame {
+            CurrentFrame::Direct(at) => (self.state.address.offset(at).unwrap_or_default(), 8),
+            CurrentFrame::Through { .. } => (head.through, size),
+        };
+        regions.after.place(after.0, after.1);
+        if regions.chunks.iter().all(|chunk| chunk.start != head.chunk) {
+            regions.chunks.insert(0, Region::default());
+        }
+        // Those that are newer than the newest are there no more.
+        while regions
+            .chunks
+            .first()
+            .is_some_and(|chunk| chunk.start != head.chunk && !chunk.start.is_null())
+        {
+            regions.chunks.remove(0);
+        }
+        let used = head.top.since(head.chunk).unwrap_or(0);
+        let whole = head.limit.since(head.chunk).unwrap_or(0).min(MAX_CHUNK);
+        if let Some(newest) = regions.chunks.first_mut() {
+            let reached = (newest.length() as u64).max(FIRST_CHUNK);
+            let size = if used.saturating_add(8) > reached || newest.start != head.chunk {
+                used.saturating_add(AHEAD).max(FIRST_CHUNK)
+            } else {
+                reached
+            };
+            let size = if head.chunk.is_null() {
+                0
+            } else {
+                size.min(whole)
+            };
+            newest.place(head.chunk, length(size));
+        }
+        regions.chunks.truncate(MAX_CHUNKS);
+    }
+
+    /// What the thread state said before and after its frames were read.
+    pub(super) fn heads(&self, layout: &Layout) -> Option<(Head, Address)> {
+        let mut head = Head::parse(layout, self.state.address, self.regions.state.view())?;
+        if !head.through.is_null() && head.through == self.regions.through.start {
+            head.frame = Address(self.regions.through.word()?);
+        }
+        let after = self.regions.after.word().map_or(head.frame, Address);
+        Some((head, after))
+    }
+
+    /// Whether what was read is what this head's frames take.
+    pub(super) fn fits(&self, head: &Head) -> bool {
+        let through = head.through == self.regions.through.start || head.through.is_null();
+        let top = head.top.since(head.chunk);
+        let newest = self.regions.chunks.first();
+        through
+            && newest.is_some_and(|newest| {
+                newest.start == head.chunk
+                    && top.is_some_and(|top| top <= newest.length() as u64)
+                    && (newest.is_whole() || head.chunk.is_null())
+            })
+    }
+
+    /// Has the frame at `address` read; whether that is new.
+    pub(super) fn want<M: Memory>(
+        &mut self,
+        runtime: &Runtime<M>,
+        address: Address,
+    ) -> Result<bool, Fault> {
+        let size = length(runtime.layout.frame.size);
+        if self.older_chunks(runtime)? && self.regions.region(address, 1).is_some() {
+            return Ok(true);
+        }
+        let mut next = address;
+        let mut added = false;
+        // Those further out are looked for at once, and not one more in each round.
+        for _ in 0..runtime.limits.frames {
+            if next.is_null() {
+                break;
+            }
+            if let Some(region) = self.regions.region(next, size) {
+                let frame = RawFrame::parse(&runtime.layout, region.view(), next);
+                next = frame.map_or(Address::NULL, |frame| frame.previous);
+                continue;
+            }
+            let windows = &mut self.regions.windows;
+            let at = windows.partition_point(|one| one.start < next);
+            let known = windows.get(at).is_some_and(|one| one.start == next);
+            if known || windows.len() >= MAX_WINDOWS {
+                break;
+            }
+            windows.insert(at, Region::new(next, size));
+            added = true;
+            let read = read_pieces(&runtime.memory, [(next, size)])?;
+            let frame = read.first().map(|piece| piece.view());
+            let frame = frame.and_then(|view| RawFrame::parse(&runtime.layout, view, next));
+            next = frame.map_or(Address::NULL, |frame| frame.previous);
+        }
+        Ok(added)
+    }
+
+    /// Finds the chunks before the oldest one that is known; whether there are any.
+    fn older_chunks<M: Memory>(&mut self, runtime: &Runtime<M>) -> Result<bool, Fault> {
+        let Some(layout) = &runtime.layout.chunk else {
+            return Ok(false);
+        };
+        let before = self.regions.chunks.len();
+        while let Some(oldest) = self.regions.chunks.last() {
+            let previous = oldest.view().word(oldest.start, layout.previous);
+            let previous = Address(previous.unwrap_or(0));
+            let known = self.regions.chunks.iter();
+            let mut known = known.map(|chunk| chunk.start);
+            if previous.is_null()
+                || known.any(|start| start == previous)
+                || self.regions.chunks.len() >= MAX_CHUNKS
+            {
+                break;
+            }
+            let header = [(previous, length(layout.data))];
+            let header = read_pieces(&runtime.memory, header)?;
+            let used = header.first().and_then(|header| {
+                let top = header.word(previous, layout.top)?;
+                layout.data.checked_add(top.checked_mul(8)?)
+            });
+            let Some(used) = used.filter(|used| *used <= MAX_CHUNK) else {
+                break;
+            };
+            let mut region = Region::new(previous, length(used));
+            let mut read = read_pieces(&runtime.memory, [(previous, length(used))])?;
+            let read = read.pop().unwrap_or_default();
+            let buffer = region.refill();
+            if let Some(start) = buffer.get_mut(..read.bytes.len()) {
+                start.copy_from_slice(&read.bytes);
+            }
+            region.fill(read.bytes.len());
+            self.regions.chunks.push(region);
+        }
+        Ok(self.regions.chunks.len() > before)
+    }
+
+    /// Reads those frames no more that lie by themselves and have not been needed for long: so
+    /// many times that this was called.
+    pub(in crate::reader) fn tidy(&mut self) {
+        for window in &mut self.regions.windows {
+            window.idle += 1;
+        }
+        let windows = &mut self.regions.windows;
+        for link in &self.chain {
+            let at = windows.partition_point(|one| one.start < link.frame.address);
+            if let Some(window) = windows.get_mut(at)
+                && window.start == link.frame.address
+            {
+                window.idle = 0;
+            }
+        }
+        windows.retain(|window| window.idle < LINGER);
+    }
+}

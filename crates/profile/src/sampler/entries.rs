@@ -1,0 +1,117 @@
+//! The numbers that functions, frames and stacks have got.
+
+use std::sync::Arc;
+
+use invivo_model::{
+    Address, Code, FunctionKind, Position, ProfileFrame, ProfileFunction, Result, StackNode, Text,
+};
+use rustc_hash::FxHashMap;
+
+use super::{Options, Round};
+
+/// Code objects whose functions are remembered at most.
+const MAX_CODES: usize = 1 << 16;
+
+/// The numbers of what has been seen.
+#[derive(Debug, Default)]
+pub(super) struct Entries {
+    codes: FxHashMap<Address, (Arc<Code>, u32)>,
+    collector: Option<u32>,
+    cut: Option<u32>,
+    native: Option<u32>,
+}
+
+impl Entries {
+    /// The stack that `frame` makes on top of its callers'.
+    pub(super) fn on_top(caller: Option<u32>, frame: u32, round: &mut Round<'_>) -> Result<u32> {
+        round
+            .interner
+            .stack(StackNode { caller, frame }, round.sink)
+    }
+
+    /// A frame of Python code.
+    pub(super) fn frame(
+        &mut self,
+        code: &Arc<Code>,
+        position: Position,
+        opcode: Option<u8>,
+        options: &Options,
+        round: &mut Round<'_>,
+    ) -> Result<u32> {
+        let known = self.codes.get(&code.address);
+        let function = match known.filter(|(known, _)| Arc::ptr_eq(known, code)) {
+            Some((_, function)) => *function,
+            None => self.function(code, round)?,
+        };
+        let columns = position.column.zip(position.end_column);
+        let frame = ProfileFrame {
+            function,
+            line: position.line.unwrap_or(0),
+            columns: columns.filter(|_| options.columns),
+            opcode,
+        };
+        round.interner.frame(frame, round.sink)
+    }
+
+    fn function(&mut self, code: &Arc<Code>, round: &mut Round<'_>) -> Result<u32> {
+        let function = ProfileFunction {
+            name: code.label().clone(),
+            file: code.filename.clone(),
+            first_line: u32::try_from(code.first_line).unwrap_or(0),
+            kind: FunctionKind::Python,
+        };
+        let number = round.interner.function(&function, round.sink)?;
+        if self.codes.len() >= MAX_CODES {
+            self.codes.clear();
+        }
+        self.codes.insert(code.address, (Arc::clone(code), number));
+        Ok(number)
+    }
+
+    /// The frame that says that garbage is collected.
+    pub(super) fn collector(&mut self, round: &mut Round<'_>) -> Result<u32> {
+        let (name, kind) = ("<garbage collector>", FunctionKind::Collector);
+        mark(&mut self.collector, name, kind, round)
+    }
+
+    /// The frame that stands for callers of which nothing is known.
+    pub(super) fn cut(&mut self, round: &mut Round<'_>) -> Result<u32> {
+        let (name, kind) = ("<callers not known>", FunctionKind::Native);
+        mark(&mut self.cut, name, kind, round)
+    }
+
+    /// The frame that stands for C code.
+    pub(super) fn native(&mut self, round: &mut Round<'_>) -> Result<u32> {
+        mark(&mut self.native, "<native>", FunctionKind::Native, round)
+    }
+}
+
+/// The number of a frame that is none of Python code.
+fn mark(
+    known: &mut Option<u32>,
+    name: &str,
+    kind: FunctionKind,
+    round: &mut Round<'_>,
+) -> Result<u32> {
+    if let Some(known) = *known {
+        return Ok(known);
+    }
+    let function = ProfileFunction {
+        name: Text {
+            text: name.to_owned(),
+            truncated: false,
+        },
+        file: Text::default(),
+        first_line: 0,
+        kind,
+    };
+    let frame = ProfileFrame {
+        function: round.interner.function(&function, round.sink)?,
+        line: 0,
+        columns: None,
+        opcode: None,
+    };
+    let number = round.interner.frame(frame, round.sink)?;
+    *known = Some(number);
+    Ok(number)
+}

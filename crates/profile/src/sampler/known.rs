@@ -1,0 +1,159 @@
+//! The threads that have been seen.
+
+use std::collections::HashSet;
+
+use invivo_model::{Gil, ProfileThread, Result, SampleStatus, Text, ThreadState};
+use invivo_process::{Target, ThreadWatch, native_ids};
+use rustc_hash::FxHashMap;
+
+use super::{Options, Round};
+use crate::sink::Sink;
+
+/// Which thread of all there have been: where its state lies and what else tells it from others
+/// that have lain there.
+pub(super) type Key = (i64, u64, u64);
+
+/// The threads of a process that have been seen.
+#[derive(Debug, Default)]
+pub(super) struct KnownThreads {
+    threads: FxHashMap<Key, Known>,
+    /// By the numbers that threads know themselves by, those that we know them by.
+    tids: FxHashMap<u64, u32>,
+}
+
+/// A thread that has been seen before.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) index: u32,
+    /// Its number as it knows it itself; 0 where that is not known.
+    native_id: u64,
+    /// Its number as we know it; 0 where that can't be told.
+    tid: u32,
+    name: Option<Text>,
+    watch: Option<ThreadWatch>,
+    /// Whether the thread has ended, and another has all that told it from others.
+    replaced: bool,
+    /// The tick at which it was seen last.
+    pub(super) tick: u64,
+    /// For each frame it is in, from the outermost on, the stack up to there.
+    pub(super) stacks: Vec<u32>,
+}
+
+/// What is to be told of a thread that is new.
+pub(super) struct Described<'a> {
+    pub(super) process: u32,
+    pub(super) state: &'a ThreadState,
+    pub(super) name: Option<&'a Text>,
+    pub(super) interpreter: i64,
+    pub(super) is_main: bool,
+}
+
+impl KnownThreads {
+    /// The thread of this key, if it has been seen. Another one may have got the memory of one that
+    /// has ended.
+    pub(super) fn get(&mut self, key: Key, native_id: u64) -> Option<&mut Known> {
+        let known = self.threads.get_mut(&key)?;
+        let same = known.native_id == native_id || known.native_id == 0 || native_id == 0;
+        (same && !known.replaced).then_some(known)
+    }
+
+    /// Notes a thread that has not been seen.
+    pub(super) fn meet(
+        &mut self,
+        key: Key,
+        thread: &Described<'_>,
+        target: &Target,
+        round: &mut Round<'_>,
+    ) -> Result<()> {
+        let mut native_id = thread.state.native_id;
+        let replaced = self.threads.get(&key).is_some_and(|known| known.replaced);
+        if replaced || !self.tids.contains_key(&native_id) {
+            let threads = target.threads().unwrap_or_default();
+            let numbers = threads.iter().map(|thread| (thread.native_id, thread.tid));
+            self.tids.clear();
+            self.tids.extend(numbers);
+        }
+        if native_id == 0 {
+            // The version does not say it, but the C library does.
+            let known: HashSet<u64> = self.tids.keys().copied().collect();
+            let found = native_ids(&target.memory(), &[thread.state.thread_id], &known);
+            native_id = found.into_iter().flatten().next().unwrap_or(0);
+        }
+        let described = ProfileThread {
+            process: thread.process,
+            tid: self.tids.get(&native_id).copied().unwrap_or(0),
+            name: thread.name.cloned(),
+            interpreter: thread.interpreter,
+            is_main: thread.is_main,
+        };
+        let known = Known {
+            index: round.interner.thread(&described, round.sink)?,
+            native_id,
+            tid: described.tid,
+            name: described.name,
+            watch: None,
+            replaced: false,
+            tick: 0,
+            stacks: Vec::new(),
+        };
+        self.threads.insert(key, known);
+        Ok(())
+    }
+
+    /// Threads that are there no more: what is kept of them goes, some ticks after.
+    pub(super) fn forget_ended(&mut self, ticks: u64) {
+        const EVERY: u64 = 256;
+        if ticks.is_multiple_of(EVERY) {
+            let since = ticks - EVERY;
+            self.threads.retain(|_, known| known.tick > since);
+        }
+    }
+}
+
+impl Known {
+    pub(super) fn rename(&mut self, name: Option<&Text>, sink: &mut dyn Sink) {
+        if let Some(name) = name
+            && self.name.as_ref() != Some(name)
+        {
+            sink.rename(self.index, name);
+            self.name = Some(name.clone());
+        }
+    }
+
+    /// What it does beside running its frames.
+    pub(super) fn status(
+        &mut self,
+        target: &Target,
+        options: &Options,
+        gil: Gil,
+        handles_exception: Option<bool>,
+    ) -> SampleStatus {
+        SampleStatus {
+            on_cpu: self.on_cpu(target, options),
+            holds_gil: (gil != Gil::Unknown).then_some(gil == Gil::Holds),
+            waits_for_gil: match gil {
+                Gil::Waits => Some(true),
+                Gil::Holds => Some(false),
+                // Some versions do not say whether it waits.
+                Gil::Without | Gil::Unknown => None,
+            },
+            handles_exception,
+        }
+    }
+
+    /// Whether the thread is on a processor, where that is asked for and can be told.
+    fn on_cpu(&mut self, target: &Target, options: &Options) -> Option<bool> {
+        if !options.asks_for_activity() {
+            return None;
+        }
+        if self.watch.is_none() && self.tid != 0 {
+            self.watch = target.watch(self.tid).ok();
+        }
+        let runs = self.watch.as_ref()?.runs();
+        if runs.is_none() {
+            // It may have been met as one that had ended before it began.
+            self.replaced = !target.has_thread(self.tid);
+        }
+        runs
+    }
+}

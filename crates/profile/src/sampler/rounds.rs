@@ -1,0 +1,169 @@
+//! Sampling by a [`Reader`], which reads all threads at once.
+
+use std::collections::HashMap;
+
+use invivo_cpython::{ReadThread, Reader, ReaderOptions, Runtime};
+use invivo_model::{Address, Mode, Result, Text, Trust};
+use invivo_process::Memory;
+
+use super::entries::Entries;
+use super::known::{Described, Known};
+use super::{Options, Round, Sampled};
+use crate::sink::Seen;
+
+/// A reader, and what its places are to the sampler.
+#[derive(Debug)]
+pub(super) struct Rounds<M> {
+    reader: Reader<M>,
+    /// By the numbers of places, those of the frames that stand there.
+    frames: Vec<Option<u32>>,
+    era: u32,
+}
+
+/// What the threads are called.
+type Names = HashMap<(Address, u64), Text>;
+
+impl<M: Memory> Rounds<M> {
+    pub(super) fn new(runtime: Runtime<M>, options: &Options) -> Self {
+        let asked = ReaderOptions {
+            waits: options.activity,
+            exceptions: options.mode == Mode::Exception,
+        };
+        let reader = Reader::new(runtime, asked);
+        Self {
+            frames: Vec::new(),
+            era: reader.era(),
+            reader,
+        }
+    }
+
+    pub(super) fn tick(&mut self, subject: &mut Sampled, round: &mut Round<'_>) -> Result<()> {
+        let read = self.reader.read();
+        read.map_err(|error| subject.explained(self.reader.runtime(), error))?;
+        if self.era != self.reader.era() {
+            self.era = self.reader.era();
+            self.frames.clear();
+        }
+        if self.reader.threads().is_empty() {
+            // Before it has begun or after it has ended; or something else runs there.
+            self.reader.runtime().ensure_present()?;
+        }
+        let key = |thread: &ReadThread| (0, thread.state.address.0, thread.serial);
+        let mut threads = self.reader.threads().iter();
+        let is_new = |thread: &ReadThread| {
+            let known = subject.threads.get(key(thread), thread.state.native_id);
+            known.is_none()
+        };
+        let mut names = Names::new();
+        if std::mem::take(&mut subject.ask_names) || threads.any(is_new) {
+            // Who can't be named is called nothing.
+            names = self.reader.runtime().names().unwrap_or_default();
+        }
+        for thread in self.reader.threads() {
+            let Some(interpreter) = self.reader.interpreter(thread) else {
+                continue;
+            };
+            let native_id = thread.state.native_id;
+            let name = names.get(&(interpreter.address, thread.state.thread_id));
+            if subject.threads.get(key(thread), native_id).is_none() {
+                let described = Described {
+                    process: subject.process,
+                    state: &thread.state,
+                    name,
+                    interpreter: interpreter.id,
+                    is_main: thread.is_main,
+                };
+                let (threads, target) = (&mut subject.threads, &subject.target);
+                threads.meet(key(thread), &described, target, round)?;
+            }
+            let Some(known) = subject.threads.get(key(thread), native_id) else {
+                continue;
+            };
+            known.tick = subject.ticks;
+            known.rename(name, round.sink);
+            known.stacks.truncate(thread.kept);
+            let options = &subject.options;
+            let handles = thread.handles_exception;
+            let status = known.status(&subject.target, options, thread.gil, handles);
+            if !options.counts(&status) {
+                continue;
+            }
+            let mut places = Places {
+                reader: &self.reader,
+                frames: &mut self.frames,
+                entries: &mut subject.entries,
+                options,
+            };
+            let stack = places.stack(thread, known, round)?;
+            round.seen.push(Seen {
+                thread: known.index,
+                stack,
+                status,
+                trust: thread.trust,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// What it takes to number the frames that stand at places.
+struct Places<'a, M> {
+    reader: &'a Reader<M>,
+    frames: &'a mut Vec<Option<u32>>,
+    entries: &'a mut Entries,
+    options: &'a Options,
+}
+
+impl<M: Memory> Places<'_, M> {
+    /// The number of a thread's stack. What it has in common with the one before is not looked up
+    /// again.
+    fn stack(
+        &mut self,
+        thread: &ReadThread,
+        known: &mut Known,
+        round: &mut Round<'_>,
+    ) -> Result<Option<u32>> {
+        for frame in thread.frames.iter().skip(known.stacks.len()) {
+            let mut caller = known.stacks.last().copied();
+            if self.options.native && frame.through_c && caller.is_some() {
+                let mark = self.entries.native(round)?;
+                caller = Some(Entries::on_top(caller, mark, round)?);
+            }
+            let Some(frame) = self.frame(frame.place, round)? else {
+                break;
+            };
+            known.stacks.push(Entries::on_top(caller, frame, round)?);
+        }
+        let mut stack = known.stacks.last().copied();
+        if thread.cut.is_some() && thread.trust != Trust::Whole {
+            let mark = self.entries.cut(round)?;
+            stack = Some(Entries::on_top(None, mark, round)?);
+        }
+        if self.options.collector && thread.collects_garbage == Some(true) {
+            let mark = self.entries.collector(round)?;
+            stack = Some(Entries::on_top(stack, mark, round)?);
+        }
+        Ok(stack)
+    }
+
+    /// The number of the frame that stands at a place.
+    fn frame(&mut self, id: invivo_cpython::PlaceId, round: &mut Round<'_>) -> Result<Option<u32>> {
+        if let Some(Some(known)) = self.frames.get(id.index()) {
+            return Ok(Some(*known));
+        }
+        let Some(place) = self.reader.place(id) else {
+            return Ok(None);
+        };
+        let (code, position) = (&place.code, place.position);
+        let frame = self
+            .entries
+            .frame(code, position, None, self.options, round)?;
+        if self.frames.len() <= id.index() {
+            self.frames.resize(id.index() + 1, None);
+        }
+        if let Some(slot) = self.frames.get_mut(id.index()) {
+            *slot = Some(frame);
+        }
+        Ok(Some(frame))
+    }
+}

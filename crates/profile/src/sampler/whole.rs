@@ -1,0 +1,150 @@
+//! Sampling by reading all stacks anew each time, with what was read before read ahead.
+
+use invivo_cpython::{Runtime, StackOptions};
+use invivo_model::{InterpreterThreads, Result, Thread, Trust};
+use invivo_process::Memory;
+
+use super::entries::Entries;
+use super::known::{Described, Key};
+use super::{Options, Round, Sampled};
+use crate::prefetch::Prefetch;
+use crate::sink::Seen;
+
+/// What is read, and what it is read from.
+#[derive(Debug)]
+pub(super) struct Whole<M> {
+    runtime: Runtime<Prefetch<M>>,
+    memory: Prefetch<M>,
+}
+
+impl<M: Memory + Clone> Whole<M> {
+    pub(super) fn new(runtime: &Runtime<M>) -> Self {
+        let memory = Prefetch::new(runtime.memory().clone());
+        Self {
+            runtime: runtime.with_memory(memory.clone()),
+            memory,
+        }
+    }
+
+    pub(super) fn tick(&mut self, subject: &mut Sampled, round: &mut Round<'_>) -> Result<()> {
+        if !subject.ask_names {
+            // Where nothing can be read ahead, nothing can be read, and that is said then.
+            let _ = self.memory.begin();
+        }
+        let outcome = self.round(subject, round);
+        self.memory.end();
+        outcome
+    }
+
+    fn round(&self, subject: &mut Sampled, round: &mut Round<'_>) -> Result<()> {
+        let mut interpreters = self.look(subject)?;
+        let mut all = interpreters
+            .iter()
+            .flat_map(|one| one.threads.iter().map(move |thread| (one, thread)));
+        let is_new = |(one, thread): (&InterpreterThreads, &Thread)| {
+            let native_id = thread.state.native_id;
+            subject.threads.get(key(one, thread), native_id).is_none()
+        };
+        if all.any(is_new) {
+            // Its name is asked for, which is not going to be read again and again.
+            subject.ask_names = true;
+            self.memory.end();
+            interpreters = self.look(subject)?;
+        }
+        if interpreters.is_empty() {
+            // Before it has begun or after it has ended; or something else runs there.
+            self.runtime.ensure_present()?;
+        }
+        for interpreter in &interpreters {
+            for thread in &interpreter.threads {
+                see(interpreter, thread, subject, round)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the threads do now.
+    fn look(&self, subject: &mut Sampled) -> Result<Vec<InterpreterThreads>> {
+        let options = StackOptions {
+            opcodes: subject.options.opcodes,
+            slots: false,
+            names: std::mem::take(&mut subject.ask_names),
+        };
+        let interpreters = self.runtime.threads(&options);
+        interpreters.map_err(|error| subject.explained(&self.runtime, error))
+    }
+}
+
+fn key(interpreter: &InterpreterThreads, thread: &Thread) -> Key {
+    let state = &thread.state;
+    (interpreter.id, state.address.0, state.thread_id)
+}
+
+/// Notes what a thread does.
+fn see(
+    interpreter: &InterpreterThreads,
+    thread: &Thread,
+    subject: &mut Sampled,
+    round: &mut Round<'_>,
+) -> Result<()> {
+    let key = key(interpreter, thread);
+    let native_id = thread.state.native_id;
+    if subject.threads.get(key, native_id).is_none() {
+        let described = Described {
+            process: subject.process,
+            state: &thread.state,
+            name: thread.name.as_ref(),
+            interpreter: interpreter.id,
+            is_main: thread.is_main,
+        };
+        let (threads, target) = (&mut subject.threads, &subject.target);
+        threads.meet(key, &described, target, round)?;
+    }
+    let Some(known) = subject.threads.get(key, native_id) else {
+        return Ok(());
+    };
+    known.tick = subject.ticks;
+    known.rename(thread.name.as_ref(), round.sink);
+    let options = &subject.options;
+    let handles = thread.handles_exception;
+    let status = known.status(&subject.target, options, thread.gil, handles);
+    if !options.counts(&status) {
+        return Ok(());
+    }
+    let (stack, trust) = stack(thread, &mut subject.entries, options, round)?;
+    round.seen.push(Seen {
+        thread: known.index,
+        stack,
+        status,
+        trust,
+    });
+    Ok(())
+}
+
+/// The stack of a thread, and how far it is to be believed.
+fn stack(
+    thread: &Thread,
+    entries: &mut Entries,
+    options: &Options,
+    round: &mut Round<'_>,
+) -> Result<(Option<u32>, Trust)> {
+    let mut trust = Trust::Whole;
+    let mut stack = None;
+    if thread.stack.cut.is_some() {
+        // It has callers, of which nothing is known.
+        trust = Trust::Torn;
+        let mark = entries.cut(round)?;
+        stack = Some(Entries::on_top(stack, mark, round)?);
+    }
+    for frame in thread.stack.frames.iter().rev() {
+        trust = trust.max(frame.trust);
+        let (code, position) = (&frame.code, frame.position);
+        let frame = entries.frame(code, position, frame.opcode, options, round)?;
+        stack = Some(Entries::on_top(stack, frame, round)?);
+    }
+    if options.collector && thread.collects_garbage == Some(true) {
+        let mark = entries.collector(round)?;
+        stack = Some(Entries::on_top(stack, mark, round)?);
+    }
+    Ok((stack, trust))
+}
