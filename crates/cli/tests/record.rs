@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use support::{INVIVO, Run, busy, eventually, invivo, not_held, unharmed};
-use synth::{Interpreter, Target, interpreter, interpreters};
+use synth::{Interpreter, Launch, Target, interpreter, interpreters};
 
 /// Every format: its name, its ending, and what its files begin with.
 const FORMATS: [(&str, &str, &[u8]); 12] = [
@@ -74,6 +74,26 @@ fn every_interpreter_is_recorded() {
         let table = table(&target, &[]);
         assert!(table.contains("main ("), "{}: {table}", interpreter.name);
         unharmed(&target);
+    }
+}
+
+#[test]
+fn calls_by_c_code_are_marked_if_asked_for() {
+    let text =
+        "def spin(_):\n print('ready', flush=True)\n while True: pass\nsorted([1], key=spin)";
+    let target = Launch::new(interpreter("3.14"), text).start();
+    let pid = target.pid().to_string();
+    for (option, wanted) in [("--native", true), ("--gc", false)] {
+        let here = directory();
+        let words = [&pid, "-d", "0.5", "-f", "collapsed", "-o", "-", option];
+        let stacks = run(record(here.path(), &words)).expect(0).stdout;
+        assert!(stacks.contains("spin"), "{stacks}");
+        assert_eq!(stacks.contains("<native>;"), wanted, "{stacks}");
+        let words = ["top", &pid, "--once", "-d", "0.5", option];
+        let top = invivo(&words[..words.len() - usize::from(!wanted)]);
+        let top = top.expect(0).stdout;
+        assert!(top.contains("spin"), "{top}");
+        assert_eq!(top.contains("<native>"), wanted, "{top}");
     }
 }
 
@@ -476,7 +496,7 @@ sys.stdin.read()
 #[test]
 fn hostile_names_break_no_format() {
     for name in ["3.10", "3.15"] {
-        let target = synth::Launch::new(interpreter(name), HOSTILE).start();
+        let target = Launch::new(interpreter(name), HOSTILE).start();
         let pid = target.pid().to_string();
         let here = directory();
         let words = [&pid, "-d", "1", "-r", "200", "-o", "a.invivo"];

@@ -206,7 +206,12 @@ impl<M: Memory> Runtime<M> {
                 codes.get(&raw.executable),
             ) {
                 (Some(facts), _) | (None, Some(Ok(facts))) => facts,
-                (None, _) if raw.is_sentinel(&self.layout) => continue,
+                (None, _) if raw.is_sentinel(&self.layout) => {
+                    if let Some(called) = stack.frames.last_mut() {
+                        called.through_c = Some(true);
+                    }
+                    continue;
+                }
                 (None, Some(Err(why))) => {
                     stack.cut = Some(Defect {
                         address: raw.address,
@@ -229,6 +234,8 @@ impl<M: Memory> Runtime<M> {
                 None => self.place(raw, facts, copies),
             };
             let mut frame = frame(raw, facts, place);
+            let tells = self.layout.instructions.call.is_some();
+            frame.through_c = tells.then_some(raw.is_entry);
             if live.changed.contains(&index) {
                 frame.trust = Trust::Torn;
             }
@@ -397,6 +404,7 @@ fn frame(raw: &RawFrame, facts: &CodeFacts, place: Option<Place>) -> Frame {
         code: facts.code.clone(),
         position: position.unwrap_or_default(),
         opcode: None,
+        through_c: None,
         trust: if place.is_some() {
             Trust::Whole
         } else {

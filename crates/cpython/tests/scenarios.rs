@@ -86,6 +86,7 @@ fn stack(reader: &Reader<ProcessMemory>, thread: &ReadThread) -> Stack {
             code: Arc::clone(&place.code),
             position: place.position,
             opcode: None,
+            through_c: Some(frame.through_c),
             trust: thread.trust,
             slots: None,
         }

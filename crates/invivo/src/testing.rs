@@ -27,6 +27,7 @@ pub(crate) fn frame(name: &str, file: &str, line: u32) -> Frame {
             ..Position::default()
         },
         opcode: None,
+        through_c: None,
         trust: Trust::Whole,
         slots: None,
     }

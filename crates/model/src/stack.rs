@@ -63,6 +63,8 @@ pub struct Frame {
     /// The opcode it stands at, specialized or instrumented as the target has it. Only where it
     /// was asked for.
     pub opcode: Option<u8>,
+    /// Whether C code called it; `None` in versions that don't say.
+    pub through_c: Option<bool>,
     /// How far all this is to be believed.
     pub trust: Trust,
     /// What its variables lie in. Only where they were asked for.

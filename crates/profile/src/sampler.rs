@@ -29,7 +29,7 @@ pub struct Options {
     pub activity: bool,
     /// Whether the garbage collector stands on the stack of the thread that runs it.
     pub collector: bool,
-    /// Whether it is marked where C code called Python code.
+    /// Whether it is marked where C code called Python code, in versions that tell (3.11 and later).
     pub native: bool,
     /// Whether frames tell columns, so that several calls in a line are told apart.
     pub columns: bool,

@@ -31,9 +31,31 @@ pub(crate) struct Sampling {
     #[arg(long)]
     gc: bool,
 
+    #[command(flatten)]
+    stacks: Stacks,
+
     /// How moments to look are spread, so that they don't beat with a period of the process.
     #[arg(long, value_enum, default_value_t)]
     jitter: JitterChoice,
+}
+
+/// What stacks show beside Python functions.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Sampling")]
+pub(crate) struct Stacks {
+    /// Mark with <native> where C code called Python code, as `sorted` calls its key (CPython 3.11
+    /// and later). Stacks of the C code itself are to come.
+    #[arg(long)]
+    native: bool,
+}
+
+impl Stacks {
+    pub(crate) fn options(&self) -> Options {
+        Options {
+            native: self.native,
+            ..Options::default()
+        }
+    }
 }
 
 /// `--mode`.
@@ -88,7 +110,7 @@ impl Sampling {
                 idle: !self.no_idle,
                 activity: self.activity,
                 collector: self.gc,
-                ..Options::default()
+                ..self.stacks.options()
             })
         }
     }

@@ -11,7 +11,7 @@ use invivo::{Error, ErrorKind, Result};
 use signal_hook::consts::SIGTERM;
 
 use super::record::summary;
-use super::sampling::{ModeChoice, Subject, Words, interval};
+use super::sampling::{ModeChoice, Stacks, Subject, Words, interval};
 use crate::arguments::seconds;
 use crate::exit::Status;
 use crate::show::{Output, shown, shown_lines};
@@ -53,6 +53,9 @@ pub(crate) struct Arguments {
     /// Which threads count at first: the key m changes it.
     #[arg(long, value_enum, default_value_t = ModeChoice::Cpu)]
     mode: ModeChoice,
+
+    #[command(flatten)]
+    stacks: Stacks,
 
     /// Print tables once instead of a live view.
     #[arg(long)]
@@ -121,7 +124,7 @@ fn begin(
         ..profile::plan(Options {
             activity: true,
             collector: true,
-            ..Options::default()
+            ..arguments.stacks.options()
         })
     };
     let sink = |_: &_| Ok(feed);

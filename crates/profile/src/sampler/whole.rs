@@ -138,6 +138,10 @@ fn stack(
     }
     for frame in thread.stack.frames.iter().rev() {
         trust = trust.max(frame.trust);
+        if options.native && frame.through_c == Some(true) && stack.is_some() {
+            let mark = entries.native(round)?;
+            stack = Some(Entries::on_top(stack, mark, round)?);
+        }
         let (code, position) = (&frame.code, frame.position);
         let frame = entries.frame(code, position, frame.opcode, options, round)?;
         stack = Some(Entries::on_top(stack, frame, round)?);
