@@ -155,7 +155,7 @@ pub struct Sample {
     pub status: SampleStatus,
     /// How far the stack is to be believed.
     pub trust: Trust,
-    /// For how many ticks in a row, one after the other, this was so.
+    /// For how many ticks in a row this was so, an interval each: none was missed in between.
     pub ticks: u32,
 }
 

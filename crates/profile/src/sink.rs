@@ -102,11 +102,13 @@ impl Sink for Collect {
 
     fn tick(&mut self, about: &About, seen: &[Seen]) -> Result<()> {
         self.ticks += 1;
+        // What goes on over ticks that were missed begins anew, or it would end before its time.
+        let missed = about.missed != self.profile.about.missed;
         for seen in seen {
             let Some(last) = self.last.get_mut(seen.thread as usize) else {
                 continue;
             };
-            let running = last.filter(|(_, tick)| *tick + 1 == self.ticks);
+            let running = last.filter(|(_, tick)| *tick + 1 == self.ticks && !missed);
             let sample = running.and_then(|(index, _)| self.profile.samples.get_mut(index));
             let index = match sample.filter(|sample| goes_on(sample, seen)) {
                 Some(sample) => {

@@ -174,7 +174,7 @@ fn record(interval: u64, ticks: &[Tick]) -> (Vec<u8>, Profile) {
     for (step, threads) in ticks {
         about.duration += step;
         about.ticks += 1;
-        about.missed += step / interval.max(1);
+        about.missed += (step / interval.max(1)).saturating_sub(1);
         let seen: Vec<_> = threads
             .iter()
             .map(|(thread, stack, number)| {
@@ -438,6 +438,46 @@ fn a_sample_takes_less_than_four_bytes() {
     let ticks: Vec<Tick> = (0..100_000).map(tick).collect();
     let (file, _) = record(100_000, &ticks);
     assert!(file.len() < 6000, "{}", file.len());
+}
+
+/// A run lasts an interval for each of its ticks, and what was missed lies between two of them.
+#[test]
+fn what_goes_on_over_ticks_that_were_missed_is_said_anew() {
+    const INTERVAL: u64 = 100_000;
+    const TICKS: u64 = 50_000;
+    // At 10 kHz, one tick in a hundred is missed.
+    let tick = |n: u64| {
+        let step = INTERVAL * (1 + u64::from(n % 100 == 99));
+        let busy = (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) % u64::from(STACKS);
+        let busy = (0, Some(busy as u32), 3);
+        (step, vec![busy, (1, Some(6), 0), (2, None, 0)])
+    };
+    let ticks: Vec<Tick> = (0..TICKS).map(tick).collect();
+    let (file, profile) = record(INTERVAL, &ticks);
+    let per_sample = file.len() as f64 / ticks.len() as f64;
+    assert!(per_sample < 4.0, "{per_sample}");
+    assert_eq!(profile.about.missed, TICKS / 100);
+    let read = samples(&open(&file).unwrap());
+    for mut samples in [read, profile.samples] {
+        samples.sort_by_key(|sample| (sample.thread, sample.time));
+        for thread in 0..3 {
+            let own = samples.iter().filter(|sample| sample.thread == thread);
+            let own: Vec<_> = own.collect();
+            let seen: u64 = own.iter().map(|sample| u64::from(sample.ticks)).sum();
+            assert_eq!(seen, TICKS, "{thread}");
+            let mut holes = 0;
+            for pair in own.windows(2) {
+                let end = pair[0].time + u64::from(pair[0].ticks) * INTERVAL;
+                // Times are rounded.
+                let hole = pair[1].time.cast_signed() - end.cast_signed();
+                let whole = (hole + 2_000).div_euclid(INTERVAL.cast_signed());
+                let off = hole - whole * INTERVAL.cast_signed();
+                assert!((0..2).contains(&whole) && off.abs() <= 2_000, "{hole}");
+                holes += whole.unsigned_abs();
+            }
+            assert_eq!(holes, TICKS / 100, "{thread}");
+        }
+    }
 }
 
 #[test]

@@ -233,8 +233,9 @@ impl Sink for Writer {
     }
 
     fn tick(&mut self, about: &About, seen: &[Seen]) -> Result<()> {
+        let missed = about.missed != self.about.missed;
         self.about.clone_from(about);
-        self.samples.tick(about, seen);
+        self.samples.tick(about, missed, seen);
         // The next tick may come too late for what has waited since the first one.
         let waited = about.duration.saturating_sub(self.samples.begun);
         let full = self.samples.bytes.len() + self.tables.len() > FULL;
@@ -255,7 +256,8 @@ impl Samples {
         self.threads.fill(Last::default());
     }
 
-    fn tick(&mut self, about: &About, seen: &[Seen]) {
+    /// `missed` says whether ticks were, since the last one.
+    fn tick(&mut self, about: &About, missed: bool, seen: &[Seen]) {
         let time = about.duration;
         if self.ticks == 0 {
             self.begun = time;
@@ -276,7 +278,8 @@ impl Samples {
             if !goes_on || last.state != now.state {
                 let change = Change::State(seen.thread, now.state, now.stack);
                 self.changes.push(change);
-            } else if last.stack != now.stack {
+            } else if last.stack != now.stack || missed {
+                // Who reads takes ticks in a row for an interval each.
                 self.changes.push(Change::Stack(seen.thread, now.stack));
             }
             *last = now;
