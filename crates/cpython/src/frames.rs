@@ -23,8 +23,8 @@ use crate::runtime::Runtime;
 pub(crate) use generators::{GeneratorFrame, GeneratorState};
 pub(crate) use live::CallMemory;
 use live::Live;
-use opcodes::Instruction;
-pub(crate) use raw::{RawFrame, Standing};
+pub(crate) use opcodes::Instruction;
+pub(crate) use raw::{RawFrame, Standing, slots};
 pub(crate) use walk::Head;
 use walk::{Budget, Walk};
 
@@ -84,14 +84,8 @@ impl<M: Memory> Runtime<M> {
         let head = self
             .head_of(thread.address)
             .map_err(|met| fault(WHAT, met))?;
-        let mut budget = self.budget();
-        let stacks = self.read_stacks(
-            &[(thread.address, head)],
-            &StackOptions::default(),
-            &mut budget,
-        );
-        let stacks = stacks.map_err(|met| fault(WHAT, met))?;
-        let stack = stacks.into_iter().next().unwrap_or_default();
+        let mut stacks = self.stacks(&[(thread.address, head)], &StackOptions::default());
+        let stack = stacks.pop().unwrap_or_default();
         match (stack.frames.first(), stack.cut) {
             (Some(frame), _) => Ok(Some(Function {
                 qualname: frame.code.label().clone(),
@@ -111,7 +105,10 @@ impl<M: Memory> Runtime<M> {
                 frames,
                 bytes: MAX_BYTES,
             };
-            let read = self.read_stacks(group, options, &mut budget);
+            let read = match self.stacks_once(group, options) {
+                Some(read) => read.and_then(|stacks| self.with_opcodes(stacks, options)),
+                None => self.read_stacks(group, options, &mut budget),
+            };
             frames = budget.frames;
             match read {
                 Ok(read) => stacks.extend(read),
@@ -122,13 +119,6 @@ impl<M: Memory> Runtime<M> {
             }
         }
         stacks
-    }
-
-    fn budget(&self) -> Budget {
-        Budget {
-            frames: self.limits.frames,
-            bytes: MAX_BYTES,
-        }
     }
 
     fn read_stacks(
@@ -159,7 +149,16 @@ impl<M: Memory> Runtime<M> {
             }
             (stack, instructions)
         });
-        let mut stacks: Vec<_> = stacks.collect();
+        let stacks = stacks.collect();
+        self.with_opcodes(stacks, options)
+    }
+
+    /// The stacks, with the opcodes that their frames stand at where they are asked for.
+    fn with_opcodes(
+        &self,
+        mut stacks: Vec<(Stack, Vec<Option<Instruction>>)>,
+        options: &StackOptions,
+    ) -> Result<Vec<Stack>, Fault> {
         if options.opcodes {
             self.read_opcodes(&mut stacks)?;
         }
@@ -285,8 +284,8 @@ impl<M: Memory> Runtime<M> {
         let size =
             length(self.layout.frame.localsplus).saturating_add(facts.slots.saturating_mul(8));
         let at_hand = walk.piece(raw.address, size);
-        let at_hand = at_hand
-            .and_then(|piece| raw::slots(&self.layout, piece.view(), raw.address, facts.slots));
+        let at_hand =
+            at_hand.and_then(|piece| slots(&self.layout, piece.view(), raw.address, facts.slots));
         // A frame that lies by itself, and has more variables than were read with it.
         at_hand.unwrap_or_else(|| {
             let pieces = read_pieces(&self.memory, [(raw.address, size.min(MAX_BYTES))]);
@@ -294,7 +293,7 @@ impl<M: Memory> Runtime<M> {
                 .ok()
                 .and_then(|mut pieces| pieces.pop())
                 .unwrap_or_default();
-            raw::slots(&self.layout, piece.view(), raw.address, facts.slots).unwrap_or_default()
+            slots(&self.layout, piece.view(), raw.address, facts.slots).unwrap_or_default()
         })
     }
 

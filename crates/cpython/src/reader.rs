@@ -10,6 +10,7 @@
 
 mod chain;
 mod doubts;
+mod once;
 mod places;
 mod region;
 mod regions;
@@ -38,6 +39,8 @@ use world::World;
 const WHAT: &str = "cannot read the threads";
 /// What changes while it is read is read again this often.
 const ATTEMPTS: usize = 6;
+/// Bytes of all threads' frames.
+const MAX_BYTES: usize = 64 << 20;
 /// After so many rounds, what is not needed any more is not read any more.
 const TIDY: u64 = 32;
 
@@ -191,6 +194,7 @@ impl<M: Memory> Reader<M> {
         self.world = World::new(layout, address, &found);
         let mut known = std::mem::take(&mut self.threads);
         let (from, to) = thread_span(layout);
+        let mut left = MAX_BYTES;
         for (index, interpreter) in found.list.iter().enumerate() {
             let mut link = None;
             let states = interpreter.interpreter.threads.iter();
@@ -219,8 +223,10 @@ impl<M: Memory> Reader<M> {
                     None => regions.link.place(Address::NULL, 0),
                 }
                 link = state.address.offset(layout.thread.next);
+                thread.allowed = left;
                 let head = Head::parse(layout, state.address, piece.view());
                 thread.plan(layout, &head.unwrap_or_default());
+                left = left.saturating_sub(thread.regions.length());
                 self.threads.push(thread);
             }
         }
@@ -300,6 +306,8 @@ impl<M: Memory> Reader<M> {
     /// Understands what has been read.
     fn look(&mut self) -> Result<(), Fault> {
         let mut open: Vec<usize> = (0..self.threads.len()).collect();
+        let taken = self.threads.iter().map(|thread| thread.regions.length());
+        let mut left = MAX_BYTES.saturating_sub(taken.sum());
         for attempt in 1..=ATTEMPTS {
             let mut again = Vec::new();
             for index in open {
@@ -309,7 +317,7 @@ impl<M: Memory> Reader<M> {
                 if thread.extent != Extent::All {
                     continue;
                 }
-                match thread.look(&self.runtime, &mut self.places)? {
+                match thread.look_within(&mut left, &self.runtime, &mut self.places)? {
                     Outcome::Done => {}
                     Outcome::Unsure => self.look_closer(index)?,
                     Outcome::Again if attempt == ATTEMPTS => thread.lose("its frames move away"),
@@ -336,35 +344,11 @@ impl<M: Memory> Reader<M> {
 
     /// Reads some threads once more, by one call.
     fn read_threads(&mut self, indices: &[usize]) -> Result<(), Fault> {
-        let mut requests = Vec::new();
         let mut wanted = indices.iter().copied().peekable();
-        let mut chosen = Vec::with_capacity(indices.len());
-        for (index, thread) in self.threads.iter_mut().enumerate() {
-            if wanted.next_if_eq(&index).is_some() {
-                chosen.push(thread);
-            }
-        }
-        for thread in &mut chosen {
-            thread.regions.each(&mut |region| {
-                if region.is_wanted() {
-                    requests.push(ReadRequest::new(region.start, region.refill()));
-                }
-            });
-        }
-        self.runtime.memory.read_many(&mut requests)?;
-        self.filled.clear();
-        self.filled
-            .extend(requests.iter().map(|request| request.filled));
-        drop(requests);
-        let mut filled = self.filled.iter();
-        for thread in &mut chosen {
-            thread.regions.each(&mut |region| {
-                if region.is_wanted() {
-                    region.fill(filled.next().copied().unwrap_or(0));
-                }
-            });
-        }
-        Ok(())
+        let threads = self.threads.iter_mut().enumerate();
+        let chosen = threads.filter(|(index, _)| wanted.next_if_eq(index).is_some());
+        let mut chosen: Vec<_> = chosen.map(|(_, thread)| thread).collect();
+        read_regions(&self.runtime.memory, &mut chosen)
     }
 
     /// Says what the threads have to do with the GIL and with exceptions.
@@ -383,6 +367,29 @@ impl<M: Memory> Reader<M> {
         }
         Ok(())
     }
+}
+
+/// Reads all of some threads, by one call.
+fn read_regions(memory: &impl Memory, threads: &mut [&mut ReadThread]) -> Result<(), Fault> {
+    let mut requests = Vec::new();
+    for thread in &mut *threads {
+        thread.regions.each(&mut |region| {
+            if region.is_wanted() {
+                requests.push(ReadRequest::new(region.start, region.refill()));
+            }
+        });
+    }
+    memory.read_many(&mut requests)?;
+    let filled: Vec<_> = requests.iter().map(|request| request.filled).collect();
+    let mut filled = filled.into_iter();
+    for thread in threads {
+        thread.regions.each(&mut |region| {
+            if region.is_wanted() {
+                region.fill(filled.next().unwrap_or(0));
+            }
+        });
+    }
+    Ok(())
 }
 
 /// Goes through all that is read, in the order in which it is read.

@@ -17,11 +17,11 @@ const AT_ONCE: usize = 64;
 
 /// Where a frame stands in its bytecode.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Instruction {
+pub(crate) struct Instruction {
     /// The instruction, or a unit of its cache.
-    pub(super) at: Address,
+    pub(crate) at: Address,
     /// Where the bytecode begins.
-    pub(super) code: Address,
+    pub(crate) code: Address,
 }
 
 impl<M: Memory> Runtime<M> {

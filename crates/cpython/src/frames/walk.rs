@@ -373,13 +373,13 @@ impl<M: Memory> Runtime<M> {
 
     /// How many bytes of a thread's newest chunk are known to have been used at times: a thread
     /// that calls on is to be seen as often as one that returns.
-    fn reached(&self, head: &Head) -> u64 {
+    pub(crate) fn reached(&self, head: &Head) -> u64 {
         let cache = self.code_cache();
         let reached = cache.reached.get(&head.chunk).copied();
         reached.unwrap_or(CHUNK as u64)
     }
 
-    fn note_reached(&self, heads: [&Head; 2]) {
+    pub(crate) fn note_reached<'a>(&self, heads: impl IntoIterator<Item = &'a Head>) {
         let mut cache = self.code_cache();
         if cache.reached.len() > MAX_REACHED {
             cache.reached.clear();

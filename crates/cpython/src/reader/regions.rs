@@ -45,6 +45,11 @@ impl Regions {
         to(&mut self.item);
     }
 
+    /// Bytes that frames are read from.
+    pub(super) fn length(&self) -> usize {
+        self.frames().map(Region::length).sum()
+    }
+
     fn frames(&self) -> impl Iterator<Item = &Region> {
         self.chunks.iter().chain(&self.windows)
     }

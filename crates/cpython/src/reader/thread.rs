@@ -66,6 +66,8 @@ pub struct ReadThread {
     doubted: Vec<RawFrame>,
     /// What stands for no exception, once that has been seen.
     pub(super) no_exception: Option<Address>,
+    /// Bytes of its frames that are read at most.
+    pub(super) allowed: usize,
     /// Whether nothing that was concluded from older bytes counts any more.
     pub(super) forgets: bool,
 }
@@ -103,6 +105,7 @@ impl ReadThread {
             doubts: Doubts::default(),
             doubted: Vec::new(),
             no_exception: None,
+            allowed: 0,
             forgets: true,
         }
     }
@@ -125,8 +128,23 @@ impl ReadThread {
         is_it && led_to
     }
 
+    /// As [`ReadThread::look`], and no more than so many bytes more are to be read from now on.
+    pub(super) fn look_within<M: Memory>(
+        &mut self,
+        left: &mut usize,
+        runtime: &Runtime<M>,
+        places: &mut Places,
+    ) -> Result<Outcome, Fault> {
+        let before = self.regions.length();
+        self.allowed = before.saturating_add(*left);
+        let outcome = self.look(runtime, places);
+        let now = self.regions.length();
+        *left = left.saturating_add(before).saturating_sub(now);
+        outcome
+    }
+
     /// Says which frames the thread is in, by what has just been read.
-    pub(super) fn look<M: Memory>(
+    fn look<M: Memory>(
         &mut self,
         runtime: &Runtime<M>,
         places: &mut Places,
@@ -174,11 +192,11 @@ impl ReadThread {
                     return Ok(Outcome::Done);
                 }
                 Walked::Missing(_) => continue,
-                Walked::Endless if best.is_none() => {
-                    self.lose("more frames than are looked at");
+                Walked::Endless(why) if best.is_none() => {
+                    self.lose(why);
                     return Ok(Outcome::Done);
                 }
-                Walked::Endless => continue,
+                Walked::Endless(_) => continue,
                 Walked::Joined(joined) => joined,
             };
             let found = self.judge(runtime, places, (from, joined), frames, &[])?;
@@ -191,6 +209,8 @@ impl ReadThread {
         }
         let still = head.frame == after;
         Ok(match best {
+            // Where nothing fits together, it was read while it changed.
+            Some(found) if found.is_nothing() => Outcome::Again,
             Some(found) => self.take(layout, found, places, still),
             None => Outcome::Done,
         })
@@ -220,14 +240,22 @@ impl ReadThread {
     ) -> Walked {
         let size = length(layout.frame.size);
         let mut next = from;
+        // One of those that were met, each time that there are twice as many.
+        let mut landmark = Address::NULL;
         while !next.is_null() {
+            if next == landmark {
+                return Walked::Endless("the frames lead back to where they have been");
+            }
+            if frames.len().is_power_of_two() {
+                landmark = next;
+            }
             let known = self.by_address.get(&next);
             if let Some(known) = known.filter(|known| (**known as usize) < clean) {
                 frames.reverse();
                 return Walked::Joined(*known as usize + 1);
             }
             if frames.len() >= limit {
-                return Walked::Endless;
+                return Walked::Endless("more frames than are looked at");
             }
             let Some(region) = self.regions.region(next, size) else {
                 return Walked::Missing(next);
@@ -412,9 +440,9 @@ impl ReadThread {
         runtime: &Runtime<M>,
         places: &mut Places,
     ) -> Result<(), Fault> {
-        // What has been read is another moment's: what was concluded from the last is not compared
-        // with it.
-        self.forget();
+        // What has been read is another moment's: what was concluded from the last stays, but is not
+        // compared with it.
+        self.forgets = true;
         let said = std::mem::take(&mut self.doubted);
         let layout = &runtime.layout;
         let heads = self.heads(layout).filter(|(head, _)| self.fits(head));
@@ -465,6 +493,35 @@ impl ReadThread {
         self.by_address.clear();
     }
 
+    /// What its frames need to be understood and is not known yet: code objects, or, where all of
+    /// these are known, what is to be asked of the places they stand at.
+    pub(super) fn unknown(
+        &self,
+        layout: &Layout,
+        limit: usize,
+        places: &mut Places,
+        asked: &mut Asked,
+    ) -> Vec<Address> {
+        let mut frames = Vec::new();
+        if let Some((head, _)) = self.heads(layout).filter(|(head, _)| self.fits(head)) {
+            self.walk(layout, head.frame, 0, limit, &mut frames);
+        }
+        let codes = frames.iter().filter(|frame| !frame.is_sentinel(layout));
+        let codes = codes.map(|frame| frame.executable);
+        let unknown: Vec<_> = codes.filter(|code| places.code(*code).is_none()).collect();
+        if unknown.is_empty() {
+            for frame in frames.iter().rev().skip(1) {
+                places.note(frame, asked);
+            }
+        }
+        unknown
+    }
+
+    /// The links of its stack, the outermost first.
+    pub(super) fn links(&self) -> &[Link] {
+        &self.chain
+    }
+
     /// The code objects of the frames that it is in.
     pub(super) fn codes(&self) -> impl Iterator<Item = CodeId> {
         self.chain
@@ -479,7 +536,8 @@ enum Walked {
     Joined(usize),
     /// To one that has not been read.
     Missing(Address),
-    Endless,
+    /// To no end, for this reason.
+    Endless(&'static str),
 }
 
 /// The frames that a thread is in, if it began at one of its current frames.
@@ -496,6 +554,11 @@ struct Found {
 }
 
 impl Found {
+    /// Whether there are frames, and none of them is one.
+    fn is_nothing(&self) -> bool {
+        self.depth() == 0 && !self.frames.is_empty() && self.doubted.is_none()
+    }
+
     fn depth(&self) -> usize {
         self.joined + self.links.len()
     }

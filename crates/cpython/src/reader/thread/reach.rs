@@ -46,14 +46,12 @@ impl ReadThread {
             regions.chunks.remove(0);
         }
         let used = head.top.since(head.chunk).unwrap_or(0);
-        let whole = head.limit.since(head.chunk).unwrap_or(0).min(MAX_CHUNK);
+        let whole = head.limit.since(head.chunk).unwrap_or(0);
+        let whole = whole.min(MAX_CHUNK).min(self.allowed as u64);
         if let Some(newest) = regions.chunks.first_mut() {
-            let reached = (newest.length() as u64).max(FIRST_CHUNK);
-            let size = if used.saturating_add(8) > reached || newest.start != head.chunk {
-                used.saturating_add(AHEAD).max(FIRST_CHUNK)
-            } else {
-                reached
-            };
+            let known = newest.start == head.chunk;
+            let reached = if known { newest.length() as u64 } else { 0 };
+            let size = used.saturating_add(AHEAD).max(FIRST_CHUNK).max(reached);
             let size = if head.chunk.is_null() {
                 0
             } else {
@@ -64,8 +62,20 @@ impl ReadThread {
         regions.chunks.truncate(MAX_CHUNKS);
     }
 
+    /// Reads so many bytes of the newest chunk at least, as far as there are as many.
+    pub(in crate::reader) fn reach(&mut self, head: &Head, bytes: u64) {
+        let whole = head.limit.since(head.chunk).unwrap_or(0);
+        let bytes = bytes.min(whole).min(MAX_CHUNK).min(self.allowed as u64);
+        if let Some(newest) = self.regions.chunks.first_mut()
+            && newest.start == head.chunk
+            && (newest.length() as u64) < bytes
+        {
+            newest.place(head.chunk, length(bytes));
+        }
+    }
+
     /// What the thread state said before and after its frames were read.
-    pub(super) fn heads(&self, layout: &Layout) -> Option<(Head, Address)> {
+    pub(in crate::reader) fn heads(&self, layout: &Layout) -> Option<(Head, Address)> {
         let mut head = Head::parse(layout, self.state.address, self.regions.state.view())?;
         if !head.through.is_null() && head.through == self.regions.through.start {
             head.frame = Address(self.regions.through.word()?);
@@ -99,6 +109,7 @@ impl ReadThread {
         }
         let mut next = address;
         let mut added = false;
+        let mut left = self.allowed.saturating_sub(self.regions.length());
         // Those further out are looked for at once, and not one more in each round.
         for _ in 0..runtime.limits.frames {
             if next.is_null() {
@@ -112,9 +123,10 @@ impl ReadThread {
             let windows = &mut self.regions.windows;
             let at = windows.partition_point(|one| one.start < next);
             let known = windows.get(at).is_some_and(|one| one.start == next);
-            if known || windows.len() >= MAX_WINDOWS {
+            if known || windows.len() >= MAX_WINDOWS || left < size {
                 break;
             }
+            left -= size;
             windows.insert(at, Region::new(next, size));
             added = true;
             let read = read_pieces(&runtime.memory, [(next, size)])?;
@@ -131,6 +143,7 @@ impl ReadThread {
             return Ok(false);
         };
         let before = self.regions.chunks.len();
+        let mut left = self.allowed.saturating_sub(self.regions.length()) as u64;
         while let Some(oldest) = self.regions.chunks.last() {
             let previous = oldest.view().word(oldest.start, layout.previous);
             let previous = Address(previous.unwrap_or(0));
@@ -148,9 +161,10 @@ impl ReadThread {
                 let top = header.word(previous, layout.top)?;
                 layout.data.checked_add(top.checked_mul(8)?)
             });
-            let Some(used) = used.filter(|used| *used <= MAX_CHUNK) else {
+            let Some(used) = used.filter(|used| *used <= left.min(MAX_CHUNK)) else {
                 break;
             };
+            left -= used;
             let mut region = Region::new(previous, length(used));
             let mut read = read_pieces(&runtime.memory, [(previous, length(used))])?;
             let read = read.pop().unwrap_or_default();
