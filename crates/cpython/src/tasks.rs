@@ -31,8 +31,6 @@ const WHAT: &str = "cannot list the tasks";
 /// Tasks that are looked at together.
 const AT_ONCE: usize = 2048;
 
-/// Bytes of a name's object that tell it from others: where strings and integers begin.
-const NAME: usize = 64;
 /// A task that goes on while it is looked at is looked at again this often.
 const ATTEMPTS: usize = 4;
 
@@ -158,8 +156,9 @@ impl<'a, M: Memory> Look<'a, M> {
             self.prepare(&fields);
             let mut changing = Vec::new();
             let before = self.identities(&fields);
-            for ((place, met), fields) in open.iter().zip(fields) {
-                let seen = fields.map(|fields| self.look_at(met, fields, found));
+            for (((place, met), fields), before) in open.iter().zip(fields).zip(&before) {
+                let name = before.as_ref().and_then(|before| before.name.clone());
+                let seen = fields.map(|fields| self.look_at(met, fields, name, found));
                 if let Some(place) = places.get_mut(*place) {
                     *place = seen;
                 }
@@ -191,16 +190,17 @@ impl<'a, M: Memory> Look<'a, M> {
     }
 
     fn identities(&self, fields: &[Option<Fields>]) -> Vec<Option<Identity>> {
-        let names = fields.iter().flatten().map(|fields| (fields.name, NAME));
+        let size = self.object_size();
+        let names = fields.iter().flatten().map(|fields| (fields.name, size));
         self.memory().prepare(names);
         let identity = |fields: &Option<Fields>| {
             let fields = fields.as_ref()?;
-            let mut name = [0; NAME];
+            let mut head = [0; 8];
             // One that can't be read is as good as another.
             self.memory()
-                .read(fields.name, &mut name)
+                .read(fields.name, &mut head)
                 .unwrap_or_default();
-            let lives = self.layout().counts_references(&name);
+            let lives = self.layout().counts_references(&head);
             Some(Identity {
                 name_lives: lives || fields.name.is_null(),
                 done: fields.done,
@@ -210,7 +210,7 @@ impl<'a, M: Memory> Look<'a, M> {
                     fields.coroutine,
                     fields.name,
                 ],
-                name,
+                name: self.name(fields.name),
             })
         };
         fields.iter().map(identity).collect()
@@ -230,7 +230,13 @@ impl<'a, M: Memory> Look<'a, M> {
         self.memory().prepare(wanted);
     }
 
-    fn look_at(&mut self, met: &Met, fields: Fields, found: &mut Found) -> Seen {
+    fn look_at(
+        &mut self,
+        met: &Met,
+        fields: Fields,
+        name: Option<Text>,
+        found: &mut Found,
+    ) -> Seen {
         let mut chain = self.chain(fields.coroutine);
         let state = self.state(met, &fields, &chain, found);
         let thread = self.thread_of(met, fields.event_loop, found);
@@ -249,7 +255,7 @@ impl<'a, M: Memory> Look<'a, M> {
         Seen {
             task: Task {
                 address: met.address,
-                name: self.name(fields.name),
+                name,
                 state,
                 thread: state_of.map_or(Address::NULL, |thread| thread.address),
                 native_id: state_of
@@ -320,15 +326,14 @@ impl<'a, M: Memory> Look<'a, M> {
     }
 }
 
-/// What changes when a task goes on, or when another takes its place: what it points to, and the
-/// beginning of its name, since tasks that come and go take the same places again and again.
+/// What changes when a task goes on, or when another takes its place: what it points to, and its
+/// name, since tasks that come and go take the same places again and again.
 #[derive(PartialEq, Eq)]
 struct Identity {
     done: Option<bool>,
     objects: [Address; 4],
-    /// The beginning of the object that names it.
-    name: [u8; NAME],
-    /// Whether that is still in use.
+    name: Option<Text>,
+    /// Whether the object that names it is still in use.
     name_lives: bool,
 }
 

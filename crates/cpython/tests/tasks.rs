@@ -5,12 +5,14 @@
     reason = "a test that can't have its target has failed"
 )]
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::time::Instant;
 
 use invivo_cpython::{Limits, Runtime, TaskOptions, locate, locate_asyncio};
 use invivo_model::{Address, Links, Stack, Task, TaskState, Tasks, Trust};
-use invivo_process::{ProcessMemory, Target};
+use invivo_process::{Fault, Memory, ProcessMemory, ReadRequest, Target};
 use synth::target::PATIENCE;
 use synth::{Interpreter, Launch, interpreters};
 
@@ -38,11 +40,16 @@ fn keeps_links(interpreter: &Interpreter) -> bool {
 }
 
 fn open(target: &Target) -> (Runtime<ProcessMemory>, TaskOptions) {
+    open_with(target, target.memory())
+}
+
+/// The same, with its memory read through `memory`.
+fn open_with<M: Memory>(target: &Target, memory: M) -> (Runtime<M>, TaskOptions) {
     let modules = target.modules().unwrap();
     let limits = Limits::default();
     let location = locate(&target.memory(), &modules, target, &limits).unwrap();
     let asyncio = locate_asyncio(&location, &modules, target).unwrap();
-    let runtime = Runtime::open(target.memory(), &location, limits).unwrap();
+    let runtime = Runtime::open(memory, &location, limits).unwrap();
     (runtime, TaskOptions { asyncio })
 }
 
@@ -438,6 +445,70 @@ fn tasks_come_and_go_while_they_are_read() {
                 .count();
         }
         assert!(running > 0 && whole == LOOKS, "{name}: {running}, {whole}");
+    }
+}
+
+/// A task that waits, and where its name is and how many bytes it takes. Others lie around it.
+const NAMED: &str = r#"
+async def waiting():
+    await asyncio.Event().wait()
+
+async def main():
+    task = asyncio.ensure_future(waiting())
+    names = ["stays %d" % n for n in range(10)]
+    name = names[5]
+    task.set_name(name)
+    await asyncio.sleep(0)
+    print("ready", id(name), sys.getsizeof(name), flush=True)
+    sys.stdin.read()
+
+asyncio.run(main())
+"#;
+
+/// Memory in which these bytes are other ones each time.
+struct Restless {
+    memory: ProcessMemory,
+    bytes: Range<u64>,
+    reads: Cell<u8>,
+}
+
+impl Memory for Restless {
+    fn read_many(&self, requests: &mut [ReadRequest<'_>]) -> Result<(), Fault> {
+        self.memory.read_many(requests)?;
+        self.reads.set(self.reads.get().wrapping_add(1));
+        for request in requests {
+            for (address, byte) in (request.address.0..).zip(&mut *request.buffer) {
+                if self.bytes.contains(&address) {
+                    *byte = self.reads.get();
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A name is no longer than it is: what comes and goes behind it says nothing of its task.
+#[test]
+fn what_lies_behind_a_name_may_change() {
+    for interpreter in interpreters() {
+        let process = Launch::new(interpreter, program(NAMED)).start();
+        let [name, size] = process.ready_ids()[..] else {
+            panic!("{}", interpreter.name);
+        };
+        let target = Target::open(process.pid()).unwrap();
+        let memory = Restless {
+            memory: target.memory(),
+            bytes: name + size..name + size + 16,
+            reads: Cell::new(0),
+        };
+        let (runtime, options) = open_with(&target, memory);
+        let tasks = runtime.tasks(&options).unwrap();
+        let found: Vec<_> = named(&tasks, "stays 5").collect();
+        assert_eq!(found.len(), 1, "{}: {tasks:?}", interpreter.name);
+        assert_eq!(found[0].state, TaskState::Waiting, "{}", interpreter.name);
+        let frames = &found[0].coroutines.frames;
+        let whole = frames.iter().all(|frame| frame.trust == Trust::Whole);
+        assert!(whole && !frames.is_empty(), "{}", interpreter.name);
     }
 }
 
