@@ -108,6 +108,7 @@ fn what_is_too_much_is_cut_and_says_how_much_there_is() {
             "Plain:<a=int:1, attribute0=int:0, attribute1=int:1 of 61>".to_owned(),
             "ValueError:(int:0, int:1, int:2, ?:...)<>".to_owned(),
             path.clone(),
+            "dict_keys:[int:0, int:1, int:2 of 100000]".to_owned(),
             "list:[list:[list:...]]".to_owned(),
             "list:[list:[int:0, int:0, int:0 of 10], list:[int:1, int:1, int:1 of 10], \
              list:[int:2, int:2, int:2 of 10] of 100]"

@@ -97,7 +97,8 @@ pub(super) const INT_SHIFT: u32 = 3;
 
 /// Built-in objects, most of them variable-sized or of few fields: Include/cpython/ and
 /// Include/internal/pycore_moduleobject.h; Objects/genobject.c has `asend`, `athrow` and the
-/// wrapper of coroutines, Modules/_collectionsmodule.c has `deque`.
+/// wrapper of coroutines, Objects/descrobject.c `mappingproxyobject`, Modules/_collectionsmodule.c
+/// has `deque`.
 pub(super) const fn builtin(
     header: u64,
     tuple_items: u64,
@@ -118,6 +119,8 @@ pub(super) const fn builtin(
         set_table: header + 24,
         cell_value: header,
         weakref_object: header,
+        proxied_mapping: header,
+        viewed_dict: header,
         module_dict: header,
         function_qualname,
         method: (header, header + 8),

@@ -34,6 +34,13 @@ pub(crate) enum Kind {
     Generator,
     Code,
     Cell,
+    /// A weak reference or proxy.
+    WeakReference,
+    /// `types.MappingProxyType`.
+    MappingProxy,
+    DictKeys,
+    DictValues,
+    DictItems,
     Date,
     DateTime,
     Time,
@@ -114,6 +121,14 @@ impl Kind {
             "generator" | "coroutine" | "async_generator" => Self::Generator,
             "code" => Self::Code,
             "cell" => Self::Cell,
+            "weakref" | "weakproxy" | "weakcallableproxy" => Self::WeakReference,
+            "weakref.ReferenceType" | "weakref.ProxyType" | "weakref.CallableProxyType" => {
+                Self::WeakReference
+            }
+            "mappingproxy" => Self::MappingProxy,
+            "dict_keys" => Self::DictKeys,
+            "dict_values" => Self::DictValues,
+            "dict_items" => Self::DictItems,
             "datetime.date" => Self::Date,
             "datetime.datetime" => Self::DateTime,
             "datetime.time" => Self::Time,
@@ -138,6 +153,11 @@ impl Kind {
                 | Self::Dict
                 | Self::Exception
                 | Self::Cell
+                | Self::WeakReference
+                | Self::MappingProxy
+                | Self::DictKeys
+                | Self::DictValues
+                | Self::DictItems
                 | Self::Object
         )
     }

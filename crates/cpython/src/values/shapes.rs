@@ -9,6 +9,7 @@ use super::classes::Class;
 use super::containers::Items;
 use super::kinds::Kind;
 use crate::fields::fault;
+use crate::layout::common::DICT_FLAG;
 use crate::objects::{Pairs, Step, Want};
 use crate::pieces::length;
 use crate::runtime::Runtime;
@@ -41,6 +42,24 @@ pub(super) type Shaping<'a> = Step<'a, Result<Shape>>;
 /// A shape that is there at once.
 pub(super) fn leaf<'a>(kind: ValueKind) -> Shaping<'a> {
     Step::Done(Ok(Shape::Leaf(kind)))
+}
+
+/// The one attribute of an object that has no more; none where nothing is there.
+fn held<'a>(name: &str, object: Address) -> Shaping<'a> {
+    let items: Vec<_> = [named(name, object)]
+        .into_iter()
+        .filter(|(_, object)| !object.is_null())
+        .collect();
+    let length = items.len() as u64;
+    Step::Done(Ok(Shape::Instance(None, Attributes { items, length })))
+}
+
+fn named(name: &str, object: Address) -> (Name, Address) {
+    let name = Text {
+        text: name.to_owned(),
+        truncated: false,
+    };
+    (Name::Known(name), object)
 }
 
 impl<M: Memory> Runtime<M> {
@@ -81,7 +100,15 @@ impl<M: Memory> Runtime<M> {
             Kind::Decimal => self.decimal(head, characters),
             Kind::Array => self.array(head),
             Kind::Scalar(scalar) => self.scalar(head, scalar),
-            Kind::Cell => self.cell(head),
+            Kind::Cell => {
+                let value = self.words(head, [self.layout.builtin.cell_value]);
+                value.and_then(|[value]| held("cell_contents", Address(value)))
+            }
+            Kind::WeakReference => self.weak_reference(head, class, items),
+            Kind::MappingProxy => self.mapping_proxy(head, items),
+            Kind::DictKeys | Kind::DictValues | Kind::DictItems => {
+                self.dict_view(head, class.kind, items)
+            }
             Kind::Object => self.instance(head, class, items),
             Kind::Class
             | Kind::Module
@@ -121,19 +148,55 @@ impl<M: Memory> Runtime<M> {
         })
     }
 
-    fn cell(&self, head: &Head) -> Shaping<'_> {
-        let value = self.words(head, [self.layout.builtin.cell_value]);
-        value.and_then(|[value]| {
-            let name = Name::Known(Text {
-                text: "cell_contents".to_owned(),
-                truncated: false,
-            });
-            let items: Vec<_> = [(name, Address(value))]
-                .into_iter()
-                .filter(|_| value != 0)
-                .collect();
-            let length = items.len() as u64;
-            Step::Done(Ok(Shape::Instance(None, Attributes { items, length })))
+    /// What a weak reference refers to, before its attributes: `None` where that is gone.
+    fn weak_reference<'a>(&'a self, head: &'a Head, class: &'a Class, limit: usize) -> Shaping<'a> {
+        let referent = self.words(head, [self.layout.builtin.weakref_object]);
+        referent.and_then(move |[referent]| {
+            self.attributes(head, class, limit)
+                .and_then(move |mut attributes| {
+                    attributes.items.insert(0, named("to", Address(referent)));
+                    attributes.items.truncate(limit);
+                    attributes.length = attributes.length.saturating_add(1);
+                    Step::Done(Ok(Shape::Instance(None, attributes)))
+                })
+        })
+    }
+
+    /// What is behind a proxy: the items of a dictionary, or any other mapping as it is.
+    fn mapping_proxy(&self, head: &Head, limit: usize) -> Shaping<'_> {
+        let mapping = self.words(head, [self.layout.builtin.proxied_mapping]);
+        mapping.and_then(move |[mapping]| {
+            let mapping = Address(mapping);
+            let object = &self.layout.object;
+            self.pointer(mapping, object.type_of)
+                .and_then(|class| self.pointer(class, object.type_flags))
+                .and_then(move |flags| match flags.0 & DICT_FLAG {
+                    0 => held("mapping", mapping),
+                    _ => self
+                        .dict(mapping, limit)
+                        .and_then(|pairs| Step::Done(Ok(Shape::Dict(pairs)))),
+                })
+        })
+    }
+
+    /// What a view of a dictionary shows of it.
+    fn dict_view(&self, head: &Head, kind: Kind, limit: usize) -> Shaping<'_> {
+        let dict = self.words(head, [self.layout.builtin.viewed_dict]);
+        dict.and_then(move |[dict]| {
+            self.dict(Address(dict), limit).and_then(move |pairs| {
+                if kind == Kind::DictItems {
+                    return Step::Done(Ok(Shape::Dict(pairs)));
+                }
+                let one = |(key, value)| match kind {
+                    Kind::DictKeys => key,
+                    _ => value,
+                };
+                let items = Items {
+                    items: pairs.items.into_iter().map(one).collect(),
+                    length: pairs.length,
+                };
+                Step::Done(Ok(Shape::Row(SequenceForm::List, items)))
+            })
         })
     }
 

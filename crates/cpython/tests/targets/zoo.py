@@ -1,7 +1,7 @@
 # Prints, for objects of every kind, where each is and what it holds, as `shown` in tests/values.rs
 # writes it.
-import builtins, collections, datetime, decimal, enum, functools, fractions, re, struct, sys, types
-import pathlib, threading, uuid
+import builtins, collections, datetime, decimal, enum, functools, fractions, gc, re, struct, sys
+import pathlib, threading, types, uuid, weakref
 from collections import OrderedDict, defaultdict, deque, namedtuple
 
 MEMBERS = type(types.FunctionType.__dict__["__globals__"])
@@ -63,6 +63,9 @@ def contents(each, *outer):
     if id(each) in outer:
         return "^%d" % (outer.index(id(each)) + 1)
     outer = (id(each),) + outer
+    # A proxy pretends to be what it stands for.
+    if type(each) in PROXIES:
+        return "<to=%s>" % show(PROXIED[id(each)], *outer)
 
     def row(items):
         return ", ".join(show(item, *outer) for item in items)
@@ -100,6 +103,15 @@ def contents(each, *outer):
         return "{%s}" % row(each)
     if isinstance(each, deque):
         return "d[%s]" % row(each)
+    if isinstance(each, weakref.ref):
+        return named([("to", each())] + list(attributes(each)))
+    if isinstance(each, types.MappingProxyType):
+        (mapping,) = gc.get_referents(each)
+        return contents(mapping, *outer) if type(mapping) is dict else named([("mapping", mapping)])
+    if isinstance(each, (type({}.keys()), type({}.values()))):
+        return "[%s]" % row(each)
+    if isinstance(each, type({}.items())):
+        return contents(dict(each), *outer)
     if isinstance(each, DICTS):
         pairs = each.items() if not isinstance(each, dict) else dict.items(each)
         return "{%s}" % ", ".join(
@@ -131,7 +143,10 @@ def contents(each, *outer):
 
 
 DICTS = (dict, getattr(builtins, "frozendict", dict))
-OPAQUE = [object, type(...), type(NotImplemented), type(iter([])), type({}.keys()), type(threading.Lock())]
+OPAQUE = [object, type(...), type(NotImplemented), type(iter([])), type(threading.Lock())]
+PROXIES = (weakref.ProxyType, weakref.CallableProxyType)
+# What proxies stand for, by where they are.
+PROXIED = {}
 
 
 def members(failure):
@@ -206,6 +221,15 @@ class Loud:
 
     def __init__(self):
         object.__setattr__(self, "quiet", 1)
+
+
+class Mapping:
+    def __getitem__(self, name):
+        raise KeyError(name)
+
+
+class MyReference(weakref.ref):
+    __slots__ = ("key",)
 
 
 class MyInt(int):
@@ -338,6 +362,17 @@ def many_classes():
     return [one, other, third]
 
 
+def proxy(each):
+    made = weakref.proxy(each)
+    PROXIED[id(made)] = each
+    return made
+
+
+referent = Plain(1, "two")
+referent.b = weakref.ref(referent)
+viewed = {"a": 1, 2: ["x"]}
+viewed["all"] = viewed.values()
+
 recursive_list = [1]
 recursive_list.append(recursive_list)
 recursive_dict = {}
@@ -391,7 +426,13 @@ ZOO = [
     len, "".join, show, Plain.method, Plain().method, [].append, lambda: 0, sys, generator,
     generator(), coroutine(), show.__code__, functools.partial(print, 1, end=""),
     types.MethodType(len, []), re,
-    range(5), range(-1, 10**30, 3), slice(None), slice(1, "a", 3), iter([]), {}.keys(),
+    range(5), range(-1, 10**30, 3), slice(None), slice(1, "a", 3), iter([]),
+    referent, weakref.ref(referent), weakref.ref(Plain()), weakref.ref(show, print),
+    changed(MyReference(referent), key=5), proxy(referent), proxy(show),
+    types.MappingProxyType({}), types.MappingProxyType({"a": [1]}),
+    types.MappingProxyType(Mapping()),
+    {}.keys(), {}.values(), {}.items(), viewed.values(), {"a": 1, 2: None}.keys(),
+    {"a": 1, 2: None}.items(), less({1: 2, 3: 4}, dict.pop, [1]).items(), OrderedDict(a=1).keys(),
     threading.Lock(),
     datetime.date(1, 2, 3), datetime.datetime(2024, 12, 31, 23, 59, 58, 7),
     datetime.datetime(9999, 1, 1), datetime.time(1, 2), datetime.time(23, 59, 59, 999999, utc),
@@ -437,6 +478,7 @@ big = {
     "dict": dict.fromkeys(range(100_000)), "str": "x" * 100_000, "bytes": b"y" * 100_000,
     "deque": deque(range(100_000)), "int": 1 << 100_000, "negative": -(1 << 1000),
     "instance": crowded(), "args": ValueError(*range(100)), "path": path,
+    "keys": dict.fromkeys(range(100_000)).keys(),
     "deep": functools.reduce(lambda inner, _: [inner], range(10_000), []),
     "wide": [[number] * 10 for number in range(100)],
 }

@@ -179,6 +179,10 @@ pub(crate) struct BuiltinLayout {
     pub(crate) cell_value: u64,
     /// `wr_object` of a weak reference.
     pub(crate) weakref_object: u64,
+    /// `mapping` of a `mappingproxy`.
+    pub(crate) proxied_mapping: u64,
+    /// `dv_dict` of a view of a dictionary.
+    pub(crate) viewed_dict: u64,
     /// `md_dict` of a module.
     pub(crate) module_dict: u64,
     /// `func_qualname` of a function.
