@@ -320,7 +320,7 @@ impl<M: Memory> Reader<M> {
                 match thread.look_within(&mut left, &self.runtime, &mut self.places)? {
                     Outcome::Done => {}
                     Outcome::Unsure => self.look_closer(index)?,
-                    Outcome::Again if attempt == ATTEMPTS => thread.lose("its frames move away"),
+                    _ if attempt == ATTEMPTS => thread.lose("its frames move away"),
                     Outcome::Again => again.push(index),
                 }
             }

@@ -49,6 +49,9 @@ impl<M: Memory> Runtime<M> {
             let heads = open.iter().filter_map(|thread| thread.heads(&self.layout));
             let heads: Vec<_> = heads.map(|(head, _)| head).collect();
             self.note_reached(&heads);
+            for thread in &mut open {
+                thread.complete(self)?;
+            }
             self.prepare(&open, &mut places)?;
             let mut again = Vec::new();
             for thread in open {
@@ -58,7 +61,7 @@ impl<M: Memory> Runtime<M> {
                         read_regions(&self.memory, &mut [&mut *thread])?;
                         thread.look_closer(self, &mut places)?;
                     }
-                    Outcome::Again if attempt == ATTEMPTS => thread.lose("its frames move away"),
+                    _ if attempt == ATTEMPTS => thread.lose("its frames move away"),
                     Outcome::Again => again.push(thread),
                 }
             }

@@ -316,14 +316,24 @@ impl Places {
         Some(id)
     }
 
-    /// Notes if it has to be asked what the instruction says at which a frame stands.
-    pub(super) fn note(&mut self, frame: &RawFrame, asked: &mut Asked) {
-        let Standing::At(at) = frame.standing else {
-            return;
-        };
-        let code = self.code(frame.executable).filter(|_| frame.waits);
-        if let Some(place) = code.and_then(|code| self.stand(code, frame)) {
-            self.says(place, at, asked);
+    /// Notes what has to be asked of these frames, the outermost first: what the instructions say
+    /// at which they stand, and what calls remember the functions by that they run.
+    pub(super) fn note(&mut self, frames: &[RawFrame], asked: &mut Asked) {
+        for (index, frame) in frames.iter().enumerate() {
+            let (Some(code), Standing::At(at)) = (self.code(frame.executable), frame.standing)
+            else {
+                continue;
+            };
+            let version = self.facts(code).map_or(0, |facts| facts.version);
+            let function = frame.function;
+            if version == 0 && !function.is_null() && !self.functions.contains_key(&function) {
+                asked.functions.push(function);
+            }
+            // The innermost one has called none.
+            let calls = frame.waits && index + 1 < frames.len();
+            if calls && let Some(place) = self.stand(code, frame) {
+                self.says(place, at, asked);
+            }
         }
     }
 

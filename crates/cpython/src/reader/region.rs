@@ -1,11 +1,12 @@
 //! Pieces of a target's memory that are read again and again.
 
 use invivo_model::Address;
+use invivo_process::{Fault, Memory, ReadRequest};
 
 use crate::pieces::View;
 
-/// What is compared at a time.
-const BLOCK: usize = 64;
+/// What is compared at a time: first much, then less where something differs.
+const BLOCKS: [usize; 3] = [2048, 64, 1];
 
 /// A piece of memory as it was the last time, and as it is now.
 #[derive(Debug, Default)]
@@ -59,6 +60,15 @@ impl Region {
         &mut self.bytes
     }
 
+    /// Reads it by itself.
+    pub(super) fn read(&mut self, memory: &impl Memory) -> Result<(), Fault> {
+        let mut request = [ReadRequest::new(self.start, self.refill())];
+        memory.read_many(&mut request)?;
+        let [ReadRequest { filled, .. }] = request;
+        self.fill(filled);
+        Ok(())
+    }
+
     /// Notes how much has been read.
     pub(super) fn fill(&mut self, filled: usize) {
         self.filled = filled.min(self.bytes.len());
@@ -89,10 +99,9 @@ impl Region {
         self.same == self.bytes.len()
     }
 
-    /// Whether the `length` bytes at `address` lie here, and are what they were.
-    pub(super) fn is_unchanged(&self, address: Address, length: usize) -> bool {
-        let from = address.since(self.start);
-        from.is_some_and(|from| from.saturating_add(length as u64) <= self.same as u64)
+    /// Where the first byte lies that has changed since something was concluded.
+    pub(super) fn changed_at(&self) -> Address {
+        self.start.offset(self.same as u64).unwrap_or_default()
     }
 
     /// Whether the `length` bytes at `address` have been read here.
@@ -116,13 +125,17 @@ impl Region {
 
 /// How many bytes from the start on are the same.
 fn common(one: &[u8], other: &[u8]) -> usize {
-    let blocks = one.chunks(BLOCK).zip(other.chunks(BLOCK));
-    let whole: usize = blocks
-        .take_while(|(one, other)| one == other)
-        .map(|(one, _)| one.len())
-        .sum();
-    let rest = one.iter().zip(other).skip(whole).take(BLOCK);
-    whole + rest.take_while(|(one, other)| one == other).count()
+    if one == other {
+        return one.len();
+    }
+    let mut known = 0;
+    for step in BLOCKS {
+        let (one, other) = (one.get(known..), other.get(known..));
+        let (one, other) = one.zip(other).unwrap_or_default();
+        let blocks = one.chunks_exact(step).zip(other.chunks_exact(step));
+        known += step * blocks.take_while(|(one, other)| one == other).count();
+    }
+    known
 }
 
 #[cfg(test)]
@@ -141,23 +154,21 @@ mod tests {
 
     #[test]
     fn what_has_not_changed_is_known() {
-        let mut region = Region::new(Address(0x1000), 200);
-        let mut bytes = [7; 200];
+        let mut region = Region::new(Address(0x1000), 5000);
+        let mut bytes = [7; 5000];
         conclude(&mut region, &bytes);
         assert!(region.is_whole() && !region.is_same());
         conclude(&mut region, &bytes);
         assert!(region.is_same());
-        for at in [0, 63, 64, 130, 199] {
+        for at in [0, 63, 64, 130, 2047, 2048, 4999] {
             bytes[at] += 1;
             conclude(&mut region, &bytes);
-            assert!(region.is_unchanged(Address(0x1000), at), "{at}");
-            assert!(!region.is_unchanged(Address(0x1000), at + 1), "{at}");
+            assert_eq!(region.changed_at(), Address(0x1000 + at as u64));
         }
-        // Nothing is said of what lies elsewhere.
-        assert!(!region.is_unchanged(Address(0xfff), 1));
-        region.place(Address(0x2000), 200);
+        // Nothing is known of another place.
+        region.place(Address(0x2000), 5000);
         read(&mut region, &bytes);
-        assert!(!region.is_unchanged(Address(0x2000), 1));
+        assert_eq!(region.changed_at(), Address(0x2000));
     }
 
     #[test]
@@ -168,7 +179,7 @@ mod tests {
         other[50] = 2;
         read(&mut region, &other);
         read(&mut region, &other);
-        assert!(!region.is_same() && region.is_unchanged(Address(0x1000), 50));
+        assert_eq!(region.changed_at(), Address(0x1000 + 50));
         region.conclude();
         read(&mut region, &other);
         assert!(region.is_same());
@@ -180,12 +191,12 @@ mod tests {
         conclude(&mut region, &[1; 100]);
         region.place(Address(0x1000), 150);
         read(&mut region, &[1; 150]);
-        assert!(region.is_unchanged(Address(0x1000), 100));
-        assert!(!region.is_unchanged(Address(0x1000), 101));
+        assert_eq!(region.changed_at(), Address(0x1000 + 100));
         // What comes short is no more than what came.
         region.refill();
         region.fill(60);
-        assert!(region.is_unchanged(Address(0x1000), 60) && !region.is_whole());
+        assert_eq!(region.changed_at(), Address(0x1000 + 60));
+        assert!(!region.is_whole());
         assert!(region.holds(Address(0x1020), 28) && !region.holds(Address(0x1020), 29));
     }
 }

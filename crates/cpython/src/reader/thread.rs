@@ -16,6 +16,9 @@ use crate::layout::Layout;
 use crate::pieces::length;
 use crate::runtime::Runtime;
 
+/// So often more is asked until frames are judged by what is known.
+const ATTEMPTS: usize = 4;
+
 /// A frame of Python code that a thread is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlacedFrame {
@@ -58,6 +61,8 @@ pub struct ReadThread {
     pub(super) next: Address,
     pub(super) regions: Regions,
     chain: Vec<Link>,
+    /// Where in the chain runs of links begin that lie in one region, one behind the other.
+    runs: Vec<u32>,
     /// For each link how many frames of Python code there are up to it.
     counts: Vec<u32>,
     by_address: FxHashMap<Address, u32>,
@@ -100,6 +105,7 @@ impl ReadThread {
             next: Address::NULL,
             regions: Regions::default(),
             chain: Vec::new(),
+            runs: Vec::new(),
             counts: Vec::new(),
             by_address: FxHashMap::default(),
             doubts: Doubts::default(),
@@ -221,12 +227,26 @@ impl ReadThread {
         if self.forgets {
             return 0;
         }
-        let size = length(layout.frame.size);
-        let changed = self.chain.iter().position(|link| {
-            let region = self.regions.region(link.frame.address, size);
-            region.is_none_or(|region| !region.is_unchanged(link.frame.address, size))
-        });
-        changed.unwrap_or(self.chain.len())
+        let size = layout.frame.size;
+        let ends = self.runs.iter().skip(1).map(|start| *start as usize);
+        let ends = ends.chain([self.chain.len()]);
+        for (start, end) in self.runs.iter().zip(ends) {
+            let start = *start as usize;
+            let run = self.chain.get(start..end).unwrap_or_default();
+            let Some(first) = run.first() else {
+                return start;
+            };
+            let region = self.regions.region(first.frame.address, length(size));
+            let changed = region.map_or(Address::NULL, Region::changed_at);
+            let is_clean = |link: &Link| {
+                let end = link.frame.address.offset(size);
+                end.is_some_and(|end| end <= changed)
+            };
+            if !run.last().is_some_and(is_clean) {
+                return start + run.partition_point(is_clean);
+            }
+        }
+        self.chain.len()
     }
 
     /// Follows the frames from the one at `from` out, until they reach one that is as it was.
@@ -313,10 +333,7 @@ impl ReadThread {
         let Some(call) = &layout.instructions.call else {
             return Ok(Found::default());
         };
-        // The innermost one has called none.
-        for frame in frames.iter().rev().skip(1) {
-            places.note(frame, &mut asked);
-        }
+        places.note(&frames, &mut asked);
         if !asked.is_empty() {
             places.ask(runtime, call, &mut asked)?;
         }
@@ -326,7 +343,7 @@ impl ReadThread {
             chunks.any(|chunk| chunk.holds(one, 1) && chunk.holds(other, 1))
         };
         let mut found = Found::default();
-        for attempt in 0..2 {
+        for attempt in 1..=ATTEMPTS {
             let mut judge = Judge {
                 layout,
                 places,
@@ -356,7 +373,7 @@ impl ReadThread {
                     }
                 }
             }
-            if asked.is_empty() || attempt == 1 {
+            if asked.is_empty() || attempt == ATTEMPTS {
                 break;
             }
             places.ask(runtime, call, &mut asked)?;
@@ -376,6 +393,13 @@ impl ReadThread {
             self.by_address.remove(&link.frame.address);
         }
         self.counts.truncate(found.joined);
+        while self
+            .runs
+            .last()
+            .is_some_and(|start| *start as usize >= found.joined)
+        {
+            self.runs.pop();
+        }
         self.kept = self.kept.min(shown);
         self.frames.truncate(shown);
         let mut through_c = self
@@ -411,6 +435,9 @@ impl ReadThread {
                     through_c = false;
                 }
             }
+            if !self.goes_on(&link, length(layout.frame.size)) {
+                self.runs.push(self.chain.len() as u32);
+            }
             self.by_address
                 .insert(link.frame.address, self.chain.len() as u32);
             self.chain.push(link);
@@ -431,6 +458,16 @@ impl ReadThread {
         self.doubted.extend(callers.map(|link| link.frame));
         self.doubted.extend(found.frames);
         Outcome::Unsure
+    }
+
+    /// Whether a link lies in the same region as the last one, behind it.
+    fn goes_on(&self, link: &Link, size: usize) -> bool {
+        let (Some(last), Some(_)) = (self.chain.last(), self.runs.last()) else {
+            return false;
+        };
+        let (last, next) = (last.frame.address, link.frame.address);
+        let region = self.regions.region(last, size);
+        last < next && region.is_some_and(|region| region.holds(next, size))
     }
 
     /// Looks into what is doubted, by what has just been read once more. A call that is still there
@@ -489,32 +526,9 @@ impl ReadThread {
     pub(super) fn forget(&mut self) {
         self.forgets = true;
         self.chain.clear();
+        self.runs.clear();
         self.counts.clear();
         self.by_address.clear();
-    }
-
-    /// What its frames need to be understood and is not known yet: code objects, or, where all of
-    /// these are known, what is to be asked of the places they stand at.
-    pub(super) fn unknown(
-        &self,
-        layout: &Layout,
-        limit: usize,
-        places: &mut Places,
-        asked: &mut Asked,
-    ) -> Vec<Address> {
-        let mut frames = Vec::new();
-        if let Some((head, _)) = self.heads(layout).filter(|(head, _)| self.fits(head)) {
-            self.walk(layout, head.frame, 0, limit, &mut frames);
-        }
-        let codes = frames.iter().filter(|frame| !frame.is_sentinel(layout));
-        let codes = codes.map(|frame| frame.executable);
-        let unknown: Vec<_> = codes.filter(|code| places.code(*code).is_none()).collect();
-        if unknown.is_empty() {
-            for frame in frames.iter().rev().skip(1) {
-                places.note(frame, asked);
-            }
-        }
-        unknown
     }
 
     /// The links of its stack, the outermost first.

@@ -3,10 +3,11 @@
 use invivo_model::Address;
 use invivo_process::{Fault, Memory};
 
-use super::ReadThread;
+use super::{ReadThread, Walked};
 use crate::frames::{Head, RawFrame};
 use crate::layout::{CurrentFrame, Layout};
 use crate::pieces::{length, read_pieces};
+use crate::reader::places::{Asked, Places};
 use crate::reader::region::Region;
 use crate::runtime::Runtime;
 
@@ -97,6 +98,51 @@ impl ReadThread {
             })
     }
 
+    /// Reads what frames lie elsewhere than was thought, a moment later.
+    pub(in crate::reader) fn complete<M: Memory>(
+        &mut self,
+        runtime: &Runtime<M>,
+    ) -> Result<(), Fault> {
+        let layout = &runtime.layout;
+        let heads = self.heads(layout).filter(|(head, _)| self.fits(head));
+        let Some((head, _)) = heads else {
+            return Ok(());
+        };
+        let walked = self.walk(
+            layout,
+            head.frame,
+            0,
+            runtime.limits.frames,
+            &mut Vec::new(),
+        );
+        if let Walked::Missing(address) = walked {
+            self.want(runtime, address)?;
+        }
+        Ok(())
+    }
+
+    /// What its frames need to be understood and is not known yet: code objects, or, where all of
+    /// these are known, what is to be asked of the places they stand at.
+    pub(in crate::reader) fn unknown(
+        &self,
+        layout: &Layout,
+        limit: usize,
+        places: &mut Places,
+        asked: &mut Asked,
+    ) -> Vec<Address> {
+        let mut frames = Vec::new();
+        if let Some((head, _)) = self.heads(layout).filter(|(head, _)| self.fits(head)) {
+            self.walk(layout, head.frame, 0, limit, &mut frames);
+        }
+        let codes = frames.iter().filter(|frame| !frame.is_sentinel(layout));
+        let codes = codes.map(|frame| frame.executable);
+        let unknown: Vec<_> = codes.filter(|code| places.code(*code).is_none()).collect();
+        if unknown.is_empty() {
+            places.note(&frames, asked);
+        }
+        unknown
+    }
+
     /// Has the frame at `address` read; whether that is new.
     pub(super) fn want<M: Memory>(
         &mut self,
@@ -104,11 +150,8 @@ impl ReadThread {
         address: Address,
     ) -> Result<bool, Fault> {
         let size = length(runtime.layout.frame.size);
-        if self.older_chunks(runtime)? && self.regions.region(address, 1).is_some() {
-            return Ok(true);
-        }
+        let mut added = self.older_chunks(runtime)?;
         let mut next = address;
-        let mut added = false;
         let mut left = self.allowed.saturating_sub(self.regions.length());
         // Those further out are looked for at once, and not one more in each round.
         for _ in 0..runtime.limits.frames {
@@ -127,11 +170,11 @@ impl ReadThread {
                 break;
             }
             left -= size;
-            windows.insert(at, Region::new(next, size));
             added = true;
-            let read = read_pieces(&runtime.memory, [(next, size)])?;
-            let frame = read.first().map(|piece| piece.view());
-            let frame = frame.and_then(|view| RawFrame::parse(&runtime.layout, view, next));
+            let mut window = Region::new(next, size);
+            window.read(&runtime.memory)?;
+            let frame = RawFrame::parse(&runtime.layout, window.view(), next);
+            windows.insert(at, window);
             next = frame.map_or(Address::NULL, |frame| frame.previous);
         }
         Ok(added)
@@ -166,13 +209,7 @@ impl ReadThread {
             };
             left -= used;
             let mut region = Region::new(previous, length(used));
-            let mut read = read_pieces(&runtime.memory, [(previous, length(used))])?;
-            let read = read.pop().unwrap_or_default();
-            let buffer = region.refill();
-            if let Some(start) = buffer.get_mut(..read.bytes.len()) {
-                start.copy_from_slice(&read.bytes);
-            }
-            region.fill(read.bytes.len());
+            region.read(&runtime.memory)?;
             self.regions.chunks.push(region);
         }
         Ok(self.regions.chunks.len() > before)
