@@ -8,6 +8,7 @@ mod named;
 mod numbers;
 mod picture;
 mod shapes;
+mod tables;
 mod times;
 mod variables;
 

@@ -43,3 +43,10 @@ pub(crate) const ARRAY_ELEMENT: u64 = 40;
 pub(crate) const MAX_DIMENSIONS: u32 = 64;
 /// The pointer to the class of the scalars in a `PyArray_Descr` (as above).
 pub(crate) const ELEMENT_CLASS: u64 = 0;
+
+/// `axes` of a `BlockManager` of pandas, behind its table of methods and `blocks`
+/// (pandas/_libs/internals.pyx, 1.3 to 3.1).
+pub(crate) const MANAGER_AXES: u64 = 16;
+/// `_ndarray` of an `NDArrayBacked` of pandas, behind its table of methods
+/// (pandas/_libs/arrays.pyx, 1.4 to 3.1).
+pub(crate) const BACKING_ARRAY: u64 = 8;

@@ -49,6 +49,12 @@ pub(crate) enum Kind {
     Array,
     /// A number of numpy.
     Scalar(Scalar),
+    /// A data frame or series of pandas.
+    Table,
+    /// What keeps the blocks of a data frame.
+    BlockManager,
+    /// An array of pandas around one of numpy.
+    ArrayBacked,
     /// Anything else.
     Object,
 }
@@ -98,6 +104,7 @@ impl Kind {
             }
             None => native
                 .find_map(|class| Self::called(&class.name.text))
+                .or_else(|| chain.iter().find_map(|class| Self::of_pandas(class)))
                 .unwrap_or(Self::Object),
         }
     }
@@ -141,6 +148,16 @@ impl Kind {
         })
     }
 
+    /// What instances of this class of pandas are.
+    fn of_pandas(class: &Class) -> Option<Self> {
+        Some(match (class.by_python, class.name.text.as_str()) {
+            (true, "DataFrame" | "Series") => Self::Table,
+            (false, "pandas._libs.internals.BlockManager") => Self::BlockManager,
+            (false, "pandas._libs.arrays.NDArrayBacked") => Self::ArrayBacked,
+            _ => return None,
+        })
+    }
+
     /// Whether such objects hold others.
     pub(crate) fn is_container(self) -> bool {
         matches!(
@@ -158,6 +175,9 @@ impl Kind {
                 | Self::DictKeys
                 | Self::DictValues
                 | Self::DictItems
+                | Self::Table
+                | Self::BlockManager
+                | Self::ArrayBacked
                 | Self::Object
         )
     }

@@ -11,12 +11,16 @@ use super::ValueLimits;
 use super::attributes::{Attributes, Name};
 use super::classes::Classes;
 use super::containers::Items;
+use super::kinds::Kind;
 use super::shapes::Shape;
 use crate::objects::{Step, finish};
 use crate::runtime::Runtime;
 
 /// Characters of a name that are always read.
 const NAME: usize = 128;
+
+/// Tables of one level that are measured; more are shown by their attributes.
+const MAX_TABLES: usize = 64;
 
 /// An object in the picture.
 struct Node {
@@ -178,6 +182,42 @@ impl<'a, M: Memory> Picture<'a, M> {
         addresses: &[Address],
         containers: bool,
     ) -> Result<Vec<(Option<Text>, Shape)>, Fault> {
+        let (classes, mut shapes) = self.unfolded(addresses, containers)?;
+        let kinds = classes
+            .iter()
+            .map(|class| Some(self.classes.get((*class)?)?.kind));
+        let kinds: Vec<_> = kinds.collect();
+        let is_table = |kind: &Option<Kind>| *kind == Some(Kind::Table);
+        let tables = shapes.iter().zip(&kinds).filter(|(_, kind)| is_table(kind));
+        let tables: Vec<_> = tables.map(|(shape, _)| shape).take(MAX_TABLES).collect();
+        // What keeps them from being measured keeps nothing back that is known.
+        let mut extents = self.extents(&tables).unwrap_or_default().into_iter();
+        let tables = shapes.iter_mut().zip(&kinds);
+        for (table, _) in tables.filter(|(_, kind)| is_table(kind)) {
+            if let Some(Some(shape)) = extents.next() {
+                *table = Shape::Leaf(ValueKind::Array {
+                    element: None,
+                    shape: Some(shape),
+                });
+            }
+        }
+        let names = classes
+            .iter()
+            .map(|class| Some(self.classes.get((*class)?)?.name.clone()));
+        Ok(names.zip(shapes).collect())
+    }
+
+    /// The shapes of objects, tables among them by their attributes.
+    pub(super) fn bare_shapes(&mut self, addresses: &[Address]) -> Result<Vec<Shape>, Fault> {
+        Ok(self.unfolded(addresses, true)?.1)
+    }
+
+    /// The class and shape of each object, those of tables by their attributes.
+    fn unfolded(
+        &mut self,
+        addresses: &[Address],
+        containers: bool,
+    ) -> Result<(Vec<Option<Address>>, Vec<Shape>), Fault> {
         let (runtime, limits) = (self.runtime, self.limits);
         let heads = runtime.object_heads(addresses)?;
         let classes = heads.iter().map(|head| runtime.class_of(head));
@@ -203,10 +243,7 @@ impl<'a, M: Memory> Picture<'a, M> {
             })
             .collect();
         self.name_attributes(&mut shapes)?;
-        let names = classes
-            .iter()
-            .map(|class| Some(self.classes.get((*class)?)?.name.clone()));
-        Ok(names.zip(shapes).collect())
+        Ok((classes, shapes))
     }
 
     /// Reads the names of attributes where they are strings of the target.

@@ -10,6 +10,7 @@ use super::containers::Items;
 use super::kinds::Kind;
 use crate::fields::fault;
 use crate::layout::common::DICT_FLAG;
+use crate::layout::extensions::{BACKING_ARRAY, MANAGER_AXES};
 use crate::objects::{Pairs, Step, Want};
 use crate::pieces::length;
 use crate::runtime::Runtime;
@@ -109,7 +110,15 @@ impl<M: Memory> Runtime<M> {
             Kind::DictKeys | Kind::DictValues | Kind::DictItems => {
                 self.dict_view(head, class.kind, items)
             }
-            Kind::Object => self.instance(head, class, items),
+            Kind::BlockManager => {
+                let axes = self.words(head, [self.layout.object.size + MANAGER_AXES]);
+                axes.and_then(|[axes]| held("axes", Address(axes)))
+            }
+            Kind::ArrayBacked => {
+                let array = self.words(head, [self.layout.object.size + BACKING_ARRAY]);
+                array.and_then(|[array]| held("_ndarray", Address(array)))
+            }
+            Kind::Table | Kind::Object => self.instance(head, class, items),
             Kind::Class
             | Kind::Module
             | Kind::Function

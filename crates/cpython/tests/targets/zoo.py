@@ -103,6 +103,8 @@ def contents(each, *outer):
         return "{%s}" % row(each)
     if isinstance(each, deque):
         return "d[%s]" % row(each)
+    if isinstance(each, NDFrame) and extents(each):
+        return "None Some(%s)" % extents(each)
     if isinstance(each, weakref.ref):
         return named([("to", each())] + list(attributes(each)))
     if isinstance(each, types.MappingProxyType):
@@ -221,6 +223,32 @@ class Loud:
 
     def __init__(self):
         object.__setattr__(self, "quiet", 1)
+
+
+class NDFrame:
+    """Looks like the tables of pandas. Each axis is a range."""
+
+    def __init__(self, *axes):
+        ranges = [types.SimpleNamespace(_range=axis) for axis in axes]
+        self._mgr = types.SimpleNamespace(blocks=(), axes=ranges)
+
+
+class DataFrame(NDFrame):
+    pass
+
+
+class Mixin:
+    pass
+
+
+class Series(Mixin, NDFrame):
+    pass
+
+
+def extents(table):
+    axes = table._mgr.axes if hasattr(table, "_mgr") else []
+    known = len(axes) in (1, 2) and all(type(axis._range) is range for axis in axes)
+    return [len(axis._range) for axis in reversed(axes)] if known else None
 
 
 class Mapping:
@@ -431,6 +459,9 @@ ZOO = [
     changed(MyReference(referent), key=5), proxy(referent), proxy(show),
     types.MappingProxyType({}), types.MappingProxyType({"a": [1]}),
     types.MappingProxyType(Mapping()),
+    DataFrame(range(3), range(1000)), Series(range(5, 50, 7)), DataFrame(range(0), range(9, -9, -4)),
+    Series(range(5, 1)), DataFrame(), DataFrame(range(1), range(2), range(3)), Series(7),
+    Series("axis"), without(Series(range(1)), "_mgr"), [Series(range(1)), Series(range(2))],
     {}.keys(), {}.values(), {}.items(), viewed.values(), {"a": 1, 2: None}.keys(),
     {"a": 1, 2: None}.items(), less({1: 2, 3: 4}, dict.pop, [1]).items(), OrderedDict(a=1).keys(),
     threading.Lock(),
