@@ -78,26 +78,6 @@ fn every_interpreter_is_recorded() {
 }
 
 #[test]
-fn calls_by_c_code_are_marked_if_asked_for() {
-    let text =
-        "def spin(_):\n print('ready', flush=True)\n while True: pass\nsorted([1], key=spin)";
-    let target = Launch::new(interpreter("3.14"), text).start();
-    let pid = target.pid().to_string();
-    for (option, wanted) in [("--native", true), ("--gc", false)] {
-        let here = directory();
-        let words = [&pid, "-d", "0.5", "-f", "collapsed", "-o", "-", option];
-        let stacks = run(record(here.path(), &words)).expect(0).stdout;
-        assert!(stacks.contains("spin"), "{stacks}");
-        assert_eq!(stacks.contains("<native>;"), wanted, "{stacks}");
-        let words = ["top", &pid, "--once", "-d", "0.5", option];
-        let top = invivo(&words[..words.len() - usize::from(!wanted)]);
-        let top = top.expect(0).stdout;
-        assert!(top.contains("spin"), "{top}");
-        assert_eq!(top.contains("<native>"), wanted, "{top}");
-    }
-}
-
-#[test]
 fn stopped_for_each_look_no_stack_is_torn() {
     for interpreter in interpreters() {
         let target = busy(interpreter);

@@ -37,5 +37,5 @@ pub use objects::DictItems;
 pub use positions::{position, ranges};
 pub use reader::{Place, PlaceId, PlacedFrame, ReadInterpreter, ReadThread, Reader, ReaderOptions};
 pub use runtime::{Runtime, XOption};
-pub use tasks::TaskOptions;
+pub use tasks::{Kin, Lineage, TaskOptions};
 pub use values::ValueLimits;

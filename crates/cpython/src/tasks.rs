@@ -4,6 +4,7 @@ mod chain;
 mod classes;
 mod fields;
 mod found;
+mod lineage;
 mod links;
 mod objects;
 mod pages;
@@ -24,6 +25,7 @@ use chain::{Chain, Standing};
 use classes::{Class, Native};
 use fields::Fields;
 use found::{Found, Met};
+pub use lineage::{Kin, Lineage};
 use links::Party;
 use pages::Pages;
 
@@ -81,6 +83,8 @@ struct Look<'a, M> {
     places: HashMap<Address, (usize, usize)>,
     /// Frames that may still be read.
     frames: usize,
+    /// Whether the coroutines of tasks that run are followed into their threads' stacks.
+    enters_threads: bool,
     defects: Vec<Defect>,
 }
 
@@ -108,6 +112,7 @@ impl<'a, M: Memory> Look<'a, M> {
             stacks: HashMap::new(),
             places: HashMap::new(),
             frames: fresh.limits.coroutines,
+            enters_threads: true,
             defects: Vec::new(),
         }
     }
@@ -240,7 +245,7 @@ impl<'a, M: Memory> Look<'a, M> {
         let mut chain = self.chain(fields.coroutine);
         let state = self.state(met, &fields, &chain, found);
         let thread = self.thread_of(met, fields.event_loop, found);
-        if state == TaskState::Running {
+        if state == TaskState::Running && self.enters_threads {
             let thread = found
                 .running
                 .get(&met.address)

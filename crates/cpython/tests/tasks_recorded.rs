@@ -5,6 +5,7 @@
     reason = "a test that can't have its target has failed"
 )]
 
+use std::collections::HashSet;
 use std::time::Instant;
 
 use invivo_cpython::{
@@ -102,6 +103,11 @@ fn memory_that_makes_no_sense() {
             .map(|(at, bytes)| (at, bytes.len()))
             .collect();
         let places: Vec<_> = whole.list.iter().map(|task| task.address).collect();
+        let outermost = whole
+            .list
+            .iter()
+            .filter_map(|task| task.coroutines.frames.last());
+        let frames: HashSet<_> = outermost.map(|frame| frame.address).collect();
         let mut random = Random(0x5eed);
         let mut differing = 0;
         for round in 0..ROUNDS {
@@ -128,6 +134,11 @@ fn memory_that_makes_no_sense() {
             if let Ok(found) = look(&damaged, &location, &options) {
                 assert!(found.list.len() <= Limits::default().tasks);
                 differing += usize::from(found != whole);
+            }
+            if let Ok(runtime) = Runtime::open(&damaged, &location, Limits::default())
+                && let Ok(lineages) = runtime.lineages(&frames, &options)
+            {
+                assert!(lineages.keys().all(|frame| frames.contains(frame)));
             }
             assert!(before.elapsed() < PATIENCE, "{} {round}", interpreter.name);
         }

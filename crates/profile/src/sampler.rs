@@ -3,6 +3,7 @@
 mod entries;
 mod known;
 mod rounds;
+mod tasks;
 mod whole;
 
 use invivo_cpython::{Reader, Runtime};
@@ -14,6 +15,7 @@ use crate::sink::{Seen, Sink};
 use entries::Entries;
 use known::KnownThreads;
 use rounds::Rounds;
+use tasks::Tasks;
 use whole::Whole;
 
 /// Which threads count, and what of them is kept.
@@ -31,6 +33,9 @@ pub struct Options {
     pub collector: bool,
     /// Whether it is marked where C code called Python code, in versions that tell (3.11 and later).
     pub native: bool,
+    /// Whether a thread that runs an asyncio task is in the tasks that wait for it and in the task,
+    /// with their coroutines, instead of the event loop. That takes several system calls a tick.
+    pub tasks: bool,
     /// Whether frames tell columns, so that several calls in a line are told apart.
     pub columns: bool,
     /// Whether frames tell the opcode that they stand at.
@@ -45,6 +50,7 @@ impl Default for Options {
             activity: false,
             collector: false,
             native: false,
+            tasks: false,
             columns: false,
             opcodes: false,
         }
@@ -73,6 +79,7 @@ impl Options {
 pub struct Sampler<M> {
     subject: Sampled,
     way: Way<M>,
+    tasks: Option<Tasks<M>>,
 }
 
 /// How a process is read.
@@ -101,6 +108,7 @@ impl<M: Memory + Clone> Sampler<M> {
     /// A sampler of `target`, in which `runtime` was found. `process` is the index that the process
     /// has been given.
     pub fn new(target: Target, runtime: Runtime<M>, process: u32, options: Options) -> Self {
+        let tasks = options.tasks.then(|| Tasks::new(&runtime));
         // An opcode is in memory of its own, and may change at any time.
         let way = if Reader::serves(&runtime) && !options.opcodes {
             Way::Rounds(Box::new(Rounds::new(runtime, &options)))
@@ -116,7 +124,11 @@ impl<M: Memory + Clone> Sampler<M> {
             ticks: 0,
             ask_names: true,
         };
-        Self { subject, way }
+        Self {
+            subject,
+            way,
+            tasks,
+        }
     }
 
     /// The process that is sampled.
@@ -149,9 +161,10 @@ impl<M: Memory + Clone> Sampler<M> {
             sink,
             seen,
         };
+        let tasks = self.tasks.as_mut();
         let outcome = match &mut self.way {
-            Way::Rounds(rounds) => rounds.tick(subject, &mut round),
-            Way::Whole(whole) => whole.tick(subject, &mut round),
+            Way::Rounds(rounds) => rounds.tick(subject, tasks, &mut round),
+            Way::Whole(whole) => whole.tick(subject, tasks, &mut round),
         };
         subject.threads.forget_ended(subject.ticks);
         outcome

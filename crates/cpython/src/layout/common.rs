@@ -61,6 +61,9 @@ pub(crate) const OBJECT_MEMBERS: [u32; 2] = [6, 16];
 pub(crate) const CO_OPTIMIZED: u32 = 0x1;
 pub(crate) const CO_VARARGS: u32 = 0x4;
 pub(crate) const CO_VARKEYWORDS: u32 = 0x8;
+pub(crate) const CO_COROUTINE: u32 = 0x80;
+pub(crate) const CO_ITERABLE_COROUTINE: u32 = 0x100;
+pub(crate) const CO_ASYNC_GENERATOR: u32 = 0x200;
 
 /// Bits of a byte of `co_localspluskinds` (Include/internal/pycore_code.h, 3.11 to 3.15).
 pub(crate) const KIND_HIDDEN: u8 = 0x10;

@@ -76,7 +76,7 @@ impl<M: Memory> Look<'_, M> {
     }
 
     /// The generator, coroutine or asynchronous generator that an awaited object leads to.
-    fn generator(&self, object: Address) -> Option<Address> {
+    pub(super) fn generator(&self, object: Address) -> Option<Address> {
         let builtin = &self.layout().builtin;
         let mut object = object;
         for _ in 0..MAX_WRAPPERS {

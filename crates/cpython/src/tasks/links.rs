@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use invivo_model::{Address, Links};
+use invivo_model::{Address, Links, Task};
 use invivo_process::Memory;
 
 use super::{Look, Seen};
@@ -63,8 +63,19 @@ pub(super) struct Web {
     pub(super) origin: Links,
 }
 
+/// What a task waits for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waits {
+    pub(super) task: Address,
+    /// Null where it waits for nothing.
+    pub(super) waits_for: Address,
+    pub(super) is_native: bool,
+}
+
 /// What is being found out.
-struct Weaving {
+pub(super) struct Weaving {
+    /// Whether tasks say themselves who waits for them.
+    recorded: bool,
     tasks: HashSet<Address>,
     /// Who waits for what, as tasks say.
     waiters: HashMap<Address, Vec<Address>>,
@@ -79,29 +90,23 @@ struct Weaving {
 impl<M: Memory> Look<'_, M> {
     /// Tells every task who waits for it.
     pub(super) fn link(&mut self, seen: &mut [Seen]) -> Web {
-        let recorded = self.task.links.is_some();
-        let mut weaving = Weaving {
-            tasks: seen.iter().map(|seen| seen.task.address).collect(),
-            waiters: HashMap::new(),
-            ends: HashMap::new(),
-            mixed: seen.iter().any(|seen| !seen.party.is_native),
-            left: seen.len().saturating_mul(LINKS_PER_TASK).max(MAX_AWAITERS),
-        };
-        for Seen { task, party } in seen.iter_mut() {
-            let Some(waited) = &mut task.waits_for else {
-                continue;
-            };
+        let waited = |task: &Task| task.waits_for.as_ref().map(|waited| waited.address);
+        let waits = seen.iter().map(|Seen { task, party }| Waits {
+            task: task.address,
+            waits_for: waited(task).unwrap_or_default(),
+            is_native: party.is_native,
+        });
+        let mut weaving = self.weaving(waits);
+        for waited in seen
+            .iter_mut()
+            .filter_map(|seen| seen.task.waits_for.as_mut())
+        {
             waited.is_task = weaving.tasks.contains(&waited.address);
-            // Native ones say it themselves where the version has links.
-            if !recorded || !party.is_native || waited.is_task {
-                let waiters = weaving.waiters.entry(waited.address).or_default();
-                waiters.push(task.address);
-            }
         }
         let mut known = HashSet::new();
         let mut open = VecDeque::new();
         for Seen { task, party } in seen {
-            task.awaited_by = self.awaiters(task.address, *party, recorded, &mut weaving);
+            task.awaited_by = self.awaiters(task.address, *party, &mut weaving);
             open.extend(task.awaited_by.iter().copied());
         }
         let mut futures = Vec::new();
@@ -110,13 +115,13 @@ impl<M: Memory> Look<'_, M> {
                 continue;
             }
             let party = self.party(future).unwrap_or_default();
-            let awaiters = self.awaiters(future, party, recorded, &mut weaving);
+            let awaiters = self.awaiters(future, party, &mut weaving);
             open.extend(awaiters.iter().copied());
             futures.push((future, awaiters));
         }
         Web {
             futures,
-            origin: if recorded {
+            origin: if weaving.recorded {
                 Links::Recorded
             } else {
                 Links::Computed
@@ -124,14 +129,54 @@ impl<M: Memory> Look<'_, M> {
         }
     }
 
-    /// Who waits for a task or future.
-    fn awaiters(
+    /// What is to be known of all tasks before it can be told who waits for one.
+    pub(super) fn weaving(&self, all: impl Iterator<Item = Waits> + Clone) -> Weaving {
+        let recorded = self.task.links.is_some();
+        let tasks: HashSet<_> = all.clone().map(|one| one.task).collect();
+        let mut waiters: HashMap<_, Vec<_>> = HashMap::new();
+        for one in all.clone().filter(|one| !one.waits_for.is_null()) {
+            // Native ones say it themselves where the version has links.
+            if !recorded || !one.is_native || tasks.contains(&one.waits_for) {
+                waiters.entry(one.waits_for).or_default().push(one.task);
+            }
+        }
+        Weaving {
+            recorded,
+            mixed: all.clone().any(|one| !one.is_native),
+            left: tasks.len().saturating_mul(LINKS_PER_TASK).max(MAX_AWAITERS),
+            tasks,
+            waiters,
+            ends: HashMap::new(),
+        }
+    }
+
+    /// The tasks that wait for this one, directly or through futures that are no tasks.
+    pub(super) fn awaiting(
         &mut self,
-        address: Address,
+        task: Address,
         party: Party,
-        recorded: bool,
         weaving: &mut Weaving,
     ) -> Vec<Address> {
+        let mut tasks = Vec::new();
+        let mut seen = HashSet::new();
+        let mut open = VecDeque::from(self.awaiters(task, party, weaving));
+        while let Some(next) = open.pop_front() {
+            if !seen.insert(next) {
+                continue;
+            }
+            if weaving.tasks.contains(&next) {
+                tasks.push(next);
+                continue;
+            }
+            let party = self.party(next).unwrap_or_default();
+            open.extend(self.awaiters(next, party, weaving));
+        }
+        tasks
+    }
+
+    /// Who waits for a task or future.
+    fn awaiters(&mut self, address: Address, party: Party, weaving: &mut Weaving) -> Vec<Address> {
+        let recorded = weaving.recorded;
         let most = MAX_AWAITERS.min(weaving.left);
         let mut awaiters = match party.awaiters {
             Awaiters::None => Vec::new(),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use invivo_cpython::Kin;
 use invivo_model::{
     Address, Code, FunctionKind, Position, ProfileFrame, ProfileFunction, Result, StackNode, Text,
 };
@@ -19,6 +20,7 @@ pub(super) struct Entries {
     collector: Option<u32>,
     cut: Option<u32>,
     native: Option<u32>,
+    no_task: Option<u32>,
 }
 
 impl Entries {
@@ -84,6 +86,24 @@ impl Entries {
     pub(super) fn native(&mut self, round: &mut Round<'_>) -> Result<u32> {
         mark(&mut self.native, "<native>", FunctionKind::Native, round)
     }
+
+    /// The frame that stands for a task that is not known.
+    pub(super) fn no_task(&mut self, round: &mut Round<'_>) -> Result<u32> {
+        let (name, kind) = ("<task not known>", FunctionKind::Task);
+        mark(&mut self.no_task, name, kind, round)
+    }
+
+    /// The frame that stands for a task.
+    pub(super) fn task(&mut self, kin: &Kin, round: &mut Round<'_>) -> Result<u32> {
+        let name = kin.task.name.as_ref();
+        let text = name.map_or("without a name", |name| &name.text);
+        let text = match kin.others {
+            0 => format!("<task {text}>"),
+            others => format!("<task {text} and {others} more>"),
+        };
+        let truncated = name.is_some_and(|name| name.truncated);
+        marked(Text { text, truncated }, FunctionKind::Task, round)
+    }
 }
 
 /// The number of a frame that is none of Python code.
@@ -96,11 +116,19 @@ fn mark(
     if let Some(known) = *known {
         return Ok(known);
     }
+    let text = Text {
+        text: name.to_owned(),
+        truncated: false,
+    };
+    let number = marked(text, kind, round)?;
+    *known = Some(number);
+    Ok(number)
+}
+
+/// The number of a frame of this name and kind.
+fn marked(name: Text, kind: FunctionKind, round: &mut Round<'_>) -> Result<u32> {
     let function = ProfileFunction {
-        name: Text {
-            text: name.to_owned(),
-            truncated: false,
-        },
+        name,
         file: Text::default(),
         first_line: 0,
         kind,
@@ -111,7 +139,5 @@ fn mark(
         columns: None,
         opcode: None,
     };
-    let number = round.interner.frame(frame, round.sink)?;
-    *known = Some(number);
-    Ok(number)
+    round.interner.frame(frame, round.sink)
 }

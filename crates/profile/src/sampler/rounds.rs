@@ -8,6 +8,7 @@ use invivo_process::Memory;
 
 use super::entries::Entries;
 use super::known::{Described, Known};
+use super::tasks::{Standing, Tasks};
 use super::{Options, Round, Sampled};
 use crate::sink::Seen;
 
@@ -37,7 +38,12 @@ impl<M: Memory> Rounds<M> {
         }
     }
 
-    pub(super) fn tick(&mut self, subject: &mut Sampled, round: &mut Round<'_>) -> Result<()> {
+    pub(super) fn tick(
+        &mut self,
+        subject: &mut Sampled,
+        mut tasks: Option<&mut Tasks<M>>,
+        round: &mut Round<'_>,
+    ) -> Result<()> {
         let read = self.reader.read();
         read.map_err(|error| subject.explained(self.reader.runtime(), error))?;
         if self.era != self.reader.era() {
@@ -58,6 +64,14 @@ impl<M: Memory> Rounds<M> {
         if std::mem::take(&mut subject.ask_names) || threads.any(is_new) {
             // Who can't be named is called nothing.
             names = self.reader.runtime().names().unwrap_or_default();
+        }
+        if let Some(tasks) = tasks.as_deref_mut() {
+            let frames = self.reader.threads().iter().flat_map(|one| &one.frames);
+            let frames = frames.filter_map(|frame| {
+                let place = self.reader.place(frame.place)?;
+                Some((frame.address, &*place.code))
+            });
+            tasks.look(&subject.target, frames);
         }
         for thread in self.reader.threads() {
             let Some(interpreter) = self.reader.interpreter(thread) else {
@@ -94,12 +108,16 @@ impl<M: Memory> Rounds<M> {
                 entries: &mut subject.entries,
                 options,
             };
-            let stack = places.stack(thread, known, round)?;
+            let standing = match &tasks {
+                Some(tasks) => tasks.of(thread.frames.iter().map(|frame| frame.address)),
+                None => Standing::Outside,
+            };
+            let (stack, trust) = places.stack(thread, &standing, known, round)?;
             round.seen.push(Seen {
                 thread: known.index,
                 stack,
                 status,
-                trust: thread.trust,
+                trust: trust.max(thread.trust),
             });
         }
         Ok(())
@@ -115,9 +133,53 @@ struct Places<'a, M> {
 }
 
 impl<M: Memory> Places<'_, M> {
-    /// The number of a thread's stack. What it has in common with the one before is not looked up
-    /// again.
+    /// The number of a thread's stack, and how far tasks on it are to be believed.
     fn stack(
+        &mut self,
+        thread: &ReadThread,
+        standing: &Standing<'_>,
+        known: &mut Known,
+        round: &mut Round<'_>,
+    ) -> Result<(Option<u32>, Trust)> {
+        let (mut stack, trust) = match standing {
+            Standing::Outside => (self.plain(thread, known, round)?, Trust::Whole),
+            _ => self.in_tasks(thread, standing, round)?,
+        };
+        if thread.cut.is_some() && thread.trust != Trust::Whole {
+            let mark = self.entries.cut(round)?;
+            stack = Some(Entries::on_top(None, mark, round)?);
+        }
+        if self.options.collector && thread.collects_garbage == Some(true) {
+            let mark = self.entries.collector(round)?;
+            stack = Some(Entries::on_top(stack, mark, round)?);
+        }
+        Ok((stack, trust))
+    }
+
+    /// The number of a stack that has coroutines on it.
+    fn in_tasks(
+        &mut self,
+        thread: &ReadThread,
+        standing: &Standing<'_>,
+        round: &mut Round<'_>,
+    ) -> Result<(Option<u32>, Trust)> {
+        let (mut stack, from, trust) = standing.base(self.entries, self.options, round)?;
+        for (index, frame) in thread.frames.iter().enumerate().skip(from) {
+            if self.options.native && frame.through_c && index > from {
+                let mark = self.entries.native(round)?;
+                stack = Some(Entries::on_top(stack, mark, round)?);
+            }
+            let Some(frame) = self.frame(frame.place, round)? else {
+                break;
+            };
+            stack = Some(Entries::on_top(stack, frame, round)?);
+        }
+        Ok((stack, trust))
+    }
+
+    /// The number of a stack as it is. What it has in common with the one before is not looked up
+    /// again.
+    fn plain(
         &mut self,
         thread: &ReadThread,
         known: &mut Known,
@@ -134,16 +196,7 @@ impl<M: Memory> Places<'_, M> {
             };
             known.stacks.push(Entries::on_top(caller, frame, round)?);
         }
-        let mut stack = known.stacks.last().copied();
-        if thread.cut.is_some() && thread.trust != Trust::Whole {
-            let mark = self.entries.cut(round)?;
-            stack = Some(Entries::on_top(None, mark, round)?);
-        }
-        if self.options.collector && thread.collects_garbage == Some(true) {
-            let mark = self.entries.collector(round)?;
-            stack = Some(Entries::on_top(stack, mark, round)?);
-        }
-        Ok(stack)
+        Ok(known.stacks.last().copied())
     }
 
     /// The number of the frame that stands at a place.

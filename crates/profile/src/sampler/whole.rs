@@ -6,6 +6,7 @@ use invivo_process::Memory;
 
 use super::entries::Entries;
 use super::known::{Described, Key};
+use super::tasks::{Standing, Tasks};
 use super::{Options, Round, Sampled};
 use crate::prefetch::Prefetch;
 use crate::sink::Seen;
@@ -26,17 +27,27 @@ impl<M: Memory + Clone> Whole<M> {
         }
     }
 
-    pub(super) fn tick(&mut self, subject: &mut Sampled, round: &mut Round<'_>) -> Result<()> {
+    pub(super) fn tick(
+        &mut self,
+        subject: &mut Sampled,
+        tasks: Option<&mut Tasks<M>>,
+        round: &mut Round<'_>,
+    ) -> Result<()> {
         if !subject.ask_names {
             // Where nothing can be read ahead, nothing can be read, and that is said then.
             let _ = self.memory.begin();
         }
-        let outcome = self.round(subject, round);
+        let outcome = self.round(subject, tasks, round);
         self.memory.end();
         outcome
     }
 
-    fn round(&self, subject: &mut Sampled, round: &mut Round<'_>) -> Result<()> {
+    fn round(
+        &self,
+        subject: &mut Sampled,
+        mut tasks: Option<&mut Tasks<M>>,
+        round: &mut Round<'_>,
+    ) -> Result<()> {
         let mut interpreters = self.look(subject)?;
         let mut all = interpreters
             .iter()
@@ -55,9 +66,20 @@ impl<M: Memory + Clone> Whole<M> {
             // Before it has begun or after it has ended; or something else runs there.
             self.runtime.ensure_present()?;
         }
+        if let Some(tasks) = tasks.as_deref_mut() {
+            let threads = interpreters.iter().flat_map(|one| &one.threads);
+            let frames = threads.flat_map(|thread| &thread.stack.frames);
+            let frames = frames.map(|frame| (frame.address, &*frame.code));
+            tasks.look(&subject.target, frames);
+        }
         for interpreter in &interpreters {
             for thread in &interpreter.threads {
-                see(interpreter, thread, subject, round)?;
+                let frames = thread.stack.frames.iter().rev();
+                let standing = match &tasks {
+                    Some(tasks) => tasks.of(frames.map(|frame| frame.address)),
+                    None => Standing::Outside,
+                };
+                see(interpreter, thread, &standing, subject, round)?;
             }
         }
         Ok(())
@@ -84,6 +106,7 @@ fn key(interpreter: &InterpreterThreads, thread: &Thread) -> Key {
 fn see(
     interpreter: &InterpreterThreads,
     thread: &Thread,
+    standing: &Standing<'_>,
     subject: &mut Sampled,
     round: &mut Round<'_>,
 ) -> Result<()> {
@@ -111,7 +134,7 @@ fn see(
     if !options.counts(&status) {
         return Ok(());
     }
-    let (stack, trust) = stack(thread, &mut subject.entries, options, round)?;
+    let (stack, trust) = stack(thread, standing, &mut subject.entries, options, round)?;
     round.seen.push(Seen {
         thread: known.index,
         stack,
@@ -124,21 +147,21 @@ fn see(
 /// The stack of a thread, and how far it is to be believed.
 fn stack(
     thread: &Thread,
+    standing: &Standing<'_>,
     entries: &mut Entries,
     options: &Options,
     round: &mut Round<'_>,
 ) -> Result<(Option<u32>, Trust)> {
-    let mut trust = Trust::Whole;
-    let mut stack = None;
-    if thread.stack.cut.is_some() {
+    let (mut stack, from, mut trust) = standing.base(entries, options, round)?;
+    if thread.stack.cut.is_some() && !matches!(standing, Standing::Inside(..)) {
         // It has callers, of which nothing is known.
         trust = Trust::Torn;
         let mark = entries.cut(round)?;
         stack = Some(Entries::on_top(stack, mark, round)?);
     }
-    for frame in thread.stack.frames.iter().rev() {
+    for (index, frame) in thread.stack.frames.iter().rev().enumerate().skip(from) {
         trust = trust.max(frame.trust);
-        if options.native && frame.through_c == Some(true) && stack.is_some() {
+        if options.native && frame.through_c == Some(true) && index > from {
             let mark = entries.native(round)?;
             stack = Some(Entries::on_top(stack, mark, round)?);
         }
