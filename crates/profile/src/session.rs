@@ -15,6 +15,9 @@ use crate::sink::{Seen, Sink};
 const PATIENCE: u64 = 50_000_000;
 /// Nearer deadlines are not slept for: going to sleep takes longer.
 const NEAR: u64 = 5_000;
+/// What going to sleep and waking takes of a processor. Who asks for ticks at shorter intervals
+/// gets several at once and then a rest, since sleeping before each would take more than all else.
+const SLEEP: u64 = 30_000;
 /// How often the rarer things are done: names asked for, our own processor time read.
 const RARELY: u64 = 500_000_000;
 
@@ -166,7 +169,12 @@ impl<S: Sink> Session<S> {
         }
         let now = clock::monotonic();
         let deadline = self.schedule.deadline();
-        if deadline > now.saturating_add(NEAR) {
+        let near = if self.about.interval < SLEEP {
+            2 * SLEEP
+        } else {
+            NEAR
+        };
+        if deadline > now.saturating_add(near) {
             let until = deadline.min(now.saturating_add(PATIENCE));
             if !clock::sleep_until(until) || until < deadline {
                 return Ok(Step::Waited);
