@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use invivo_cpython::{
-    AsyncioDebug, Limits, Location, Runtime, StackOptions, TaskOptions, ValueLimits, locate,
-    locate_with,
+    AsyncioDebug, Limits, Location, Reader, ReaderOptions, Runtime, StackOptions, TaskOptions,
+    ValueLimits, locate, locate_with,
 };
 use invivo_model::{Address, Error, ErrorKind, Result};
 use invivo_process::{
@@ -341,6 +341,18 @@ pub(crate) fn look_at(
     let threads = threads.iter().flat_map(|found| &found.threads);
     let frames: Vec<_> = threads.flat_map(|thread| &thread.stack.frames).collect();
     let some: Vec<_> = frames.iter().copied().take(FRAMES).collect();
+    view(memory, location, |runtime| {
+        if Reader::serves(runtime) {
+            let options = ReaderOptions {
+                waits: true,
+                exceptions: true,
+            };
+            let mut reader = Reader::new(runtime.clone(), options);
+            for _ in 0..3 {
+                let _ = reader.read();
+            }
+        }
+    })?;
     let limits = ValueLimits {
         nodes: 4000,
         ..ValueLimits::default()
