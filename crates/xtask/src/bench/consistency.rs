@@ -17,7 +17,7 @@ const STACKS: usize = 40_000;
 /// Ticks a second asked for; py-spy, which needs a millisecond and more, is asked for a thousand.
 const RATE: usize = 20_000;
 /// Stacks read of the stopped target.
-const STOPPED: &str = "1000";
+const STOPPED: &str = "3000";
 /// Calls from `main` to the leaf, and how much the leaf works.
 const CHAINS: [(usize, &str); 2] = [(1, "30"), (50, "3")];
 /// Seconds for which a peer samples.
