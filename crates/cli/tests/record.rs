@@ -43,9 +43,10 @@ fn names(directory: &Path) -> Vec<String> {
 
 /// `invivo record` in a directory.
 fn record(directory: &Path, words: &[&str]) -> Command {
-    let mut command = Command::new(INVIVO);
+    // Whoever runs the tests may ignore signals, as `nohup` does, and what they start inherits that.
+    let mut command = Command::new("env");
     command
-        .arg("record")
+        .args(["--default-signal=HUP,INT,QUIT,TERM", INVIVO, "record"])
         .args(words)
         .current_dir(directory)
         .stdin(Stdio::null());
