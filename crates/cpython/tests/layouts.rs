@@ -275,6 +275,8 @@ fn is_in_c_files(field: &str) -> bool {
         "builtin.deque.",
         "builtin.asend_generator",
         "builtin.coroutine_wrapper",
+        "builtin.proxied_mapping",
+        "builtin.viewed_dict",
     ]
     .iter()
     .any(|start| field.starts_with(start))

@@ -5,10 +5,12 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use invivo_model::{FunctionKind, Profile, Trust};
 use invivo_profile::Options;
 use support::{alone, names, sampled};
+use synth::target::PATIENCE;
 use synth::{Interpreter, Launch, interpreters};
 
 /// What scenarios are made of.
@@ -64,7 +66,17 @@ fn stacks(
             opcodes,
             ..options
         };
-        let profile = sampled(process.pid(), 1000, 30, options);
+        let begun = Instant::now();
+        let profile = loop {
+            // A busy machine may leave a thread out for a while.
+            let profile = sampled(process.pid(), 1000, 30, options);
+            let stacks = whole_stacks(&profile);
+            let seen = |burn: &&str| stacks.keys().any(|stack| stack.contains(burn));
+            if burns(scenario).iter().all(seen) {
+                break profile;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{stacks:?}");
+        };
         let stacks = whole_stacks(&profile);
         check(
             &format!("{}, opcodes: {opcodes}", interpreter.name),
@@ -78,6 +90,13 @@ fn stacks(
             assert_eq!(function.kind, FunctionKind::Task, "{function:?}");
         }
     }
+}
+
+/// The functions that a scenario goes on to call.
+fn burns(scenario: &str) -> Vec<&'static str> {
+    let all = ["burn0", "burn1", "burn2"].into_iter();
+    all.filter(|burn| scenario.contains(burn) || scenario.contains("workers()"))
+        .collect()
 }
 
 fn whole_stacks(profile: &Profile) -> BTreeMap<Vec<&str>, u32> {

@@ -6,6 +6,7 @@ import collections
 import ctypes
 import dis
 import sys
+import types
 
 WORD = 8
 VERSION = sys.version_info[:2]
@@ -53,6 +54,13 @@ def generators():
     wrapper = waited.__await__()
     say("builtin.coroutine_wrapper", place(words_of(wrapper), id(waited)))
     wrapper.close()
+
+
+def views():
+    viewed = {1: 2}
+    say("builtin.viewed_dict", place(words_of(viewed.keys()), id(viewed)))
+    assert place(words_of(viewed.items()), id(viewed)) == place(words_of(viewed.keys()), id(viewed))
+    say("builtin.proxied_mapping", place(words_of(types.MappingProxyType(viewed)), id(viewed)))
 
 
 def deques():
@@ -211,6 +219,7 @@ async def links(loop, task, state):
 if __name__ == "__main__":
     generators()
     deques()
+    views()
     if VERSION <= (3, 10):
         old_dictionaries()
     if VERSION <= (3, 12):
