@@ -34,6 +34,14 @@ pub(super) struct Outer {
 }
 
 impl Outer {
+    /// The caller, and where the frame of what it calls would begin, where it lies on the data
+    /// stack itself.
+    pub(super) fn next(&self) -> Option<(Address, Address)> {
+        let (start, end) = self.pushed?;
+        let caller = self.caller.as_ref()?.frame.address;
+        (caller == start && !self.through_c).then_some((caller, end?))
+    }
+
     /// The innermost frame of Python code.
     pub(super) fn caller(&self) -> Option<&RawFrame> {
         self.caller.as_ref().map(|caller| &caller.frame)

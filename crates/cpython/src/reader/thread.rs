@@ -179,7 +179,13 @@ impl ReadThread {
             return Ok(Outcome::Again);
         }
         if self.regions.is_same() && !self.forgets {
-            return Ok(Outcome::Done);
+            // Who stays where it can't be is there.
+            let stays = !self.doubted.is_empty();
+            return Ok(if stays {
+                Outcome::Unsure
+            } else {
+                Outcome::Done
+            });
         }
         let clean = self.clean(layout);
         let mut best: Option<Found> = None;
@@ -205,7 +211,8 @@ impl ReadThread {
                 Walked::Endless(_) => continue,
                 Walked::Joined(joined) => joined,
             };
-            let found = self.judge(runtime, places, (from, joined), frames, &[])?;
+            let further = head.frame != after;
+            let found = self.judge(runtime, places, (from, joined), frames, (&[], further))?;
             let deeper = best
                 .as_ref()
                 .is_none_or(|best| found.depth() > best.depth());
@@ -317,7 +324,7 @@ impl ReadThread {
         places: &mut Places,
         (from, joined): (Address, usize),
         frames: Vec<RawFrame>,
-        believed: &[Doubt],
+        (believed, further): (&[Doubt], bool),
     ) -> Result<Found, Fault> {
         let mut asked = Asked::default();
         let layout = &runtime.layout;
@@ -369,9 +376,13 @@ impl ReadThread {
                             caller: outer.caller().copied(),
                             callee: *frame,
                         });
+                        found.dead = true;
                         break;
                     }
                 }
+            }
+            if further && !found.dead {
+                self.go_further(&mut judge, &mut outer, &mut found);
             }
             if asked.is_empty() || attempt == ATTEMPTS {
                 break;
@@ -445,19 +456,23 @@ impl ReadThread {
         }
         self.cut = None;
         self.forgets = false;
+        self.doubted.clear();
         let Some(doubted) = found.doubted.filter(|_| still) else {
             return Outcome::Done;
         };
-        // It is in a call that is not shown, as far as it says itself.
-        self.trust = Trust::Torn;
-        if !self.doubts.is_open(doubted.doubt) {
-            return Outcome::Done;
-        }
         let callers = self.chain.iter().take(found.joined);
-        self.doubted.clear();
         self.doubted.extend(callers.map(|link| link.frame));
         self.doubted.extend(found.frames);
-        Outcome::Unsure
+        // It is in a call that is not shown, as far as it says itself: unless it has returned from
+        // one and is in another by now, as it was whenever that was looked into.
+        self.trust = Trust::Torn;
+        if self.doubts.is_open(doubted.doubt) {
+            return Outcome::Unsure;
+        }
+        if !doubted.doubt.by_instruction {
+            self.trust = Trust::Whole;
+        }
+        Outcome::Done
     }
 
     /// Whether a link lies in the same region as the last one, behind it.
@@ -495,7 +510,7 @@ impl ReadThread {
         }
         let mut believed = Vec::new();
         loop {
-            let found = self.judge(runtime, places, (head.frame, 0), frames, &believed)?;
+            let found = self.judge(runtime, places, (head.frame, 0), frames, (&believed, false))?;
             let doubted = found.doubted.filter(|doubted| {
                 let stays = doubted.is_in(&said, layout) && doubted.is_in(&later, layout);
                 stays && !believed.contains(&doubted.doubt)
@@ -565,6 +580,8 @@ struct Found {
     frames: Vec<RawFrame>,
     /// Why frames further in are not among them.
     doubted: Option<Doubted>,
+    /// Whether there are such.
+    dead: bool,
 }
 
 impl Found {

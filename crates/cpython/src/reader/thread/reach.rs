@@ -3,10 +3,11 @@
 use invivo_model::Address;
 use invivo_process::{Fault, Memory};
 
-use super::{ReadThread, Walked};
+use super::{Found, ReadThread, Walked};
 use crate::frames::{Head, RawFrame};
 use crate::layout::{CurrentFrame, Layout};
 use crate::pieces::{length, read_pieces};
+use crate::reader::chain::{Judge, Outer, Verdict};
 use crate::reader::places::{Asked, Places};
 use crate::reader::region::Region;
 use crate::runtime::Runtime;
@@ -141,6 +142,28 @@ impl ReadThread {
             places.note(&frames, asked);
         }
         unknown
+    }
+
+    /// What was called and has returned between the two looks at the current frame, and was live
+    /// when the data stack was copied.
+    pub(super) fn go_further(&self, judge: &mut Judge<'_>, outer: &mut Outer, found: &mut Found) {
+        let size = length(judge.layout.frame.size);
+        while let Some((caller, next)) = outer.next() {
+            let region = self.regions.region(next, size);
+            let region = region.filter(|region| region.holds(caller, 1));
+            let frame =
+                region.and_then(|region| RawFrame::parse(judge.layout, region.view(), next));
+            let Some(frame) = frame.filter(|frame| frame.previous == caller) else {
+                return;
+            };
+            match judge.judge(outer, &frame) {
+                Verdict::Live(link) if link.code.is_some() => {
+                    judge.go_in(outer, &link);
+                    found.links.push(link);
+                }
+                Verdict::Live(_) | Verdict::Dead(_) => return,
+            }
+        }
     }
 
     /// Has the frame at `address` read; whether that is new.
