@@ -54,7 +54,10 @@ pub fn examine<R: Read + Seek>(file: R) -> Result<FileFacts> {
     let mut elf = Elf::parse(file)?;
     let section = elf.section_address(RUNTIME_SECTION)?;
     let symbols = elf.dynamic_symbols([RUNTIME_SYMBOL, VERSION_SYMBOL, DEBUG_SYMBOL]);
-    let [runtime, version_address, debug] = symbols.unwrap_or_default();
+    let addresses = symbols
+        .unwrap_or_default()
+        .map(|it| it.map(|symbol| symbol.address));
+    let [runtime, version_address, debug] = addresses;
     let found = match (section, runtime) {
         (Some(address), _) => Some((address, Method::Section)),
         (None, Some(address)) => Some((address, Method::Symbol)),

@@ -9,6 +9,7 @@
 
 mod asyncio;
 mod code;
+mod exports;
 mod facts;
 mod fields;
 mod frames;
@@ -26,6 +27,7 @@ mod threads;
 mod values;
 
 pub use asyncio::locate_asyncio;
+pub use exports::Export;
 pub use facts::{FileFacts, examine};
 pub use frames::{Function, StackOptions};
 pub use interpreters::Interpreters;

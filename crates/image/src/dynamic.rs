@@ -17,6 +17,15 @@ const MAX_CHAIN: u32 = 64;
 const BLOOM_WORD: u64 = 8;
 const SYMBOL: u64 = size_of::<Sym64<LE>>() as u64;
 
+/// What a dynamic symbol stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Symbol {
+    /// Where it begins.
+    pub address: u64,
+    /// How many bytes it takes; 0 where the file does not say.
+    pub size: u64,
+}
+
 /// The tables of a file's dynamic symbols. Positions are what the source takes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DynamicSymbols {
@@ -72,15 +81,15 @@ impl DynamicSymbols {
         })
     }
 
-    /// The value of the symbol `name`, if the file defines it.
-    pub(crate) fn value<S: Source>(&self, source: &mut S, name: &[u8]) -> Option<u64> {
+    /// The symbol `name`, if the file defines it.
+    pub(crate) fn symbol<S: Source>(&self, source: &mut S, name: &[u8]) -> Option<Symbol> {
         match self.hash {
-            HashTable::Gnu { .. } => self.value_by_gnu_hash(source, name),
-            HashTable::SysV { at, buckets } => self.value_by_sysv_hash(source, name, at, buckets),
+            HashTable::Gnu { .. } => self.by_gnu_hash(source, name),
+            HashTable::SysV { at, buckets } => self.by_sysv_hash(source, name, at, buckets),
         }
     }
 
-    fn value_by_gnu_hash<S: Source>(&self, source: &mut S, name: &[u8]) -> Option<u64> {
+    fn by_gnu_hash<S: Source>(&self, source: &mut S, name: &[u8]) -> Option<Symbol> {
         let HashTable::Gnu {
             buckets,
             first_symbol,
@@ -106,9 +115,9 @@ impl DynamicSymbols {
             let place = u64::from(index.checked_sub(first_symbol)?);
             let other = read_u32(source, hashes.checked_add(place * 4)?)?;
             if other | 1 == hash | 1
-                && let Some(value) = self.value_if_named(source, index, name)
+                && let Some(symbol) = self.if_named(source, index, name)
             {
-                return Some(value);
+                return Some(symbol);
             }
             if other & 1 == 1 {
                 break;
@@ -117,13 +126,13 @@ impl DynamicSymbols {
         None
     }
 
-    fn value_by_sysv_hash<S: Source>(
+    fn by_sysv_hash<S: Source>(
         &self,
         source: &mut S,
         name: &[u8],
         at: u64,
         buckets: u32,
-    ) -> Option<u64> {
+    ) -> Option<Symbol> {
         let bucket_table = at.checked_add(size_of::<HashHeader<LE>>() as u64)?;
         let chains = bucket_table.checked_add(u64::from(buckets) * 4)?;
         let bucket = u64::from(elf::hash(name) % buckets);
@@ -132,16 +141,16 @@ impl DynamicSymbols {
             if index == 0 {
                 break;
             }
-            if let Some(value) = self.value_if_named(source, index, name) {
-                return Some(value);
+            if let Some(symbol) = self.if_named(source, index, name) {
+                return Some(symbol);
             }
             index = read_u32(source, chains.checked_add(u64::from(index) * 4)?)?;
         }
         None
     }
 
-    /// The value of symbol `index` if it is defined here and called `name`.
-    fn value_if_named<S: Source>(&self, source: &mut S, index: u32, name: &[u8]) -> Option<u64> {
+    /// Symbol `index` if it is defined here and called `name`.
+    fn if_named<S: Source>(&self, source: &mut S, index: u32, name: &[u8]) -> Option<Symbol> {
         let at = self.symbols.checked_add(u64::from(index) * SYMBOL)?;
         let symbol: Sym64<LE> = source.structure(at)?;
         let start = u64::from(symbol.st_name.get(LE));
@@ -153,7 +162,10 @@ impl DynamicSymbols {
         source.fill(self.strings.checked_add(start)?, &mut found)?;
         let named = found.split_last() == Some((&0, name));
         let defined = symbol.st_shndx.get(LE) != SHN_UNDEF && symbol.st_value.get(LE) != 0;
-        (named && defined).then(|| symbol.st_value.get(LE))
+        (named && defined).then(|| Symbol {
+            address: symbol.st_value.get(LE),
+            size: symbol.st_size.get(LE),
+        })
     }
 }
 

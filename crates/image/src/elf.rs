@@ -6,7 +6,7 @@ use invivo_model::Result;
 use object::LittleEndian as LE;
 use object::elf::SectionHeader64;
 
-use crate::dynamic::DynamicSymbols;
+use crate::dynamic::{DynamicSymbols, Symbol};
 use crate::header::{FirstLoad, Header, SectionTable, Segment, malformed};
 use crate::source::{FileSource, Source};
 
@@ -65,19 +65,19 @@ impl<R: Read + Seek> Elf<R> {
         self.header.sections.is_some()
     }
 
-    /// The values that the file's dynamic symbols give to `names`, each `None` where there is no
-    /// such symbol defined; `None` for all where there are no readable dynamic symbols at all.
+    /// The file's dynamic symbols called `names`, each `None` where there is no such symbol
+    /// defined; `None` for all where there are no readable dynamic symbols at all.
     pub fn dynamic_symbols<const N: usize>(
         &mut self,
         names: [&[u8]; N],
-    ) -> Option<[Option<u64>; N]> {
+    ) -> Option<[Option<Symbol>; N]> {
         let (at, size) = self.header.dynamic?;
         let mut view = FileByAddress {
             source: &mut self.source,
             segments: &self.header.segments,
         };
         let symbols = DynamicSymbols::parse(&mut view, at, size, |pointer| pointer)?;
-        Some(names.map(|name| symbols.value(&mut view, name)))
+        Some(names.map(|name| symbols.symbol(&mut view, name)))
     }
 
     /// Fills `buffer` with the file's content at an address, as the file would be mapped; `None`

@@ -15,6 +15,7 @@ mod header;
 mod mapped;
 mod source;
 
+pub use dynamic::Symbol;
 pub use elf::Elf;
 pub use header::FirstLoad;
 pub use mapped::MappedElf;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use invivo_model::Result;
 
-use crate::dynamic::DynamicSymbols;
+use crate::dynamic::{DynamicSymbols, Symbol};
 use crate::header::{Header, malformed};
 use crate::source::MemorySource;
 
@@ -44,12 +44,13 @@ impl<F: FnMut(u64, &mut [u8]) -> bool> MappedElf<F> {
         })
     }
 
-    /// The addresses in this process of the dynamic symbols called `names`, each `None` where no
-    /// such symbol is defined; `None` for all where there are no readable dynamic symbols at all.
+    /// The dynamic symbols called `names`, with their addresses in this process, each `None` where
+    /// no such symbol is defined; `None` for all where there are no readable dynamic symbols at
+    /// all.
     pub fn dynamic_symbols<const N: usize>(
         &mut self,
         names: [&[u8]; N],
-    ) -> Option<[Option<u64>; N]> {
+    ) -> Option<[Option<Symbol>; N]> {
         let (at, size) = self.header.dynamic?;
         let bias = self.bias;
         let end = self.end();
@@ -65,7 +66,11 @@ impl<F: FnMut(u64, &mut [u8]) -> bool> MappedElf<F> {
         };
         let symbols = DynamicSymbols::parse(&mut self.source, bias.checked_add(at)?, size, locate)?;
         let source = &mut self.source;
-        Some(names.map(|name| symbols.value(source, name)?.checked_add(bias)))
+        Some(names.map(|name| {
+            let symbol = symbols.symbol(source, name)?;
+            let address = symbol.address.checked_add(bias)?;
+            Some(Symbol { address, ..symbol })
+        }))
     }
 
     /// Behind the last address that any segment covers.

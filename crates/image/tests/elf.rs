@@ -5,7 +5,7 @@ mod support;
 use std::fs::File;
 use std::io::{Cursor, Read, Seek, SeekFrom};
 
-use invivo_image::{Elf, FirstLoad, MappedElf};
+use invivo_image::{Elf, FirstLoad, MappedElf, Symbol};
 use invivo_model::ErrorKind;
 use object::read::elf::ElfFile64;
 use object::{LittleEndian, Object, ObjectSection, ObjectSymbol};
@@ -14,8 +14,11 @@ use support::{Hash, SECTION, SYMBOLS, WANTED, file, on_disk};
 
 const ASKED: [&[u8]; 5] = [b"_PyRuntime", b"Py_Version", b"other", b"absent", b"never"];
 
-fn expected(moved_by: u64) -> [Option<u64>; 5] {
-    let [a, b, c] = SYMBOLS.map(|(_, value)| Some(value + moved_by));
+fn expected(moved_by: u64) -> [Option<Symbol>; 5] {
+    let [a, b, c] = SYMBOLS.map(|(_, value)| {
+        let address = value + moved_by;
+        Some(Symbol { address, size: 8 })
+    });
     [a, b, c, None, None]
 }
 
@@ -170,9 +173,11 @@ fn real_interpreters_agree_with_another_reader() {
                 let mut defined = other
                     .dynamic_symbols()
                     .filter(|symbol| symbol.is_definition());
-                defined
-                    .find(|symbol| symbol.name_bytes() == Ok(name))
-                    .map(|s| s.address())
+                let found = defined.find(|symbol| symbol.name_bytes() == Ok(name));
+                found.map(|symbol| Symbol {
+                    address: symbol.address(),
+                    size: symbol.size(),
+                })
             });
 
             let read = std::cell::Cell::new(0);

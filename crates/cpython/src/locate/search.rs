@@ -153,7 +153,10 @@ impl<'a, M: Memory> Search<'a, M> {
             if let Some(met) = met {
                 self.note(met)?;
             }
-            let Some([Some(runtime), version, debug]) = symbols else {
+            let addresses = symbols
+                .unwrap_or_default()
+                .map(|it| it.map(|symbol| symbol.address));
+            let [Some(runtime), version, debug] = addresses else {
                 continue;
             };
             let address = Address(runtime);
