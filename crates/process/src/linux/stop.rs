@@ -196,6 +196,15 @@ impl<'t> Suspension<'t> {
         Ok(())
     }
 
+    pub(super) fn target(&self) -> &'t Target {
+        self.target
+    }
+
+    /// Whether its thread `tid` is about to get a signal.
+    pub(super) fn gets_signal(&self, tid: u32) -> bool {
+        self.held.get(&tid).is_some_and(|signal| *signal != 0)
+    }
+
     fn process(&self) -> &Process {
         &self.target.process
     }

@@ -143,6 +143,75 @@ pub(super) fn stop_info(tid: Pid) -> Result<StopInfo, Errno> {
     })
 }
 
+/// Fills `buffer` with the beginning of a stopped tracee's register set `set` (`NT_…` of
+/// `include/uapi/linux/elf.h`), and says how many bytes it has; at most the buffer's.
+pub(super) fn register_set(tid: Pid, set: i32, buffer: &mut [u8]) -> Result<usize, Errno> {
+    let mut piece = libc::iovec {
+        iov_base: buffer.as_mut_ptr().cast(),
+        iov_len: buffer.len(),
+    };
+    let described: *mut libc::iovec = &mut piece;
+    // SAFETY: `described` points to an `iovec` of ours that describes the buffer, which is borrowed
+    // mutably for as long as the call takes; the kernel fills no more than its length says.
+    let outcome = unsafe {
+        libc::ptrace(
+            libc::PTRACE_GETREGSET,
+            tid.as_raw_nonzero().get(),
+            set as *mut libc::c_void,
+            described,
+        )
+    };
+    if outcome == -1 {
+        Err(last_error())
+    } else {
+        Ok(piece.iov_len.min(buffer.len()))
+    }
+}
+
+/// Loads a stopped tracee's register set `set` from `bytes`: all at once or not at all.
+pub(super) fn set_register_set(tid: Pid, set: i32, bytes: &[u8]) -> Result<(), Errno> {
+    let mut piece = libc::iovec {
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
+    };
+    let described: *mut libc::iovec = &mut piece;
+    // SAFETY: `described` points to an `iovec` of ours that describes `bytes`, from which the
+    // kernel only reads.
+    let outcome = unsafe {
+        libc::ptrace(
+            libc::PTRACE_SETREGSET,
+            tid.as_raw_nonzero().get(),
+            set as *mut libc::c_void,
+            described,
+        )
+    };
+    if outcome == -1 {
+        Err(last_error())
+    } else {
+        Ok(())
+    }
+}
+
+/// The signals that a stopped tracee blocks, a bit each.
+pub(super) fn signal_mask(tid: Pid) -> Result<u64, Errno> {
+    let mut mask = 0_u64;
+    let into: *mut u64 = &mut mask;
+    // SAFETY: the address argument is the size of what `into` points to, a `u64` of ours.
+    let outcome = unsafe {
+        libc::ptrace(
+            libc::PTRACE_GETSIGMASK,
+            tid.as_raw_nonzero().get(),
+            size_of::<u64>() as *mut libc::c_void,
+            into,
+        )
+    };
+    if outcome == -1 {
+        Err(last_error())
+    } else {
+        Ok(mask)
+    }
+}
+
 /// Collects the end of a tracee of any thread of ours, if it has ended. Only for a thread that is
 /// not its process's first: that one's end is its parent's to collect.
 pub(super) fn reap(tid: Pid) {

@@ -6,7 +6,7 @@
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -18,9 +18,11 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// A child process that is killed at the end of its test.
 pub(crate) struct Subject {
     pub(crate) child: Child,
-    input: Option<ChildStdin>,
+    pub(crate) input: Option<ChildStdin>,
     /// The addresses that it said.
     pub(crate) said: Vec<Address>,
+    /// What it says after that.
+    pub(crate) output: BufReader<ChildStdout>,
 }
 
 impl Subject {
@@ -45,17 +47,22 @@ impl Subject {
             child,
             input,
             said: Vec::new(),
+            output: BufReader::new(output),
         };
-        let mut line = String::new();
-        BufReader::new(output)
-            .read_line(&mut line)
-            .expect("it says something");
+        let line = subject.line();
         let mut words = line.split_whitespace();
         assert_eq!(words.next(), Some("ready"), "it said {line:?}");
         subject.said = words
             .map(|word| Address(word.parse().expect("an address")))
             .collect();
         subject
+    }
+
+    /// The next line that it says.
+    pub(crate) fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.output.read_line(&mut line).expect("it says something");
+        line
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -154,27 +161,34 @@ pub(crate) fn assert_left_alone(pid: u32) {
 /// The program of `subject.c`.
 pub(crate) fn program() -> &'static PathBuf {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| build("subject", &[]))
+    PROGRAM.get_or_init(|| build("subject", "subject.c", &[]))
 }
 
 /// The same, in need of no library: it runs in an otherwise empty root.
 pub(crate) fn static_program() -> &'static PathBuf {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| build("subject-static", &["-static"]))
+    PROGRAM.get_or_init(|| build("subject-static", "subject.c", &["-static"]))
 }
 
-fn build(name: &str, flags: &[&str]) -> PathBuf {
+/// The program of `waits.c`.
+pub(crate) fn waits() -> &'static PathBuf {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| build("waits", "waits.c", &[]))
+}
+
+fn build(name: &str, source: &str, flags: &[&str]) -> PathBuf {
     let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/subject.c");
+    let support = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support");
+    let source = PathBuf::from(support).join(source);
     let program = directory.join(format!("{name}-{}", std::process::id()));
     let built = Command::new("cc")
         .args(["-O1", "-Wall", "-pthread", "-o"])
         .arg(&program)
-        .arg(source)
+        .arg(&source)
         .args(flags)
         .status()
         .expect("a C compiler is there: install one as `cc`");
-    assert!(built.success(), "subject.c compiles");
+    assert!(built.success(), "{} compiles", source.display());
     // Under one name for all test programs, so that nothing piles up.
     let shared = directory.join(name);
     std::fs::rename(&program, &shared).expect("the program can be renamed");
