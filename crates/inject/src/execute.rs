@@ -73,7 +73,8 @@ pub struct Request {
 pub struct Cancel(pub Arc<AtomicBool>);
 
 impl Cancel {
-    fn is_set(&self) -> bool {
+    /// Whether the waiting is to end.
+    pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }

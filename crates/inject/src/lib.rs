@@ -18,4 +18,4 @@ pub use channel::{Ending, Exit, Value};
 pub use exception::{RemoteException, RemoteFrame, SyntaxDetails};
 pub use execute::{Cancel, Code, Event, Namespace, Outcome, Request, execute};
 pub use plan::{OPT_OUT_VARIABLE, Plan, PlannedWrite};
-pub use selection::{Selection, ThreadChoice};
+pub use selection::{InterpreterChoice, Named, Selection, ThreadChoice};

@@ -1,8 +1,11 @@
-//! Which interpreter and which thread state a script is meant for.
+//! Which interpreters and which thread states a script is meant for.
 
-use invivo_cpython::Runtime;
-use invivo_model::{Error, ErrorKind, Interpreter, Result, ThreadState};
-use invivo_process::{Memory, Target, Thread};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use invivo_cpython::{Runtime, StackOptions};
+use invivo_model::{Address, Error, ErrorKind, Gil, Interpreter, Result, Text, ThreadState};
+use invivo_process::{Memory, Target, Thread, native_ids};
 
 /// Which thread shall run the script.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -12,213 +15,461 @@ pub enum ThreadChoice {
     Main,
     /// The thread with this number, as the caller's `ps -T` shows it.
     Tid(u32),
+    /// The one that can run it soonest.
+    Any,
+    /// Each of them, one after the other.
+    All,
 }
 
-/// Which interpreter and thread of it.
+/// In which interpreter the script shall run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InterpreterChoice {
+    /// The one with this id; 0 is the main one.
+    Id(i64),
+    /// Each of them.
+    All,
+}
+
+impl Default for InterpreterChoice {
+    fn default() -> Self {
+        Self::Id(0)
+    }
+}
+
+/// Which interpreters and threads of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// The interpreter's id; 0 is the main one.
-    pub interpreter: i64,
-    /// Which of its threads.
+    /// Which interpreters.
+    pub interpreter: InterpreterChoice,
+    /// Which of their threads.
     pub thread: ThreadChoice,
 }
 
-/// What a selection came to.
+impl Selection {
+    /// Whether it asks for each of several threads, however many there turn out to be.
+    pub fn is_several(self) -> bool {
+        match self.thread {
+            ThreadChoice::All => true,
+            ThreadChoice::Any => false,
+            ThreadChoice::Main | ThreadChoice::Tid(_) => self.interpreter == InterpreterChoice::All,
+        }
+    }
+
+    /// The threads it names, in the order in which they are to be run or tried. There is at least
+    /// one entry for each interpreter that it names.
+    ///
+    /// # Errors
+    /// `Usage` where there is no such thread or interpreter, and whatever keeps the threads from
+    /// being read.
+    pub fn each<M: Memory>(self, target: &Target, runtime: &Runtime<M>) -> Result<Vec<Named>> {
+        let places = resolve(target, runtime, self)?;
+        // They only serve to recognize a thread by.
+        let names = runtime.names().unwrap_or_default();
+        let named = |place: Place| {
+            let of = |chosen: &Chosen| {
+                let key = (chosen.interpreter.address, chosen.thread.thread_id);
+                names.get(&key).cloned()
+            };
+            Named {
+                interpreter: place.interpreter,
+                name: place.chosen.as_ref().ok().and_then(of),
+                tid: place.chosen.map(|chosen| chosen.tid),
+            }
+        };
+        Ok(places.into_iter().map(named).collect())
+    }
+}
+
+/// A thread that a selection names, or why an interpreter has none.
+#[derive(Clone, Debug)]
+pub struct Named {
+    /// The interpreter's id.
+    pub interpreter: i64,
+    /// The thread, as the caller's `ps -T` shows it.
+    pub tid: Result<u32>,
+    /// What `threading` calls it, where it has a name there.
+    pub name: Option<Text>,
+}
+
+/// A thread that was chosen.
 #[derive(Clone, Debug)]
 pub(crate) struct Chosen {
-    pub(crate) interpreter: Interpreter,
+    pub(crate) interpreter: Arc<Interpreter>,
+    /// Its state as it was read.
     pub(crate) thread: ThreadState,
     pub(crate) tid: u32,
     pub(crate) reason: &'static str,
 }
 
+/// What a selection comes to in one interpreter: a thread, or why there is none.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) interpreter: i64,
+    pub(crate) chosen: Result<Chosen>,
+}
+
+/// The one thread that `selection` names; of several the first.
 pub(crate) fn choose<M: Memory>(
     target: &Target,
     runtime: &Runtime<M>,
     selection: Selection,
 ) -> Result<Chosen> {
-    let os_threads = target.threads()?;
-    let found = runtime.interpreters()?;
-    let ids: Vec<String> = found.list.iter().map(|one| one.id.to_string()).collect();
-    let Some(interpreter) = found
-        .list
-        .into_iter()
-        .find(|interpreter| interpreter.id == selection.interpreter)
-    else {
-        return Err(Error::new(
-            ErrorKind::Usage,
-            format!(
-                "process {} has no interpreter {}",
-                target.pid(),
-                selection.interpreter
-            ),
-            format!("its interpreters are: {}", ids.join(", ")),
-            "name one of them with --interpreter; 0 is the main one",
-        ));
-    };
-    let (thread, reason) = match selection.thread {
-        ThreadChoice::Tid(tid) => (by_tid(target, &interpreter, &os_threads, tid)?, "--thread"),
-        ThreadChoice::Main => main_thread(target, runtime, &interpreter, &os_threads)?,
-    };
-    let Some(tid) = tid_of(&os_threads, &thread) else {
-        return Err(Error::new(
-            ErrorKind::Corrupt,
-            format!(
-                "the chosen thread state of process {} has no OS thread",
-                target.pid()
-            ),
-            format!("no thread of it has the native id {}", thread.native_id),
-            "try again: the thread may just have ended",
-        ));
-    };
-    Ok(Chosen {
-        interpreter,
-        thread,
-        tid,
-        reason,
+    let mut failed = None;
+    for place in resolve(target, runtime, selection)? {
+        match place.chosen {
+            Ok(chosen) => return Ok(chosen),
+            Err(error) => failed = failed.or(Some(error)),
+        }
+    }
+    Err(failed.unwrap_or_else(|| Error::internal("a selection came to nothing")))
+}
+
+/// Every thread that `selection` names, in the order in which they are to be tried or run: there
+/// is at least one place for each interpreter that it names, and at most one for each of an
+/// interpreter's OS threads.
+pub(crate) fn resolve<M: Memory>(
+    target: &Target,
+    runtime: &Runtime<M>,
+    selection: Selection,
+) -> Result<Vec<Place>> {
+    let view = View::read(target, runtime)?;
+    let interpreters = view.interpreters(selection.interpreter)?;
+    Ok(match selection.thread {
+        ThreadChoice::Main => {
+            let main = |one: &Arc<Interpreter>| Place::new(one, view.main_thread(one));
+            interpreters.into_iter().map(main).collect()
+        }
+        ThreadChoice::Tid(tid) => view.by_tid(&interpreters, tid)?,
+        ThreadChoice::All => {
+            let all = |one| view.all_of(one);
+            interpreters.into_iter().flat_map(all).collect()
+        }
+        ThreadChoice::Any => view.soonest(&interpreters)?,
     })
 }
 
-fn tid_of(os_threads: &[Thread], thread: &ThreadState) -> Option<u32> {
-    os_threads
-        .iter()
-        .find(|one| one.native_id == thread.native_id)
-        .map(|one| one.tid)
+impl Place {
+    fn new(interpreter: &Interpreter, chosen: Result<Chosen>) -> Self {
+        Self {
+            interpreter: interpreter.id,
+            chosen,
+        }
+    }
 }
 
-fn by_tid(
-    target: &Target,
-    interpreter: &Interpreter,
-    os_threads: &[Thread],
-    tid: u32,
-) -> Result<ThreadState> {
-    let refused = |why: String| {
-        Error::new(
+/// The interpreters of a target, their threads, and the OS threads that these are.
+struct View<'a, M> {
+    target: &'a Target,
+    runtime: &'a Runtime<M>,
+    /// By their ids.
+    interpreters: Vec<Arc<Interpreter>>,
+    os_threads: Vec<Thread>,
+    /// The OS thread of a thread state, by where that lies.
+    tids: HashMap<Address, u32>,
+}
+
+impl<'a, M: Memory> View<'a, M> {
+    fn read(target: &'a Target, runtime: &'a Runtime<M>) -> Result<Self> {
+        let os_threads = target.threads()?;
+        let mut interpreters = runtime.interpreters()?.list;
+        interpreters.sort_by_key(|one| one.id);
+        let states: Vec<_> = interpreters.iter().flat_map(|one| &one.threads).collect();
+        let tids = tids(target, &os_threads, &states);
+        Ok(Self {
+            target,
+            runtime,
+            interpreters: interpreters.into_iter().map(Arc::new).collect(),
+            os_threads,
+            tids,
+        })
+    }
+
+    fn interpreters(&self, choice: InterpreterChoice) -> Result<Vec<&Arc<Interpreter>>> {
+        let InterpreterChoice::Id(id) = choice else {
+            return Ok(self.interpreters.iter().collect());
+        };
+        if let Some(interpreter) = self.interpreters.iter().find(|one| one.id == id) {
+            return Ok(vec![interpreter]);
+        }
+        let ids = self.interpreters.iter().map(|one| one.id.to_string());
+        Err(Error::new(
+            ErrorKind::Usage,
+            format!("process {} has no interpreter {id}", self.target.pid()),
+            format!("its interpreters are: {}", some_of(ids)),
+            "name one of them with --interpreter; 0 is the main one",
+        ))
+    }
+
+    fn chosen(
+        &self,
+        interpreter: &Arc<Interpreter>,
+        thread: &ThreadState,
+        reason: &'static str,
+    ) -> Option<Chosen> {
+        Some(Chosen {
+            interpreter: Arc::clone(interpreter),
+            thread: thread.clone(),
+            tid: *self.tids.get(&thread.address)?,
+            reason,
+        })
+    }
+
+    /// The threads of an interpreter that have an OS thread. Of an OS thread with several states
+    /// in it the newest is taken.
+    fn threads_of(&self, interpreter: &Arc<Interpreter>, reason: &'static str) -> Vec<Chosen> {
+        let mut seen = HashSet::new();
+        let threads = interpreter.threads.iter();
+        threads
+            .filter_map(|thread| self.chosen(interpreter, thread, reason))
+            .filter(|chosen| seen.insert(chosen.tid))
+            .collect()
+    }
+
+    fn by_tid(&self, interpreters: &[&Arc<Interpreter>], tid: u32) -> Result<Vec<Place>> {
+        let found: Vec<Place> = interpreters
+            .iter()
+            .flat_map(|one| self.threads_of(one, "--thread"))
+            .filter(|chosen| chosen.tid == tid)
+            .map(Place::from)
+            .collect();
+        if !found.is_empty() {
+            return Ok(found);
+        }
+        let (within, why) = match interpreters {
+            [one] => (
+                format!("in interpreter {}", one.id),
+                "no thread state of that interpreter belongs to it",
+            ),
+            _ => (
+                "in any interpreter".to_owned(),
+                "no thread state belongs to it",
+            ),
+        };
+        let exists = self.os_threads.iter().any(|thread| thread.tid == tid);
+        Err(Error::new(
             ErrorKind::Usage,
             format!(
-                "thread {tid} of process {} runs no Python in interpreter {}",
-                target.pid(),
-                interpreter.id
+                "thread {tid} of process {} runs no Python {within}",
+                self.target.pid()
             ),
-            why,
+            if exists {
+                why.to_owned()
+            } else {
+                format!("the process has no thread {tid}")
+            },
             format!(
                 "name one of its threads with --thread: {}",
-                listed(interpreter, os_threads)
+                self.listed(interpreters)
             ),
-        )
-    };
-    let Some(os_thread) = os_threads.iter().find(|thread| thread.tid == tid) else {
-        return Err(refused(format!("the process has no thread {tid}")));
-    };
-    let of_it = |thread: &&ThreadState| thread.native_id == os_thread.native_id;
-    interpreter
-        .threads
-        .iter()
-        .find(of_it)
-        .cloned()
-        .ok_or_else(|| refused("no thread state of that interpreter belongs to it".into()))
-}
-
-/// The main thread, by what the target says of itself; no guess where it says nothing.
-fn main_thread<M: Memory>(
-    target: &Target,
-    runtime: &Runtime<M>,
-    interpreter: &Interpreter,
-    os_threads: &[Thread],
-) -> Result<(ThreadState, &'static str)> {
-    if let Some(address) = interpreter.main_thread.filter(|address| !address.is_null()) {
-        let of_it = |thread: &&ThreadState| thread.address == address;
-        return match interpreter.threads.iter().find(of_it) {
-            Some(thread) => Ok((thread.clone(), "it runs __main__")),
-            None => Err(Error::new(
-                ErrorKind::Corrupt,
-                format!(
-                    "the main thread of process {} could not be found",
-                    target.pid()
-                ),
-                format!("its thread state {address} is not in the interpreter's list"),
-                "try again, or name a thread with --thread",
-            )),
-        };
+        ))
     }
-    if interpreter.threads.is_empty() {
-        return Err(Error::new(
+
+    fn all_of(&self, interpreter: &Arc<Interpreter>) -> Vec<Place> {
+        let threads = self.threads_of(interpreter, "--thread all");
+        if threads.is_empty() {
+            return vec![Place::new(interpreter, Err(self.idle(interpreter)))];
+        }
+        threads.into_iter().map(Place::from).collect()
+    }
+
+    /// The threads by how soon they can be expected to run a script: first who runs Python now.
+    fn soonest(&self, interpreters: &[&Arc<Interpreter>]) -> Result<Vec<Place>> {
+        let known = self.runtime.threads(&StackOptions::default())?;
+        let known: HashMap<Address, (Gil, bool)> = known
+            .iter()
+            .flat_map(|one| &one.threads)
+            .map(|thread| (thread.state.address, (thread.gil, thread.is_main)))
+            .collect();
+        let running: HashSet<u32> = self
+            .os_threads
+            .iter()
+            .filter(|thread| thread.state == Some('R'))
+            .map(|thread| thread.tid)
+            .collect();
+        let mut candidates: Vec<(u8, Place)> = Vec::new();
+        for interpreter in interpreters {
+            for mut chosen in self.threads_of(interpreter, "") {
+                let (gil, is_main) = known
+                    .get(&chosen.thread.address)
+                    .copied()
+                    .unwrap_or((Gil::Unknown, false));
+                let rank;
+                (rank, chosen.reason) = match gil {
+                    Gil::Holds => (0, "it runs Python now"),
+                    Gil::Waits => (1, "it waits for its turn to run Python"),
+                    _ if running.contains(&chosen.tid) => (1, "it runs now"),
+                    _ if is_main => (2, "no other runs now, and it is the main thread"),
+                    _ => (3, "none of the threads runs now"),
+                };
+                candidates.push((rank, chosen.into()));
+            }
+        }
+        candidates.sort_by_key(|(rank, _)| *rank);
+        let places: Vec<Place> = candidates.into_iter().map(|(_, place)| place).collect();
+        match interpreters.first() {
+            Some(first) if places.is_empty() => Err(self.idle(first)),
+            _ => Ok(places),
+        }
+    }
+
+    /// The main thread, by what the target says of itself; no guess where it says nothing.
+    fn main_thread(&self, interpreter: &Arc<Interpreter>) -> Result<Chosen> {
+        let (thread, reason) = match interpreter.main_thread {
+            Some(address) if !address.is_null() => {
+                let of_it = |thread: &&ThreadState| thread.address == address;
+                let thread = interpreter.threads.iter().find(of_it);
+                let why = || format!("its thread state {address} is not in the interpreter's list");
+                (
+                    thread.ok_or_else(|| self.main_not_found(why()))?,
+                    "it runs __main__",
+                )
+            }
+            _ if interpreter.threads.is_empty() => return Err(self.idle(interpreter)),
+            told => self.initial_thread(interpreter, told.is_some())?,
+        };
+        let chosen = self.chosen(interpreter, thread, reason);
+        let why = || {
+            format!(
+                "its thread state {} belongs to no OS thread",
+                thread.address
+            )
+        };
+        chosen.ok_or_else(|| self.main_not_found(why()))
+    }
+
+    /// The main thread where the target does not name it. Embedded Python has no thread that
+    /// "runs `__main__`", and versions without that notion name none: there the thread that
+    /// initialized Python is the main one.
+    fn initial_thread<'t>(
+        &self,
+        interpreter: &'t Arc<Interpreter>,
+        names_main: bool,
+    ) -> Result<(&'t ThreadState, &'static str)> {
+        let initial = self.runtime.main_thread_id()?;
+        let mut threads = interpreter.threads.iter();
+        let first = threads.find(|thread| thread.thread_id == initial);
+        match (first, names_main) {
+            (Some(thread), false) if interpreter.id == 0 => {
+                Ok((thread, "Python was initialized in it"))
+            }
+            (Some(thread), true) if interpreter.id == 0 && !self.has_finished(thread) => {
+                Ok((thread, "Python is embedded, and this thread initialized it"))
+            }
+            _ => match interpreter.threads.as_slice() {
+                [only] if !names_main && interpreter.id != 0 => {
+                    Ok((only, "it is the interpreter's only thread"))
+                }
+                _ => Err(self.no_main(interpreter, names_main)),
+            },
+        }
+    }
+
+    /// Whether this main thread has left `__main__` and waits in `threading._shutdown`.
+    fn has_finished(&self, thread: &ThreadState) -> bool {
+        let function = self.runtime.thread_top_function(thread).ok().flatten();
+        function.is_some_and(|function| {
+            function.qualname.text == "_shutdown"
+                && function.filename.text.ends_with("threading.py")
+        })
+    }
+
+    fn no_main(&self, interpreter: &Arc<Interpreter>, names_main: bool) -> Error {
+        let pid = self.target.pid();
+        let (what, why) = match (interpreter.id, names_main) {
+            (0, true) => (
+                format!("the main thread of process {pid} has finished"),
+                "it runs __main__ no more and only waits for the other threads",
+            ),
+            (0, false) => (
+                format!("the main thread of process {pid} has finished"),
+                "the thread that Python was initialized in runs Python no more",
+            ),
+            (id, true) => (
+                format!("interpreter {id} of process {pid} has no main thread"),
+                "none of its threads runs a __main__ of its own",
+            ),
+            (id, false) => (
+                format!("interpreter {id} of process {pid} names no main thread"),
+                "this version keeps none, and several threads run in it",
+            ),
+        };
+        let threads = self.listed(&[interpreter]);
+        let remedy = format!("choose a thread with --thread: {threads}");
+        Error::new(ErrorKind::Unsupported, what, why, remedy)
+    }
+
+    fn main_not_found(&self, why: String) -> Error {
+        Error::new(
+            ErrorKind::Corrupt,
+            format!(
+                "the main thread of process {} could not be found",
+                self.target.pid()
+            ),
+            why,
+            "try again, or name a thread with --thread",
+        )
+    }
+
+    fn idle(&self, interpreter: &Interpreter) -> Error {
+        Error::new(
             ErrorKind::Unsupported,
             format!(
                 "interpreter {} of process {} is idle",
                 interpreter.id,
-                target.pid()
+                self.target.pid()
             ),
             "no thread runs in it, so nothing could run a script",
             "choose another with --interpreter, or wait until a thread enters it",
-        ));
+        )
     }
-    // Embedded Python has no thread that "runs __main__"; there the thread that initialized
-    // Python is the main one.
-    let initial = runtime.main_thread_id()?;
-    let first = interpreter
-        .threads
+
+    fn listed(&self, interpreters: &[&Arc<Interpreter>]) -> String {
+        let threads = interpreters.iter().flat_map(|one| self.threads_of(one, ""));
+        some_of(threads.map(|chosen| chosen.tid.to_string()))
+    }
+}
+
+impl From<Chosen> for Place {
+    fn from(chosen: Chosen) -> Self {
+        Self {
+            interpreter: chosen.interpreter.id,
+            chosen: Ok(chosen),
+        }
+    }
+}
+
+/// The OS threads of thread states, by where these lie. What a thread state does not say the C
+/// library does.
+fn tids(target: &Target, os_threads: &[Thread], states: &[&ThreadState]) -> HashMap<Address, u32> {
+    let by_native_id: HashMap<u64, u32> = os_threads
         .iter()
-        .find(|thread| thread.thread_id == initial);
-    if let (0, Some(thread)) = (interpreter.id, first)
-        && !has_finished(runtime, thread)
-    {
-        return Ok((
-            thread.clone(),
-            "Python is embedded, and this thread initialized it",
-        ));
-    }
-    let (what, why) = if interpreter.id == 0 {
-        (
-            format!("the main thread of process {} has finished", target.pid()),
-            "it runs __main__ no more and only waits for the other threads",
-        )
-    } else {
-        (
-            format!(
-                "interpreter {} of process {} has no main thread",
-                interpreter.id,
-                target.pid()
-            ),
-            "none of its threads runs a __main__ of its own",
-        )
-    };
-    Err(Error::new(
-        ErrorKind::Unsupported,
-        what,
-        why,
-        format!(
-            "choose a thread with --thread: {}",
-            listed(interpreter, os_threads)
-        ),
-    ))
+        .map(|thread| (thread.native_id, thread.tid))
+        .collect();
+    let known: HashSet<u64> = by_native_id.keys().copied().collect();
+    let unnumbered: Vec<_> = states.iter().filter(|state| state.native_id == 0).collect();
+    let pthreads: Vec<u64> = unnumbered.iter().map(|state| state.thread_id).collect();
+    let numbers = native_ids(&target.memory(), &pthreads, &known);
+    let by_library = unnumbered.iter().zip(numbers);
+    let by_library = by_library.filter_map(|(state, number)| Some((state.address, number?)));
+    let by_themselves = states.iter().map(|state| (state.address, state.native_id));
+    by_themselves
+        .chain(by_library)
+        .filter_map(|(address, number)| Some((address, *by_native_id.get(&number)?)))
+        .collect()
 }
 
-/// Whether this main thread has left `__main__` and waits in `threading._shutdown`.
-fn has_finished<M: Memory>(runtime: &Runtime<M>, thread: &ThreadState) -> bool {
-    let function = runtime.thread_top_function(thread).ok().flatten();
-    function.is_some_and(|function| {
-        function.qualname.text == "_shutdown" && function.filename.text.ends_with("threading.py")
-    })
-}
-
-/// At most this many threads are named in a message.
+/// At most this many are named in a message.
 const LISTED: usize = 16;
 
-fn listed(interpreter: &Interpreter, os_threads: &[Thread]) -> String {
-    let mut tids: Vec<String> = interpreter
-        .threads
-        .iter()
-        .filter_map(|thread| tid_of(os_threads, thread))
-        .take(LISTED)
-        .map(|tid| tid.to_string())
-        .collect();
-    if interpreter.threads.len() > LISTED {
-        tids.push("…".into());
+fn some_of(names: impl Iterator<Item = String>) -> String {
+    let mut names: Vec<String> = names.take(LISTED + 1).collect();
+    if names.len() > LISTED {
+        names.truncate(LISTED);
+        names.push("…".into());
     }
-    if tids.is_empty() {
+    if names.is_empty() {
         "it has none".into()
     } else {
-        tids.join(", ")
+        names.join(", ")
     }
 }

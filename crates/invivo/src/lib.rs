@@ -72,8 +72,8 @@ pub use tasks::TaskDump;
 /// Running something inside a target.
 pub mod exec {
     pub use invivo_inject::{
-        Cancel, Code, Ending, Event, Exit, Namespace, OPT_OUT_VARIABLE, Outcome, Plan,
-        PlannedWrite, RemoteException, RemoteFrame, Request, Selection, SyntaxDetails,
-        ThreadChoice, Value, execute,
+        Cancel, Code, Ending, Event, Exit, InterpreterChoice, Named, Namespace, OPT_OUT_VARIABLE,
+        Outcome, Plan, PlannedWrite, RemoteException, RemoteFrame, Request, Selection,
+        SyntaxDetails, ThreadChoice, Value, execute,
     };
 }

@@ -1,4 +1,6 @@
 mod report;
+mod several;
+mod streams;
 
 use std::fs;
 use std::io::Read;
@@ -6,13 +8,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::{ArgGroup, Args, ValueEnum};
-use invivo::exec::{Cancel, Code, Event, Namespace, Plan, Request, Selection, ThreadChoice};
-use invivo::{Error, ErrorKind, Result};
+use invivo::exec::{
+    Cancel, Code, Event, InterpreterChoice, Named, Namespace, Outcome, Plan, Request, Selection,
+    ThreadChoice,
+};
+use invivo::{Attached, Error, ErrorKind, Result};
 
 use crate::arguments::seconds;
 use crate::exit::Status;
 use crate::show::Output;
-use report::{Collected, Report};
+use report::Report;
+use streams::{Collected, Streams};
 
 /// Run a script or an expression inside a live process, and bring back what it prints, its value
 /// and its errors.
@@ -29,10 +35,12 @@ Examples:
   invivo exec 4711 -c 'import sys; print(sys.path)'
   invivo exec 4711 report.py -- --full /tmp/out
   invivo exec 4711 --namespace main -e 'len(cache)'   a global of the program
+  invivo exec 4711 --thread all -e '__import__(\"threading\").get_native_id()'
   invivo exec 4711 --dry-run -e 1                     show what would be written
 
 The exit code is 0 when it ran, 1 when it raised, 6 when the thread reached no safe point in time
-(nothing is left pending then); all codes are in: invivo --help"
+(nothing is left pending then); all codes are in: invivo --help. Of several threads: 0 when it ran
+in all, 1 when it raised in one, else the code of the first in which it could not run."
 )]
 pub(crate) struct Arguments {
     /// The process.
@@ -51,15 +59,16 @@ pub(crate) struct Arguments {
     #[arg(short, long = "eval", value_name = "EXPR")]
     expression: Option<String>,
 
-    /// The thread that shall run it: a TID as `ps -T` shows it, or `main`.
-    #[arg(long, value_name = "TID|main", default_value = "main", value_parser = thread_choice)]
+    /// The thread that shall run it: a TID as `ps -T` shows it, `main`, `any` (the one that can
+    /// soonest), or `all`, one after the other, each with its own result.
+    #[arg(long, value_name = "TID|main|any|all", default_value = "main", value_parser = thread_choice)]
     thread: ThreadChoice,
 
-    /// The interpreter, by its id; 0 is the main one.
-    #[arg(long, value_name = "ID", default_value_t = 0)]
-    interpreter: i64,
+    /// The interpreter, by its id (0 is the main one), or `all`.
+    #[arg(long, value_name = "ID|all", default_value = "0", value_parser = interpreter_choice)]
+    interpreter: InterpreterChoice,
 
-    /// How long to wait for it to begin and end.
+    /// How long to wait for it to begin and end, in each thread.
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     timeout: Duration,
 
@@ -98,10 +107,22 @@ enum NamespaceChoice {
 fn thread_choice(text: &str) -> Result<ThreadChoice, String> {
     match text {
         "main" => Ok(ThreadChoice::Main),
+        "any" => Ok(ThreadChoice::Any),
+        "all" => Ok(ThreadChoice::All),
         tid => tid
             .parse()
             .map(ThreadChoice::Tid)
-            .map_err(|_| "neither a thread's number nor `main`".to_owned()),
+            .map_err(|_| "neither a thread's number nor `main`, `any` or `all`".to_owned()),
+    }
+}
+
+fn interpreter_choice(text: &str) -> Result<InterpreterChoice, String> {
+    match text {
+        "all" => Ok(InterpreterChoice::All),
+        id => id
+            .parse()
+            .map(InterpreterChoice::Id)
+            .map_err(|_| "neither an interpreter's id nor `all`".to_owned()),
     }
 }
 
@@ -116,55 +137,122 @@ struct Source {
 }
 
 pub(crate) fn run(arguments: Arguments, output: &mut Output) -> Result<Status> {
-    let mut collected = Collected::default();
-    let result = perform(&arguments, &mut collected, output);
-    if let (Err(error), true) = (&result, arguments.json) {
-        output.line(&report::failed_json(arguments.pid, error, &collected));
+    let job = match Job::prepare(&arguments, output) {
+        Ok(job) => job,
+        Err(error) => {
+            if arguments.json {
+                let fields = report::failed_json(&error, &Collected::default());
+                output.line(&report::document(arguments.pid, fields));
+            }
+            return Err(error);
+        }
+    };
+    match &job.named {
+        Some(named) => several::run(&job, named, output),
+        None => job.run_one(output),
     }
-    result
 }
 
-fn perform(
-    arguments: &Arguments,
-    collected: &mut Collected,
-    output: &mut Output,
-) -> Result<Status> {
-    let started = Instant::now();
-    let source = source(arguments)?;
-    let attached = invivo::attach(arguments.pid)?;
-    output.detail(&format!(
-        "CPython {} with PyRuntime at {}, found by {}",
-        attached.runtime.version(),
-        attached.location.address,
-        attached.location.method
-    ));
-    let request = request(arguments, &source)?;
-    if arguments.dry_run {
-        let plan = Plan::new(&attached.target, &attached.runtime, request.selection)?;
-        return report::dry_run(&attached, &plan, arguments.json, output);
+/// A script and where it shall run.
+struct Job<'a> {
+    arguments: &'a Arguments,
+    started: Instant,
+    source: Source,
+    attached: Attached,
+    request: Request,
+    /// The threads, where each of several was asked for.
+    named: Option<Vec<Named>>,
+}
+
+/// What was done.
+enum Done {
+    /// Only what would be done was looked at.
+    Planned(Plan),
+    /// It was run, or left to be run.
+    Ran(Outcome),
+}
+
+impl<'a> Job<'a> {
+    fn prepare(arguments: &'a Arguments, output: &mut Output) -> Result<Self> {
+        let started = Instant::now();
+        let source = source(arguments)?;
+        let attached = invivo::attach(arguments.pid)?;
+        output.detail(&format!(
+            "CPython {} with PyRuntime at {}, found by {}",
+            attached.runtime.version(),
+            attached.location.address,
+            attached.location.method
+        ));
+        let request = request(arguments, &source)?;
+        let selection = request.selection;
+        let named = selection
+            .is_several()
+            .then(|| selection.each(&attached.target, &attached.runtime))
+            .transpose()?;
+        Ok(Self {
+            arguments,
+            started,
+            source,
+            attached,
+            request,
+            named,
+        })
     }
-    let pass_on = |event: Event<'_>| match event {
-        Event::Plan(plan) => output.detail(&format!(
-            "thread {} of interpreter {}: {}",
-            plan.tid, plan.interpreter, plan.reason
-        )),
-        Event::Staged(path) => output.detail(&format!("script at {}", path.display())),
-        Event::Written => output.detail("request written; waiting for a safe point"),
-        Event::Began => output.detail("the script has begun"),
-        Event::Stdout(bytes) if arguments.json => collected.stdout.push(&bytes),
-        Event::Stderr(bytes) if arguments.json => collected.stderr.push(&bytes),
-        Event::Stdout(bytes) => output.script_stdout(&bytes),
-        Event::Stderr(bytes) => output.script_stderr(&bytes),
-    };
-    let outcome = invivo::exec::execute(&attached.target, &attached.runtime, &request, pass_on)?;
-    let elapsed = started.elapsed();
-    let report = Report {
-        arguments,
-        source: &source,
-        elapsed,
-        collected,
-    };
-    report.show(&attached, outcome, output)
+
+    /// Runs it in the thread that was asked for.
+    fn run_one(&self, output: &mut Output) -> Result<Status> {
+        let mut streams = Streams::new(output, self.arguments.json);
+        let done = self.carry_out(self.request.selection, &mut streams);
+        let collected = std::mem::take(&mut streams.collected);
+        let report = self.report(self.started, &collected);
+        if self.arguments.json {
+            let fields = report.json(&done)?;
+            output.line(&report::document(self.arguments.pid, fields));
+        } else if let Ok(done) = &done {
+            report.show(done, &mut streams)?;
+        }
+        done.map(|done| report::status(&done))
+    }
+
+    /// Runs it in one thread.
+    fn carry_out(&self, selection: Selection, streams: &mut Streams<'_>) -> Result<Done> {
+        let Attached {
+            target, runtime, ..
+        } = &self.attached;
+        if self.arguments.dry_run {
+            return Plan::new(target, runtime, selection).map(Done::Planned);
+        }
+        let request = Request {
+            selection,
+            ..self.request.clone()
+        };
+        let outcome = invivo::exec::execute(target, runtime, &request, |event| match event {
+            Event::Plan(plan) => streams.output.detail(&format!(
+                "thread {} of interpreter {}: {}",
+                plan.tid, plan.interpreter, plan.reason
+            )),
+            Event::Staged(path) => {
+                let text = format!("script at {}", path.display());
+                streams.output.detail(&text);
+            }
+            Event::Written => streams
+                .output
+                .detail("request written; waiting for a safe point"),
+            Event::Began => streams.output.detail("the script has begun"),
+            Event::Stdout(bytes) => streams.stdout(&bytes),
+            Event::Stderr(bytes) => streams.stderr(&bytes),
+        });
+        outcome.map(Done::Ran)
+    }
+
+    fn report<'r>(&'r self, since: Instant, collected: &'r Collected) -> Report<'r> {
+        Report {
+            source: &self.source,
+            attached: &self.attached,
+            elapsed: since.elapsed(),
+            collected,
+        }
+    }
 }
 
 fn request(arguments: &Arguments, source: &Source) -> Result<Request> {

@@ -89,6 +89,11 @@ impl Output {
             .map(|(width, _)| width.0.into())
     }
 
+    /// Whether results and diagnostics go to a terminal, which shows them as one stream.
+    pub(crate) fn shares_terminal(&self) -> bool {
+        io::stdout().is_terminal() && io::stderr().is_terminal()
+    }
+
     /// Whether what goes to stdout has colour.
     pub(crate) fn has_color(&self) -> bool {
         self.stdout_color

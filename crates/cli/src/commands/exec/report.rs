@@ -7,126 +7,79 @@ use invivo::exec::{Ending, Outcome, Plan, RemoteException, Value};
 use invivo::{Attached, Error, Result};
 use serde_json::json;
 
-use super::{Arguments, Source};
+use super::streams::{Collected, Streams};
+use super::{Done, Source};
+use crate::commands::doctor::error_json;
 use crate::exit::Status;
 use crate::show::{Output, shown};
 
-/// What a script printed, kept for JSON: up to a bound that is said when it is reached.
-#[derive(Debug, Default)]
-pub(super) struct Collected {
-    pub(super) stdout: Kept,
-    pub(super) stderr: Kept,
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Kept {
-    bytes: Vec<u8>,
-    truncated: bool,
-}
-
-impl Kept {
-    const MAX: usize = 64 << 20;
-
-    pub(super) fn push(&mut self, bytes: &[u8]) {
-        let room = Self::MAX - self.bytes.len();
-        self.truncated |= bytes.len() > room;
-        self.bytes
-            .extend_from_slice(&bytes[..bytes.len().min(room)]);
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.bytes).into_owned()
-    }
-}
-
-impl Collected {
-    fn truncated(&self) -> bool {
-        self.stdout.truncated || self.stderr.truncated
-    }
-}
-
 /// What is known when a request has been carried out.
 pub(super) struct Report<'a> {
-    pub(super) arguments: &'a Arguments,
     pub(super) source: &'a Source,
+    pub(super) attached: &'a Attached,
     pub(super) elapsed: Duration,
     pub(super) collected: &'a Collected,
 }
 
+/// The exit code of what was done.
+pub(super) fn status(done: &Done) -> Status {
+    match done {
+        Done::Ran(Outcome::Finished { ending, .. }) => match ending {
+            Ending::Returned(_) => Status::Done,
+            Ending::Exited(exit) if exit.success => Status::Done,
+            Ending::Exited(_) | Ending::Raised(_) => Status::Raised,
+        },
+        Done::Ran(Outcome::Queued { .. }) | Done::Planned(_) => Status::Done,
+    }
+}
+
 impl Report<'_> {
-    pub(super) fn show(
-        &self,
-        attached: &Attached,
-        outcome: Outcome,
-        output: &mut Output,
-    ) -> Result<Status> {
-        match outcome {
-            Outcome::Queued { plan } if self.arguments.json => {
-                let report = json!({
-                    "schema": 1,
-                    "pid": self.arguments.pid,
-                    "outcome": "queued",
-                    "interpreter": plan.interpreter,
-                    "thread": plan.tid,
-                });
-                output.line(&report.to_string());
-                Ok(Status::Done)
+    pub(super) fn show(&self, done: &Done, streams: &mut Streams<'_>) -> Result<()> {
+        match done {
+            Done::Planned(plan) => return self.plan_text(plan, streams.output),
+            Done::Ran(Outcome::Queued { plan }) => {
+                let text = format!("queued for thread {}", plan.tid);
+                streams.output.detail(&text);
             }
-            Outcome::Queued { plan } => {
-                output.detail(&format!("queued for thread {}", plan.tid));
-                Ok(Status::Done)
-            }
-            Outcome::Finished { plan, ending } => {
-                let status = match &ending {
-                    Ending::Returned(_) => Status::Done,
-                    Ending::Exited(exit) if exit.success => Status::Done,
-                    Ending::Exited(_) | Ending::Raised(_) => Status::Raised,
-                };
-                if self.arguments.json {
-                    output.line(&self.finished_json(&plan, &ending)?);
-                } else {
-                    self.finished_text(attached, &ending, output);
-                }
-                Ok(status)
-            }
+            Done::Ran(Outcome::Finished { ending, .. }) => self.ending_text(ending, streams),
         }
+        Ok(())
     }
 
-    fn finished_text(&self, attached: &Attached, ending: &Ending, output: &mut Output) {
+    fn ending_text(&self, ending: &Ending, streams: &mut Streams<'_>) {
         match ending {
             Ending::Returned(None) => {}
             Ending::Returned(Some(value)) => {
-                output.script_stdout(value.repr.as_bytes());
-                output.script_stdout(
-                    if value.truncated {
-                        "… (truncated)\n"
-                    } else {
-                        "\n"
-                    }
-                    .as_bytes(),
-                );
+                streams.stdout(value.repr.as_bytes());
+                let end = if value.truncated {
+                    "… (truncated)\n"
+                } else {
+                    "\n"
+                };
+                streams.stdout(end.as_bytes());
             }
             Ending::Exited(exit) => {
                 let code = exit.code.as_deref().unwrap_or_default();
-                output.detail(&format!("the script called sys.exit({})", shown(code)));
+                let text = format!("the script called sys.exit({})", shown(code));
+                streams.output.detail(&text);
                 if !exit.success {
-                    output.script_stderr(format!("SystemExit: {code}\n").as_bytes());
+                    streams.stderr(format!("SystemExit: {code}\n").as_bytes());
                 }
             }
             Ending::Raised(exception) => {
-                let text = self.traceback(attached, exception);
-                output.script_stderr(text.as_bytes());
+                let text = self.traceback(exception);
+                streams.stderr(text.as_bytes());
             }
         }
-        output.detail(&format!(
+        streams.output.detail(&format!(
             "{:.1} ms in all",
             self.elapsed.as_secs_f64() * 1000.0
         ));
     }
 
     /// As Python prints it, with the lines of the script itself and of files that the target sees.
-    fn traceback(&self, attached: &Attached, exception: &RemoteException) -> String {
-        let mut files = attached.sources();
+    fn traceback(&self, exception: &RemoteException) -> String {
+        let mut files = self.attached.sources();
         exception.render(&mut |file: &str| {
             if file == self.source.file {
                 return Some(self.source.text.clone());
@@ -135,7 +88,21 @@ impl Report<'_> {
         })
     }
 
-    fn finished_json(&self, plan: &Plan, ending: &Ending) -> Result<String> {
+    /// The fields of what was done, or of why it was not.
+    pub(super) fn json(&self, done: &Result<Done>) -> Result<serde_json::Value> {
+        Ok(match done {
+            Err(error) => failed_json(error, self.collected),
+            Ok(Done::Planned(plan)) => self.plan_json(plan)?,
+            Ok(Done::Ran(Outcome::Queued { plan })) => json!({
+                "outcome": "queued",
+                "interpreter": plan.interpreter,
+                "thread": plan.tid,
+            }),
+            Ok(Done::Ran(Outcome::Finished { plan, ending })) => self.ending_json(plan, ending)?,
+        })
+    }
+
+    fn ending_json(&self, plan: &Plan, ending: &Ending) -> Result<serde_json::Value> {
         let (mut value, mut exit, mut exception) = (None, None, None);
         let outcome = match ending {
             Ending::Returned(returned) => {
@@ -151,22 +118,76 @@ impl Report<'_> {
                 "raised"
             }
         };
-        let report = json!({
-            "schema": 1,
-            "pid": self.arguments.pid,
+        Ok(json!({
             "outcome": outcome,
             "interpreter": plan.interpreter,
             "thread": plan.tid,
-            "milliseconds": (self.elapsed.as_secs_f64() * 1e6).round() / 1e3,
+            "milliseconds": milliseconds(self.elapsed),
             "stdout": self.collected.stdout.text(),
             "stderr": self.collected.stderr.text(),
             "output_truncated": self.collected.truncated(),
             "value": value,
             "exit": exit,
             "exception": exception,
-        });
-        Ok(report.to_string())
+        }))
     }
+
+    fn plan_json(&self, plan: &Plan) -> Result<serde_json::Value> {
+        let place = plan.first_directory(&self.attached.target)?;
+        let writes: Vec<_> = plan
+            .writes()
+            .iter()
+            .map(|write| {
+                json!({
+                    "field": write.field,
+                    "address": write.address.to_string(),
+                    "bytes_at_most": write.size,
+                    "change": write.change,
+                })
+            })
+            .collect();
+        Ok(json!({
+            "outcome": "dry-run",
+            "interpreter": plan.interpreter,
+            "thread": plan.tid,
+            "reason": plan.reason,
+            "thread_state": plan.thread.address.to_string(),
+            "directory": place.display().to_string(),
+            "writes": writes,
+        }))
+    }
+
+    fn plan_text(&self, plan: &Plan, output: &mut Output) -> Result<()> {
+        let place = plan.first_directory(&self.attached.target)?;
+        output.line(&format!(
+            "CPython {} in process {}: interpreter {}, thread {} ({}), thread state {}",
+            self.attached.runtime.version(),
+            self.attached.target.pid(),
+            plan.interpreter,
+            plan.tid,
+            plan.reason,
+            plan.thread.address
+        ));
+        output.line("With all threads stopped for a moment, this would be written:");
+        for write in plan.writes() {
+            output.line(&format!(
+                "  {:<21} at {}, up to {} bytes: {}",
+                write.field, write.address, write.size, write.change
+            ));
+        }
+        output.line(&format!(
+            "The script would lie in a private directory in {} of the target's root, removed \
+             afterwards.",
+            shown(&place.display().to_string())
+        ));
+        output.line("Nothing was written.");
+        Ok(())
+    }
+}
+
+/// Milliseconds with three digits behind the point.
+pub(super) fn milliseconds(elapsed: Duration) -> f64 {
+    (elapsed.as_secs_f64() * 1e6).round() / 1e3
 }
 
 fn value_json(value: &Value) -> Result<serde_json::Value> {
@@ -185,84 +206,27 @@ fn exception_json(exception: &RemoteException) -> Result<serde_json::Value> {
         .map_err(|error| Error::internal(format!("an exception could not be written: {error}")))
 }
 
-/// What `--json` prints where there is no result.
-pub(super) fn failed_json(pid: u32, error: &Error, collected: &Collected) -> String {
+/// The fields where there is no result.
+pub(super) fn failed_json(error: &Error, collected: &Collected) -> serde_json::Value {
     json!({
-        "schema": 1,
-        "pid": pid,
         "outcome": "failed",
         "error": error_json(error),
         "stdout": collected.stdout.text(),
         "stderr": collected.stderr.text(),
         "output_truncated": collected.truncated(),
     })
-    .to_string()
 }
 
-fn error_json(error: &Error) -> serde_json::Value {
-    json!({
-        "kind": format!("{:?}", error.kind),
-        "what": error.what,
-        "why": error.why,
-        "try": error.remedy,
-    })
+/// What `--json` prints: `fields` below the head that all have.
+pub(super) fn document(pid: u32, fields: serde_json::Value) -> String {
+    let mut document = json!({ "schema": 1, "pid": pid });
+    extend(&mut document, fields);
+    document.to_string()
 }
 
-/// What `--dry-run` shows.
-pub(super) fn dry_run(
-    attached: &Attached,
-    plan: &Plan,
-    json: bool,
-    output: &mut Output,
-) -> Result<Status> {
-    let place = plan.first_directory(&attached.target)?;
-    if json {
-        let writes: Vec<_> = plan
-            .writes()
-            .iter()
-            .map(|write| {
-                json!({
-                    "field": write.field,
-                    "address": write.address.to_string(),
-                    "bytes_at_most": write.size,
-                    "change": write.change,
-                })
-            })
-            .collect();
-        let report = json!({
-            "schema": 1,
-            "pid": attached.target.pid(),
-            "outcome": "dry-run",
-            "interpreter": plan.interpreter,
-            "thread": plan.tid,
-            "reason": plan.reason,
-            "thread_state": plan.thread.address.to_string(),
-            "directory": place.display().to_string(),
-            "writes": writes,
-        });
-        output.line(&report.to_string());
-        return Ok(Status::Done);
+/// Adds the fields of an object to another.
+pub(super) fn extend(object: &mut serde_json::Value, fields: serde_json::Value) {
+    if let (Some(object), serde_json::Value::Object(fields)) = (object.as_object_mut(), fields) {
+        object.extend(fields);
     }
-    output.line(&format!(
-        "CPython {} in process {}: interpreter {}, thread {} ({}), thread state {}",
-        attached.runtime.version(),
-        attached.target.pid(),
-        plan.interpreter,
-        plan.tid,
-        plan.reason,
-        plan.thread.address
-    ));
-    output.line("With all threads stopped for a moment, this would be written:");
-    for write in plan.writes() {
-        output.line(&format!(
-            "  {:<21} at {}, up to {} bytes: {}",
-            write.field, write.address, write.size, write.change
-        ));
-    }
-    output.line(&format!(
-        "The script would lie in a private directory in {} of the target's root, removed afterwards.",
-        shown(&place.display().to_string())
-    ));
-    output.line("Nothing was written.");
-    Ok(Status::Done)
 }
