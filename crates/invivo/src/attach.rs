@@ -29,7 +29,15 @@ impl Attached {
 /// CPython version whose layout is not known.
 pub fn attach(pid: u32) -> Result<Attached> {
     not_ourselves(pid)?;
-    let target = Target::open(pid)?;
+    attach_to(Target::open(pid)?)
+}
+
+/// Finds the interpreter in a process that is held already. Reads only.
+///
+/// # Errors
+/// As [`attach`].
+pub fn attach_to(target: Target) -> Result<Attached> {
+    not_ourselves(target.pid())?;
     let (location, runtime) = open(&target).map_err(|error| explained(&target, error))?;
     Ok(Attached {
         target,

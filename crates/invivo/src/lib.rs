@@ -33,6 +33,7 @@
 #![forbid(unsafe_code)]
 
 mod attach;
+pub mod audit;
 mod diagnosis;
 mod doing;
 mod dump;
@@ -47,7 +48,7 @@ mod tasks;
 #[cfg(test)]
 mod testing;
 
-pub use attach::{Attached, attach};
+pub use attach::{Attached, attach, attach_to};
 pub use diagnosis::{
     Diagnosis, InterpreterDiagnosis, MISSPELT_OPTION, OPT_OUT_OPTION, Prospect, RemoteDebugging,
     Switch, diagnose,

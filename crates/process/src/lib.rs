@@ -20,10 +20,10 @@ pub use bounded::Bounded;
 pub use invivo_model::Address;
 #[cfg(target_os = "linux")]
 pub use linux::{
-    Activity, Argument, Call, Connection, Launched, Listener, Owner, PrivateDirectory,
+    Activity, AppendFile, Argument, Call, Connection, Launched, Listener, Owner, PrivateDirectory,
     ProcessMemory, SignalReturn, Standing, Standstill, Status, Suspension, SystemCall, Target,
     TargetLock, TargetRoot, Thread, ThreadWatch, Transfer, clock, descendants, is_ignored,
-    native_ids, own_pid_namespace, pids, random,
+    login_uid, native_ids, own_pid_namespace, own_uid, pids, random,
 };
 pub use memory::{Fault, Memory, ReadRequest, WriteRequest};
 pub use modules::{Mapping, Module, ModuleFiles};

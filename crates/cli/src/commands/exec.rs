@@ -4,15 +4,17 @@ mod streams;
 
 use std::fs;
 use std::io::Read;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::{ArgGroup, Args, ValueEnum};
+use invivo::audit::{Act, Log};
 use invivo::exec::{
     Cancel, Code, Event, InterpreterChoice, Named, Namespace, Outcome, Plan, Request, Selection,
     ThreadChoice,
 };
-use invivo::{Attached, Error, ErrorKind, Result};
+use invivo::{Attached, Error, ErrorKind, Result, Target};
 
 use crate::arguments::seconds;
 use crate::exit::Status;
@@ -85,6 +87,16 @@ pub(crate) struct Arguments {
     #[arg(long)]
     dry_run: bool,
 
+    /// Record the act in this file, by two lines of JSON: before anything is done, and what came
+    /// of it (docs/audit.md). Where that can't be written, nothing is run.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "INVIVO_AUDIT_LOG",
+        hide_env_values = true
+    )]
+    audit_log: Option<PathBuf>,
+
     /// Print one JSON object instead (docs/json-exec.md).
     #[arg(long)]
     json: bool,
@@ -137,29 +149,59 @@ struct Source {
 }
 
 pub(crate) fn run(arguments: Arguments, output: &mut Output) -> Result<Status> {
-    let job = match Job::prepare(&arguments, output) {
-        Ok(job) => job,
-        Err(error) => {
-            if arguments.json {
-                let fields = report::failed_json(&error, &Collected::default());
-                output.line(&report::document(arguments.pid, fields));
-            }
-            return Err(error);
+    let began = Instant::now();
+    let failed = |error: Error, output: &mut Output| {
+        if arguments.json {
+            let fields = report::failed_json(&error, &Collected::default());
+            output.line(&report::document(arguments.pid, fields));
         }
+        error
     };
-    match &job.named {
-        Some(named) => several::run(&job, named, output),
-        None => job.run_one(output),
+    let prepared = prepare(&arguments);
+    let (source, request, log) = prepared.map_err(|error| failed(error, output))?;
+    let target = Target::open(arguments.pid);
+    let mut act = None;
+    if let Some(log) = &log {
+        let begun = log.begin(arguments.pid, target.as_ref().ok(), &request);
+        act = Some(begun.map_err(|error| failed(error, output))?);
     }
+    let job = target.and_then(|target| Job::new(&arguments, began, &source, &request, target));
+    let result = match job {
+        Ok(job) => job.run(&mut act, output),
+        Err(error) => Err(failed(error, output)),
+    };
+    let Some(act) = act else { return result };
+    let status = result
+        .as_ref()
+        .map_or_else(|error| error.kind.into(), |status| *status);
+    match (act.end(status as u8, result.as_ref().err()), &result) {
+        (Ok(()), _) => result,
+        (Err(unrecorded), Ok(_)) => Err(unrecorded),
+        (Err(unrecorded), Err(error)) => {
+            output.error(error);
+            Err(unrecorded)
+        }
+    }
+}
+
+/// What can be known before the process is looked at: the script, the request, and the log that
+/// both go to.
+fn prepare(arguments: &Arguments) -> Result<(Source, Request, Option<Log>)> {
+    let source = source(arguments)?;
+    let request = request(arguments, &source)?;
+    let log = arguments.audit_log.as_deref();
+    // Looking is no act.
+    let log = log.filter(|_| !arguments.dry_run).map(Log::open);
+    Ok((source, request, log.transpose()?))
 }
 
 /// A script and where it shall run.
 struct Job<'a> {
     arguments: &'a Arguments,
-    started: Instant,
-    source: Source,
+    began: Instant,
+    source: &'a Source,
+    request: &'a Request,
     attached: Attached,
-    request: Request,
     /// The threads, where each of several was asked for.
     named: Option<Vec<Named>>,
 }
@@ -173,17 +215,14 @@ enum Done {
 }
 
 impl<'a> Job<'a> {
-    fn prepare(arguments: &'a Arguments, output: &mut Output) -> Result<Self> {
-        let started = Instant::now();
-        let source = source(arguments)?;
-        let attached = invivo::attach(arguments.pid)?;
-        output.detail(&format!(
-            "CPython {} with PyRuntime at {}, found by {}",
-            attached.runtime.version(),
-            attached.location.address,
-            attached.location.method
-        ));
-        let request = request(arguments, &source)?;
+    fn new(
+        arguments: &'a Arguments,
+        began: Instant,
+        source: &'a Source,
+        request: &'a Request,
+        target: Target,
+    ) -> Result<Self> {
+        let attached = invivo::attach_to(target)?;
         let selection = request.selection;
         let named = selection
             .is_several()
@@ -191,20 +230,33 @@ impl<'a> Job<'a> {
             .transpose()?;
         Ok(Self {
             arguments,
-            started,
+            began,
             source,
-            attached,
             request,
+            attached,
             named,
         })
     }
 
+    fn run(&self, act: &mut Option<Act<'_>>, output: &mut Output) -> Result<Status> {
+        output.detail(&format!(
+            "CPython {} with PyRuntime at {}, found by {}",
+            self.attached.runtime.version(),
+            self.attached.location.address,
+            self.attached.location.method
+        ));
+        match &self.named {
+            Some(named) => several::run(self, named, act, output),
+            None => self.run_one(act, output),
+        }
+    }
+
     /// Runs it in the thread that was asked for.
-    fn run_one(&self, output: &mut Output) -> Result<Status> {
+    fn run_one(&self, act: &mut Option<Act<'_>>, output: &mut Output) -> Result<Status> {
         let mut streams = Streams::new(output, self.arguments.json);
-        let done = self.carry_out(self.request.selection, &mut streams);
+        let done = self.carry_out(self.request.selection, act, &mut streams);
         let collected = std::mem::take(&mut streams.collected);
-        let report = self.report(self.started, &collected);
+        let report = self.report(self.began, &collected);
         if self.arguments.json {
             let fields = report.json(&done)?;
             output.line(&report::document(self.arguments.pid, fields));
@@ -215,7 +267,12 @@ impl<'a> Job<'a> {
     }
 
     /// Runs it in one thread.
-    fn carry_out(&self, selection: Selection, streams: &mut Streams<'_>) -> Result<Done> {
+    fn carry_out(
+        &self,
+        selection: Selection,
+        act: &mut Option<Act<'_>>,
+        streams: &mut Streams<'_>,
+    ) -> Result<Done> {
         let Attached {
             target, runtime, ..
         } = &self.attached;
@@ -226,11 +283,15 @@ impl<'a> Job<'a> {
             selection,
             ..self.request.clone()
         };
+        let (began, mut planned) = (Instant::now(), None);
         let outcome = invivo::exec::execute(target, runtime, &request, |event| match event {
-            Event::Plan(plan) => streams.output.detail(&format!(
-                "thread {} of interpreter {}: {}",
-                plan.tid, plan.interpreter, plan.reason
-            )),
+            Event::Plan(plan) => {
+                streams.output.detail(&format!(
+                    "thread {} of interpreter {}: {}",
+                    plan.tid, plan.interpreter, plan.reason
+                ));
+                planned = act.is_some().then(|| plan.clone());
+            }
             Event::Staged(path) => {
                 let text = format!("script at {}", path.display());
                 streams.output.detail(&text);
@@ -242,12 +303,15 @@ impl<'a> Job<'a> {
             Event::Stdout(bytes) => streams.stdout(&bytes),
             Event::Stderr(bytes) => streams.stderr(&bytes),
         });
+        if let Some(act) = act {
+            act.ran(selection, planned.as_ref(), &outcome, began.elapsed());
+        }
         outcome.map(Done::Ran)
     }
 
     fn report<'r>(&'r self, since: Instant, collected: &'r Collected) -> Report<'r> {
         Report {
-            source: &self.source,
+            source: self.source,
             attached: &self.attached,
             elapsed: since.elapsed(),
             collected,

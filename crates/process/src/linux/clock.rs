@@ -13,6 +13,11 @@ pub fn monotonic() -> u64 {
     nanoseconds(clock_gettime(ClockId::Monotonic))
 }
 
+/// Nanoseconds since the machine started, those it slept included.
+pub(super) fn since_boot() -> u64 {
+    nanoseconds(clock_gettime(ClockId::Boottime))
+}
+
 /// Nanoseconds of processor time that all threads of our own process have taken so far.
 pub fn own_processor_time() -> u64 {
     nanoseconds(clock_gettime(ClockId::ProcessCPUTime))

@@ -1,6 +1,7 @@
 //! Linux, as the kernel shows it under `/proc` and by its system calls.
 
 pub(crate) mod access;
+mod append;
 mod channel;
 mod children;
 pub mod clock;
@@ -22,6 +23,7 @@ mod system_calls;
 mod target;
 mod threads;
 
+pub use append::AppendFile;
 pub use channel::{Connection, Listener, Transfer};
 pub use children::descendants;
 pub use launch::Launched;
@@ -29,7 +31,7 @@ pub use list::pids;
 pub use lock::TargetLock;
 pub use machine::{Argument, Call};
 pub use memory::ProcessMemory;
-pub use own::{is_ignored, own_pid_namespace, random};
+pub use own::{is_ignored, login_uid, own_pid_namespace, own_uid, random};
 pub use proc::Status;
 pub use root::TargetRoot;
 pub use staging::{Owner, PrivateDirectory};

@@ -34,6 +34,18 @@ pub fn is_ignored(signal: i32) -> bool {
     mask.zip(bit).is_some_and(|(mask, bit)| mask & bit != 0)
 }
 
+/// The real user that we run as.
+pub fn own_uid() -> u32 {
+    rustix::process::getuid().as_raw()
+}
+
+/// The user who has logged in, whatever users they became since (`sudo`, `su`). `None` where
+/// nobody has, or the kernel does not keep it.
+pub fn login_uid() -> Option<u32> {
+    let text = std::fs::read_to_string("/proc/self/loginuid").ok()?;
+    text.trim().parse().ok().filter(|uid| *uid != u32::MAX)
+}
+
 /// Random bytes that nobody can guess.
 ///
 /// # Errors

@@ -7,16 +7,18 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use invivo_model::{Error, ErrorKind, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, Dir, Mode, OFlags, openat, readlinkat};
 use rustix::io::Errno;
+use rustix::param::clock_ticks_per_second;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal, test_kill_process};
 
 use super::memory::ProcessMemory;
 use super::proc::{self, Stat, Status};
-use super::{TargetRoot, maps};
+use super::{TargetRoot, clock, maps};
 use crate::{Mapping, Module};
 
 /// How much of `maps` is read: some 500,000 mappings with names of usual length.
@@ -67,6 +69,16 @@ impl Target {
     /// it names the process for as long as the machine runs.
     pub fn start_time(&self) -> u64 {
         self.process.start_time
+    }
+
+    /// When it started, by the clock of the day: to the hundredth of a second, as far as that clock
+    /// has not been set since.
+    pub fn started(&self) -> Option<SystemTime> {
+        let ticks = u128::from(clock_ticks_per_second());
+        let started = u128::from(self.start_time()) * 1_000_000_000;
+        let started = u64::try_from(started.checked_div(ticks)?).ok()?;
+        let age = clock::since_boot().checked_sub(started)?;
+        SystemTime::now().checked_sub(Duration::from_nanos(age))
     }
 
     /// Makes sure that it has not ended.

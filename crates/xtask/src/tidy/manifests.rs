@@ -52,6 +52,7 @@ const EDGES: [(&str, &[&str]); 11] = [
             "invivo-formats",
             "serde",
             "serde_json",
+            "sha2",
         ],
     ),
     (

@@ -1,7 +1,8 @@
 //! The same script in several threads, one after the other.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use invivo::audit::Act;
 use invivo::exec::{InterpreterChoice, Named, Selection, ThreadChoice};
 use invivo::{Error, ErrorKind, Result};
 use serde_json::{Value, json};
@@ -12,14 +13,19 @@ use crate::exit::Status;
 use crate::show::{Output, shown};
 
 /// Runs `job` in each thread that it names, whatever comes of the others.
-pub(super) fn run(job: &Job<'_>, named: &[Named], output: &mut Output) -> Result<Status> {
+pub(super) fn run(
+    job: &Job<'_>,
+    named: &[Named],
+    act: &mut Option<Act<'_>>,
+    output: &mut Output,
+) -> Result<Status> {
     let json = job.arguments.json;
     let mut results = Vec::with_capacity(if json { named.len() } else { 0 });
     let mut statuses = Vec::with_capacity(named.len());
     for one in named {
         let since = Instant::now();
         let mut streams = Streams::below(output, json, heading(one));
-        let done = run_in(job, one, &mut streams);
+        let done = run_in(job, one, act, &mut streams);
         statuses.push(match &done {
             Ok(done) => report::status(done),
             Err(error) => error.kind.into(),
@@ -40,7 +46,7 @@ pub(super) fn run(job: &Job<'_>, named: &[Named], output: &mut Output) -> Result
         streams.end_line();
     }
     if json {
-        let milliseconds = report::milliseconds(job.started.elapsed());
+        let milliseconds = report::milliseconds(job.began.elapsed());
         let fields = json!({
             "outcome": "several",
             "milliseconds": milliseconds,
@@ -51,21 +57,40 @@ pub(super) fn run(job: &Job<'_>, named: &[Named], output: &mut Output) -> Result
     Ok(together(&statuses))
 }
 
-fn run_in(job: &Job<'_>, one: &Named, streams: &mut Streams<'_>) -> Result<Done> {
-    let tid = one.tid.clone()?;
-    if job.request.cancel.is_set() {
-        return Err(Error::new(
-            ErrorKind::Interrupted,
-            format!("the script was not run in thread {tid}"),
-            "Invivo was told to stop before its turn came",
-            "name that thread with --thread to run it there",
-        ));
-    }
-    let selection = Selection {
+fn run_in(
+    job: &Job<'_>,
+    one: &Named,
+    act: &mut Option<Act<'_>>,
+    streams: &mut Streams<'_>,
+) -> Result<Done> {
+    let mut selection = Selection {
         interpreter: InterpreterChoice::Id(one.interpreter),
-        thread: ThreadChoice::Tid(tid),
+        thread: job.request.selection.thread,
     };
-    job.carry_out(selection, streams)
+    let not_run = match &one.tid {
+        Ok(tid) => {
+            selection.thread = ThreadChoice::Tid(*tid);
+            if !job.request.cancel.is_set() {
+                return job.carry_out(selection, act, streams);
+            }
+            stopped(*tid)
+        }
+        Err(error) => error.clone(),
+    };
+    let outcome = Err(not_run.clone());
+    if let Some(act) = act {
+        act.ran(selection, None, &outcome, Duration::ZERO);
+    }
+    Err(not_run)
+}
+
+fn stopped(tid: u32) -> Error {
+    Error::new(
+        ErrorKind::Interrupted,
+        format!("the script was not run in thread {tid}"),
+        "Invivo was told to stop before its turn came",
+        "name that thread with --thread to run it there",
+    )
 }
 
 fn heading(one: &Named) -> String {
