@@ -118,8 +118,8 @@ impl Act<'_> {
         took: Duration,
     ) {
         let (plan, word) = match outcome {
-            Ok(Outcome::Queued { plan }) => (Some(plan), "queued"),
-            Ok(Outcome::Finished { plan, ending }) => {
+            Ok(Outcome::Queued { plan, .. }) => (Some(plan), "queued"),
+            Ok(Outcome::Finished { plan, ending, .. }) => {
                 let word = match ending {
                     Ending::Returned(_) => "done",
                     Ending::Exited(_) => "exited",
