@@ -4,7 +4,7 @@ use invivo_model::{Error, ErrorKind, Result};
 use object::LittleEndian as LE;
 use object::elf::{
     ELFCLASS64, ELFDATA2LSB, ELFMAG, EM_AARCH64, EM_X86_64, ET_DYN, ET_EXEC, FileHeader64,
-    PT_DYNAMIC, PT_LOAD, ProgramHeader64,
+    PT_DYNAMIC, PT_GNU_EH_FRAME, PT_LOAD, ProgramHeader64,
 };
 
 use crate::source::Source;
@@ -44,6 +44,8 @@ pub(crate) struct Header {
     pub(crate) segments: Vec<Segment>,
     /// Address and size of the dynamic section.
     pub(crate) dynamic: Option<(u64, u64)>,
+    /// Address and size of the index of unwinding rules.
+    pub(crate) unwinding: Option<(u64, u64)>,
     /// `None` where the sections' headers have been stripped.
     pub(crate) sections: Option<SectionTable>,
 }
@@ -92,12 +94,14 @@ impl Header {
         let segments = headers
             .iter()
             .filter(|header| header.p_type.get(LE) == PT_LOAD);
-        let dynamic = headers
-            .iter()
-            .find(|header| header.p_type.get(LE) == PT_DYNAMIC);
+        let place = |kind| {
+            let header = headers.iter().find(|header| header.p_type.get(LE) == kind);
+            header.map(|header| (header.p_vaddr.get(LE), header.p_memsz.get(LE)))
+        };
         Ok(Self {
             segments: segments.map(segment).collect(),
-            dynamic: dynamic.map(|header| (header.p_vaddr.get(LE), header.p_memsz.get(LE))),
+            dynamic: place(PT_DYNAMIC),
+            unwinding: place(PT_GNU_EH_FRAME),
             sections: section_table(&file),
         })
     }

@@ -7,6 +7,7 @@ use invivo_model::Result;
 use crate::dynamic::{DynamicSymbols, Symbol};
 use crate::header::{Header, malformed};
 use crate::source::MemorySource;
+use crate::unwind::UnwindTable;
 
 /// An ELF image in memory. Its sections' headers are not mapped, its dynamic symbols are.
 pub struct MappedElf<F> {
@@ -71,6 +72,13 @@ impl<F: FnMut(u64, &mut [u8]) -> bool> MappedElf<F> {
             let address = symbol.address.checked_add(bias)?;
             Some(Symbol { address, ..symbol })
         }))
+    }
+
+    /// Which function each address belongs to, for unwinding; `None` where the image has no such
+    /// index, or one of another form than linkers make.
+    pub fn unwind_table(&mut self) -> Option<UnwindTable> {
+        let (at, size) = self.header.unwinding?;
+        UnwindTable::parse(&mut self.source, self.bias.checked_add(at)?, size)
     }
 
     /// Behind the last address that any segment covers.

@@ -1,4 +1,9 @@
-//! A small ELF file, typed byte by byte from the specification.
+//! Small ELF files, typed byte by byte from the specification.
+
+// Each test file is a program of its own and uses its part of this.
+#![allow(dead_code)]
+
+use std::ops::Range;
 
 /// Which hash table the file has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,4 +131,82 @@ pub(crate) fn file(hash: Hash, address: impl Fn(usize) -> u64) -> Vec<u8> {
 /// The file as it lies on disk.
 pub(crate) fn on_disk(hash: Hash) -> Vec<u8> {
     file(hash, |offset| WANTED + offset as u64)
+}
+
+/// Where the file with unwinding rules is mapped.
+pub(crate) const UNWINDING: u64 = 0x5500_0000;
+const INDEX: usize = 0xc0;
+const RULES: usize = 0x100;
+/// The functions that it has rules for: one with a frame pointer, one whose frame an expression
+/// finds, the outermost, one whose expression never ends, and one that does not return upwards.
+pub(crate) const CODE: [Range<u64>; 5] = [
+    UNWINDING + 0x800..UNWINDING + 0x810,
+    UNWINDING + 0x810..UNWINDING + 0x820,
+    UNWINDING + 0x820..UNWINDING + 0x830,
+    UNWINDING + 0x830..UNWINDING + 0x840,
+    UNWINDING + 0x840..UNWINDING + 0x850,
+];
+
+/// The file with unwinding rules.
+pub(crate) fn unwinding() -> Vec<u8> {
+    unwinding_by(&[
+        // push: the frame address is rsp + 16, rbp lies 16 below it. mov: it is rbp + 16.
+        &[0x41, 0x0e, 16, 0x86, 2, 0x43, 0x0d, 6],
+        // The frame address lies at rbp - 8.
+        &[0x0f, 3, 0x76, 0x78, 0x06],
+        // There is no return address.
+        &[0x07, 16],
+        // Jump to here.
+        &[0x0f, 5, 0x76, 0, 0x2f, 0xfd, 0xff],
+        // The frame address is rsp.
+        &[0x0e, 0],
+    ])
+}
+
+/// The same with other rules, for the first of its functions.
+pub(crate) fn unwinding_by(rules: &[&[u8]]) -> Vec<u8> {
+    let mut file = vec![0; RULES];
+    put(&mut file, 0, &[0x7f, b'E', b'L', b'F', 2, 1, 1]);
+    put(&mut file, 16, &[3, 0, 62, 0, 1]); // ET_DYN, EM_X86_64
+    put_words(&mut file, 32, &[PROGRAM_HEADERS as u64, 0]);
+    put(&mut file, 52, &[64, 0, 56, 0, 2, 0]);
+    put_halves(&mut file, PROGRAM_HEADERS, &[1, 5]); // PT_LOAD
+    let load = [0, 0, 0, 0x1000, 0x1000, 0x1000];
+    put_words(&mut file, PROGRAM_HEADERS + 8, &load);
+    put_halves(&mut file, PROGRAM_HEADERS + 56, &[0x6474_e550, 4]); // PT_GNU_EH_FRAME
+    let size = 12 + 8 * rules.len() as u64;
+    let index = [INDEX as u64, INDEX as u64, INDEX as u64, size, size, 4];
+    put_words(&mut file, PROGRAM_HEADERS + 64, &index);
+
+    // What all share: the return address is register 16, at the frame address (rsp + 8) less 8.
+    let common = [
+        b"\0\0\0\0\x01zR\0\x01\x78\x10\x01\x1b".as_slice(),
+        &[0x0c, 7, 8, 0x90, 1, 0, 0],
+    ]
+    .concat();
+    file.extend((common.len() as u32).to_le_bytes());
+    file.extend(common);
+    put(&mut file, INDEX, &[1, 0x1b, 3, 0x3b]);
+    put_halves(
+        &mut file,
+        INDEX + 4,
+        &[(RULES - INDEX - 4) as u32, rules.len() as u32],
+    );
+    for (number, (function, rules)) in CODE.into_iter().zip(rules).enumerate() {
+        let at = file.len();
+        let begin = (function.start - UNWINDING) as u32;
+        let place = [begin - INDEX as u32, (at - INDEX) as u32];
+        put_halves(&mut file, INDEX + 12 + number * 8, &place);
+        let size = (13 + rules.len()) as u32;
+        let own = [
+            size,
+            (at + 4 - RULES) as u32,
+            begin.wrapping_sub(at as u32 + 8),
+            (function.end - function.start) as u32,
+        ];
+        file.extend(own.into_iter().flat_map(u32::to_le_bytes));
+        file.push(0);
+        file.extend(*rules);
+    }
+    file
 }

@@ -7,7 +7,7 @@ use super::{Finding, Tree};
 const EDGES: [(&str, &[&str]); 11] = [
     ("model", &[]),
     ("process", &["invivo-model", "libc", "rustix"]),
-    ("image", &["invivo-model", "object"]),
+    ("image", &["gimli", "invivo-model", "object"]),
     (
         "cpython",
         &[
