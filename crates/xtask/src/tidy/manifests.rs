@@ -23,6 +23,7 @@ const EDGES: [(&str, &[&str]); 11] = [
             "invivo-model",
             "invivo-process",
             "invivo-cpython",
+            "invivo-image",
             "serde",
             "serde_json",
         ],
