@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use invivo_cpython::{Limits, locate};
-use invivo_process::ProcessMemory;
+use invivo_process::{ProcessMemory, SystemCall};
 use synth::{Interpreter, Launch, interpreters, samples};
 
 use super::*;
@@ -64,30 +64,38 @@ impl Subject {
     fn callers(&self, threads: &[(u32, &[&str])]) -> Vec<Caller> {
         let begun = Instant::now();
         loop {
-            std::thread::sleep(Duration::from_millis(2));
-            let stopped = self.target.while_stopped(PATIENCE, |stopped| {
-                let caller = |(tid, calls): &(u32, &[&str])| {
-                    let standing = stopped.standing(*tid).unwrap();
-                    let call = standing.call().and_then(|call| call.name).unwrap_or("none");
-                    // So the kernel names some calls after a stop.
-                    if !calls.contains(&call) && call != "restart_syscall" {
-                        return Err((*tid, call));
-                    }
-                    Ok(caller(
-                        &self.runtime,
-                        &self.target,
-                        &self.modules,
-                        &standing,
-                    ))
-                };
-                threads.iter().map(caller).collect::<Result<Vec<_>, _>>()
+            let elsewhere = threads.iter().find(|(tid, calls)| {
+                let activity = self.target.activity(*tid).unwrap();
+                !is_one_of(activity.system_call, calls)
             });
-            match stopped.unwrap() {
-                Ok(callers) => return callers,
-                Err(other) => assert!(begun.elapsed() < PATIENCE, "{other:?} of {threads:?}"),
+            if elsewhere.is_none()
+                && let Some(callers) = self.callers_now(threads)
+            {
+                return callers;
             }
+            assert!(begun.elapsed() < PATIENCE, "{elsewhere:?} of {threads:?}");
+            std::thread::sleep(Duration::from_millis(2));
         }
     }
+
+    /// The same, if they do.
+    fn callers_now(&self, threads: &[(u32, &[&str])]) -> Option<Vec<Caller>> {
+        let stopped = self.target.while_stopped(PATIENCE, |stopped| {
+            let caller = |(tid, calls): &(u32, &[&str])| {
+                let standing = stopped.standing(*tid).unwrap();
+                is_one_of(standing.call(), calls)
+                    .then(|| caller(&self.runtime, &self.target, &self.modules, &standing))
+            };
+            threads.iter().map(caller).collect()
+        });
+        stopped.unwrap()
+    }
+}
+
+fn is_one_of(call: Option<SystemCall>, calls: &[&str]) -> bool {
+    let name = call.and_then(|call| call.name);
+    // As the kernel names some calls after a stop.
+    name.is_some_and(|name| calls.contains(&name) || name == "restart_syscall")
 }
 
 /// The callers of each thread of `waits.py`, by what it waits in.
