@@ -28,6 +28,18 @@ pub struct Runtime<M> {
     build: Build,
 }
 
+/// What an interpreter is in the middle of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It is not ready to run Python code: it is being started, or has been shut down.
+    Uninitialized,
+    /// It runs Python code: also while it imports `site`, and while it waits at its end for its
+    /// threads and runs what was registered with `atexit`.
+    Running,
+    /// It is being shut down: what code that still runs finds may be gone.
+    Finalizing,
+}
+
 /// One of the options given with `-X`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct XOption {
@@ -169,16 +181,40 @@ impl<M: Memory> Runtime<M> {
         interpreters::read_all(&self.memory, self.address, &self.layout, &self.limits)
     }
 
-    /// Whether the interpreter is shutting down: a thread has begun to finalize it.
+    /// What `interpreter` is in the middle of.
     ///
     /// # Errors
     ///
     /// As [`Runtime::interpreters`].
-    pub fn finalizing(&self) -> Result<bool> {
-        let field = [(self.layout.runtime.finalizing, 8)];
-        let [thread] = read_fields(&self.memory, self.address, field)
-            .map_err(|met| fault("cannot tell whether Python is shutting down", met))?;
-        Ok(thread != 0)
+    pub fn phase(&self, interpreter: &Interpreter) -> Result<Phase> {
+        const WHAT: &str = "cannot tell whether Python is starting or shutting down";
+        let layout = &self.layout.runtime;
+        let fields = [
+            (layout.core_initialized, 4),
+            (layout.initialized, 4),
+            (layout.finalizing, 8),
+        ];
+        let [core_initialized, initialized, finalizing_thread] =
+            read_fields(&self.memory, self.address, fields).map_err(|met| fault(WHAT, met))?;
+        let layout = &self.layout.interpreter;
+        let fields = [(layout.finalizing, 4), (layout.modules, 8)];
+        let [finalizing, modules] = read_fields(&self.memory, interpreter.address, fields)
+            .map_err(|met| fault(WHAT, met))?;
+        // The main interpreter has its flag set before it waits for its threads and runs what was
+        // registered to run at the end, all of which is Python code as any other.
+        if finalizing_thread != 0 || finalizing != 0 && interpreter.id != 0 {
+            return Ok(Phase::Finalizing);
+        }
+        // `__main__` is the last module to be made before `site` is imported.
+        let runs = initialized != 0
+            || core_initialized != 0
+                && modules != 0
+                && self.dict_value(Address(modules), "__main__")?.is_some();
+        Ok(if runs {
+            Phase::Running
+        } else {
+            Phase::Uninitialized
+        })
     }
 
     /// The `thread_id` of the thread in which Python was initialized, which is the one that

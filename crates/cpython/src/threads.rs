@@ -1,6 +1,7 @@
 //! Threads: what each runs, and what it has to do with the GIL, exceptions and garbage.
 
 mod names;
+mod standing;
 mod status;
 
 use std::collections::HashMap;
@@ -12,6 +13,7 @@ use crate::frames::{Head, StackOptions};
 use crate::interpreters::{self, Found, FoundInterpreter};
 use crate::runtime::Runtime;
 
+pub use standing::Standing;
 use status::Status;
 
 impl<M: Memory> Runtime<M> {

@@ -2,7 +2,7 @@
 
 mod support;
 
-use invivo_cpython::{Limits, Runtime};
+use invivo_cpython::{Limits, Queue, Runtime};
 use invivo_model::Address;
 use proptest::prelude::*;
 use support::{Made, find, open};
@@ -38,7 +38,6 @@ fn ask_everything(memory: &Made) {
     let Ok(runtime) = Runtime::open(memory, &location, limits) else {
         return;
     };
-    let _ = runtime.finalizing();
     let _ = runtime.main_thread_id();
     let Ok(found) = runtime.interpreters() else {
         return;
@@ -46,7 +45,14 @@ fn ask_everything(memory: &Made) {
     for interpreter in found.list.iter().take(3) {
         let _ = runtime.sys_version(interpreter);
         let _ = runtime.xoptions(interpreter);
+        let _ = runtime.phase(interpreter);
+        for queue in [Queue::MainThread, Queue::AnyThread] {
+            if let Ok(seen) = runtime.pending_calls(interpreter, queue) {
+                assert!(seen.calls.len() <= seen.capacity);
+            }
+        }
         for thread in interpreter.threads.iter().take(3) {
+            let _ = runtime.standing(interpreter, thread);
             let _ = runtime.thread_top_function(thread);
             let _ = runtime.string(thread.current_frame);
             let _ = runtime.dict_items(thread.current_frame);

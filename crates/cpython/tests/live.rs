@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use invivo_cpython::{Limits, Location, Method, Runtime, examine, locate, locate_with};
+use invivo_cpython::{Limits, Location, Method, Phase, Runtime, examine, locate, locate_with};
 use invivo_model::{Address, ErrorKind};
 use invivo_process::{Fault, Memory, Module, ModuleFiles, ProcessMemory, ReadRequest, Target};
 use support::no_file;
@@ -193,7 +193,7 @@ fn threads_have_the_numbers_the_kernel_gives_them() {
         let told = output.lines().find_map(|line| line.strip_prefix("idents "));
         let told = told.unwrap().split(' ').map(|id| id.parse().unwrap());
         assert_eq!(idents, told.collect(), "{}", interpreter.name);
-        assert!(!runtime.finalizing().unwrap());
+        assert_eq!(runtime.phase(main).unwrap(), Phase::Running);
         if is_very_old(interpreter) {
             let unknown = main.threads.iter().all(|thread| thread.native_id == 0);
             assert!(unknown, "{}", interpreter.name);

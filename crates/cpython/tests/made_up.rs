@@ -2,7 +2,7 @@
 
 mod support;
 
-use invivo_cpython::{Limits, Method, Runtime, XOption, locate_with};
+use invivo_cpython::{Limits, Method, Phase, Runtime, XOption, locate_with};
 use invivo_model::{Address, ErrorKind, ThreadState};
 use support::{Made, find, no_file, open, program};
 use synth::image::{
@@ -44,7 +44,7 @@ fn every_release_is_found_by_its_cookie_and_read() {
         assert_eq!(native_ids(&main.threads), [101, 100]);
         assert_eq!(main.threads[0].thread_id, 101 << 12);
         assert_eq!(runtime.main_thread_id().unwrap(), 100 << 12);
-        assert!(!runtime.finalizing().unwrap());
+        assert_eq!(runtime.phase(main).unwrap(), Phase::Running);
         let has_protocol = release != Release::V3_13;
         assert_eq!(main.main_thread, has_protocol.then_some(Address(first)));
         assert_eq!(main.remote_debugging, has_protocol.then_some(true));
@@ -78,16 +78,10 @@ fn an_opt_out_and_the_end_are_seen() {
     image.set_word(RUNTIME + image.positions.finalizing, thread);
     let memory = Made::new(image);
     let runtime = open(&memory);
-    assert_eq!(
-        runtime
-            .interpreters()
-            .unwrap()
-            .main()
-            .unwrap()
-            .remote_debugging,
-        Some(false)
-    );
-    assert!(runtime.finalizing().unwrap());
+    let found = runtime.interpreters().unwrap();
+    let main = found.main().unwrap();
+    assert_eq!(main.remote_debugging, Some(false));
+    assert_eq!(runtime.phase(main).unwrap(), Phase::Finalizing);
 }
 
 #[test]

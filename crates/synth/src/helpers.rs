@@ -100,7 +100,11 @@ pub fn offsets(include: &Path, macros: &[&str]) -> PathBuf {
         .chain(macros.iter().map(|name| format!("-D{name}")))
         .chain(["-Wl,--unresolved-symbols=ignore-all".to_owned()])
         .collect();
-    compile("offsets", include_str!("../c/offsets.c"), &flags)
+    let source = concat!(
+        include_str!("../c/states.c"),
+        include_str!("../c/offsets.c")
+    );
+    compile("offsets", source, &flags)
 }
 
 /// Compiles `source` once for each text and set of flags.

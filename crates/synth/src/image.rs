@@ -183,6 +183,8 @@ impl Image {
         let thread = image.push_thread(interpreter, 100);
         image.set_word(interpreter + image.positions.threads_main, thread);
         image.set_word(RUNTIME + image.positions.main_thread, 100 << 12);
+        // `initialized` stands before `_finalizing`.
+        image.set_word(RUNTIME + image.positions.finalizing - 8, 1);
         (image, interpreter, thread)
     }
 

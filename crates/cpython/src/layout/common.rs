@@ -57,6 +57,28 @@ pub(crate) const MEMBER_OFFSET: u64 = 16;
 /// The types of members that are pointers to objects: `T_OBJECT` and `T_OBJECT_EX` (as above).
 pub(crate) const OBJECT_MEMBERS: [u32; 2] = [6, 16];
 
+/// In a place of a queue of pending calls: the function and its argument
+/// (Include/internal/pycore_pystate.h, 3.8; Include/internal/pycore_interp.h, 3.9 to 3.11;
+/// Include/internal/pycore_ceval_state.h, 3.12 and 3.13; Include/internal/pycore_interp_structs.h,
+/// 3.14 and 3.15).
+pub(crate) const CALL_FUNCTION: u64 = 0;
+pub(crate) const CALL_ARGUMENT: u64 = 8;
+/// How far from where it is said to be the queue of the main thread may begin where it is known
+/// by its content: 3.13.15 has it 24 bytes behind where 3.13.0 to 3.13.5 have it, because what
+/// `struct _ceval_runtime_state` keeps for profilers grew.
+pub(crate) const QUEUE_AROUND: u64 = 128;
+/// `_Py_PENDING_MAINTHREADONLY`: the flags of calls in the main thread's queue
+/// (Include/internal/pycore_ceval.h, 3.13 to 3.15).
+pub(crate) const CALL_FLAGS_MAIN: i32 = 1;
+/// `_PY_CALLS_TO_DO_BIT` of an eval breaker (as above).
+pub(crate) const CALLS_TO_DO: u8 = 1 << 2;
+/// The bit of a `PyMutex` that says that somebody holds it: `_Py_LOCKED`
+/// (Include/cpython/lock.h, 3.13 and 3.14, and Include/cpython/pylock.h, 3.15).
+pub(crate) const MUTEX_LOCKED: u8 = 1;
+/// The `state` of a thread that is attached: `_Py_THREAD_ATTACHED`
+/// (Include/internal/pycore_pystate.h, 3.13 to 3.15).
+pub(crate) const THREAD_ATTACHED: u32 = 1;
+
 /// Bits of `co_flags` (Include/code.h, 3.8, and Include/cpython/code.h, 3.9 to 3.15).
 pub(crate) const CO_OPTIMIZED: u32 = 0x1;
 pub(crate) const CO_VARARGS: u32 = 0x4;

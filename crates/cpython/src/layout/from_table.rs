@@ -2,8 +2,10 @@
 
 use invivo_model::Result;
 
-use super::minor::{Beyond, Minor};
+use super::common::QUEUE_AROUND;
+use super::minor::{Beyond, MainQueues, Minor};
 use super::objects;
+use super::pending;
 use super::structures::*;
 use super::table::{Table, invalid};
 
@@ -54,6 +56,7 @@ pub(super) fn layout(table: &Table, minor: &Minor, free_threaded: bool) -> Resul
         builtin: builtin(table, header)?,
         task: task(&beyond.task, grown),
         instructions: instructions(&beyond.instructions, grown),
+        pending: pending(table, &beyond.pending_main, free_threaded)?,
     })
 }
 
@@ -63,21 +66,35 @@ fn runtime(table: &Table, beyond: &Beyond) -> Result<RuntimeLayout> {
     if main_thread + 8 > table.offset("runtime_state.size")? {
         return Err(invalid("runtime_state ends before main_thread"));
     }
+    let finalizing = table.offset("runtime_state.finalizing")?;
+    // Include/internal/pycore_runtime.h, 3.13, and Include/internal/pycore_runtime_structs.h, 3.14
+    // and 3.15: `core_initialized` and `initialized` stand before it.
+    let before = |bytes| {
+        let field = finalizing.checked_sub(bytes);
+        field.ok_or_else(|| invalid("nothing lies before finalizing"))
+    };
     Ok(RuntimeLayout {
-        finalizing: table.offset("runtime_state.finalizing")?,
+        core_initialized: before(12)?,
+        initialized: before(8)?,
+        finalizing,
         interpreters_head,
         main_thread,
         gil: None,
         gc_collecting: None,
+        current_thread: None,
     })
 }
 
 fn interpreter(table: &Table) -> Result<InterpreterLayout> {
     let gc = table.offset("interpreter_state.gc")?;
+    let threads_head = table.offset("interpreter_state.threads_head")?;
+    // Include/internal/pycore_interp.h, 3.13, and Include/internal/pycore_interp_structs.h, 3.14
+    // and 3.15.
+    let finalizing = threads_head.checked_sub(24);
     Ok(InterpreterLayout {
         id: table.offset("interpreter_state.id")?,
         next: table.offset("interpreter_state.next")?,
-        threads_head: table.offset("interpreter_state.threads_head")?,
+        threads_head,
         threads_main: table.value("interpreter_state.threads_main"),
         sysdict: table.offset("interpreter_state.sysdict")?,
         modules: table.offset("interpreter_state.imports_modules")?,
@@ -85,6 +102,7 @@ fn interpreter(table: &Table) -> Result<InterpreterLayout> {
         gc_collecting: Some(gc + table.offset("gc.collecting")?),
         gc_frame: table.value("gc.frame").map(|frame| gc + frame),
         code_object_generation: table.value("interpreter_state.code_object_generation"),
+        finalizing: finalizing.ok_or_else(|| invalid("threads_head lies too far in front"))?,
     })
 }
 
@@ -122,6 +140,32 @@ fn thread(table: &Table, beyond: &Beyond) -> Result<ThreadLayout> {
             None => table.offset("thread_state.current_exception")?,
         },
         exc_info: beyond.exc_info,
+        attachment: Some(beyond.attachment),
+        recursion: Recursion::Left(beyond.recursion_left),
+    })
+}
+
+fn pending(table: &Table, main: &MainQueues, free_threaded: bool) -> Result<PendingLayout> {
+    let end = main.release + QUEUE_AROUND + pending::COUNTED.size;
+    if end > table.offset("runtime_state.size")? {
+        return Err(invalid("runtime_state ends before pending_mainthread"));
+    }
+    Ok(PendingLayout {
+        main: MainQueue::Runtime {
+            release: main.release,
+            debug: if free_threaded {
+                main.debug_free_threaded
+            } else {
+                main.debug
+            },
+        },
+        // Include/internal/pycore_ceval_state.h, 3.13, and
+        // Include/internal/pycore_interp_structs.h, 3.14 and 3.15: `struct _ceval_state`, in which
+        // the pointer to the GIL and an `int` stand before it.
+        any: Some(table.offset("interpreter_state.ceval_gil")? + 16),
+        queue: pending::COUNTED,
+        // Include/cpython/pystate.h, 3.13 to 3.15.
+        breaker: EvalBreaker::Thread(24),
     })
 }
 

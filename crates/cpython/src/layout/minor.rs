@@ -42,6 +42,16 @@ pub(super) struct GeneratorStates {
     pub(super) executing: i8,
 }
 
+/// `ceval.pending_mainthread` in the runtime state: debug builds keep more of their allocator
+/// before it.
+#[derive(Debug)]
+pub(super) struct MainQueues {
+    /// The same in builds with a GIL and free-threaded ones.
+    pub(super) release: u64,
+    pub(super) debug: u64,
+    pub(super) debug_free_threaded: u64,
+}
+
 /// What the table leaves unsaid. Offsets in objects are those of a build with a GIL; in a
 /// free-threaded one they grow as `PyObject` has grown.
 #[derive(Debug)]
@@ -52,6 +62,10 @@ pub(super) struct Beyond {
     pub(super) current_exception: Option<u64>,
     /// In the thread state.
     pub(super) exc_info: u64,
+    /// `state` and `py_recursion_remaining`, in the thread state.
+    pub(super) attachment: u64,
+    pub(super) recursion_left: u64,
+    pub(super) pending_main: MainQueues,
     /// The least `owner` of a frame that is no Python code.
     pub(super) first_sentinel: u8,
     /// `stacktop` in a frame, where the table has no `stackpointer`.

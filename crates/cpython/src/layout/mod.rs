@@ -13,6 +13,7 @@ mod from_table;
 mod instructions;
 mod minor;
 mod objects;
+mod pending;
 mod structures;
 mod table;
 mod v3_10;

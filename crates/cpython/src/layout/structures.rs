@@ -2,8 +2,10 @@
 //! `None` where a version (or build) has no such thing.
 
 mod objects;
+mod pending;
 
 pub(crate) use objects::*;
+pub(crate) use pending::*;
 
 /// Where everything lies in one interpreter. What its table of offsets says has been checked
 /// against the sizes there.
@@ -27,6 +29,7 @@ pub struct Layout {
     pub(crate) builtin: BuiltinLayout,
     pub(crate) task: TaskLayout,
     pub(crate) instructions: InstructionsLayout,
+    pub(crate) pending: PendingLayout,
 }
 
 /// What has to be known of bytecode.
@@ -79,6 +82,12 @@ pub(crate) struct CallLayout {
 /// `_PyRuntimeState`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RuntimeLayout {
+    /// An `int`: whether there is a main interpreter with its first modules.
+    pub(crate) core_initialized: u64,
+    /// An `int`: whether all is there. Some versions say so before they import `site`, others
+    /// after it.
+    pub(crate) initialized: u64,
+    /// The thread state that shuts Python down, or null.
     pub(crate) finalizing: u64,
     pub(crate) interpreters_head: u64,
     pub(crate) main_thread: u64,
@@ -86,6 +95,8 @@ pub(crate) struct RuntimeLayout {
     pub(crate) gil: Option<u64>,
     /// `gc.collecting`, where the runtime state holds it.
     pub(crate) gc_collecting: Option<u64>,
+    /// The thread state that runs, where the runtime state says which.
+    pub(crate) current_thread: Option<u64>,
 }
 
 /// `PyInterpreterState`.
@@ -106,6 +117,8 @@ pub(crate) struct InterpreterLayout {
     pub(crate) gc_frame: Option<u64>,
     /// A number that changes whenever code objects are freed.
     pub(crate) code_object_generation: Option<u64>,
+    /// An `int`: whether it is being shut down, or will be once its threads have ended.
+    pub(crate) finalizing: u64,
 }
 
 /// `struct _gil_runtime_state`.
@@ -141,6 +154,32 @@ pub(crate) struct ThreadLayout {
     pub(crate) current_exception: u64,
     /// The pointer to the innermost `_PyErr_StackItem`.
     pub(crate) exc_info: u64,
+    /// An `int`: 1 while it is attached to its interpreter, so that it may run Python code.
+    pub(crate) attachment: Option<u64>,
+    pub(crate) recursion: Recursion,
+}
+
+/// Where a thread state says how deep it may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Recursion {
+    /// An `int`: how many more calls are possible.
+    Left(u64),
+    /// An `int`: how many calls there are.
+    Depth {
+        /// Where it is.
+        at: u64,
+        /// The `int` that says how many there may be.
+        limit: RecursionLimit,
+    },
+}
+
+/// Where it stands how many calls there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RecursionLimit {
+    /// In the runtime state.
+    Runtime(u64),
+    /// In the interpreter state.
+    Interpreter(u64),
 }
 
 /// Where a thread state says which frame it runs.

@@ -2,17 +2,21 @@
 
 use super::instructions;
 use super::objects;
+use super::pending;
 use super::structures::*;
 
 /// Where everything lies.
 pub(super) const LAYOUT: Layout = Layout {
     // Include/internal/pycore_runtime.h, 3.11: `struct pyruntimestate`.
     runtime: RuntimeLayout {
+        core_initialized: 12,
+        initialized: 16,
         finalizing: 24,
         interpreters_head: 40,
         main_thread: 80,
         gil: Some(360),
         gc_collecting: None,
+        current_thread: Some(576),
     },
     // Include/internal/pycore_interp.h, 3.11: `struct _is`.
     interpreter: InterpreterLayout {
@@ -26,6 +30,7 @@ pub(super) const LAYOUT: Layout = Layout {
         gc_collecting: Some(848),
         gc_frame: None,
         code_object_generation: None,
+        finalizing: 84,
     },
     gil: objects::GIL,
     // Include/cpython/pystate.h, 3.11: `struct _ts`.
@@ -45,6 +50,8 @@ pub(super) const LAYOUT: Layout = Layout {
         status: None,
         current_exception: 96,
         exc_info: 120,
+        attachment: None,
+        recursion: Recursion::Left(32),
     },
     exception_item: ExceptionItemLayout {
         value: 0,
@@ -135,4 +142,11 @@ pub(super) const LAYOUT: Layout = Layout {
         links: None,
     },
     instructions: instructions::V3_11,
+    // Include/internal/pycore_interp.h, 3.11: `struct _ceval_state`.
+    pending: PendingLayout {
+        main: MainQueue::Interpreter(112),
+        any: None,
+        queue: pending::ring(0),
+        breaker: EvalBreaker::Interpreter(100),
+    },
 };

@@ -2,17 +2,21 @@
 
 use super::instructions;
 use super::objects;
+use super::pending;
 use super::structures::*;
 
 /// Where everything lies.
 pub(super) const LAYOUT: Layout = Layout {
     // Include/internal/pycore_runtime.h, 3.12: `struct pyruntimestate`.
     runtime: RuntimeLayout {
+        core_initialized: 12,
+        initialized: 16,
         finalizing: 24,
         interpreters_head: 40,
         main_thread: 64,
         gil: None,
         gc_collecting: None,
+        current_thread: None,
     },
     // Include/internal/pycore_interp.h, 3.12: `struct _is`.
     interpreter: InterpreterLayout {
@@ -26,6 +30,7 @@ pub(super) const LAYOUT: Layout = Layout {
         gc_collecting: Some(312),
         gc_frame: None,
         code_object_generation: None,
+        finalizing: 44,
     },
     gil: objects::GIL,
     // Include/cpython/pystate.h, 3.12: `struct _ts`.
@@ -45,6 +50,8 @@ pub(super) const LAYOUT: Layout = Layout {
         status: Some((24, 4)),
         current_exception: 96,
         exc_info: 104,
+        attachment: None,
+        recursion: Recursion::Left(28),
     },
     exception_item: ExceptionItemLayout {
         value: 0,
@@ -137,4 +144,18 @@ pub(super) const LAYOUT: Layout = Layout {
         links: None,
     },
     instructions: instructions::V3_12,
+    // Include/internal/pycore_ceval_state.h, 3.12: `struct _ceval_state` and
+    // `struct _ceval_runtime_state`.
+    pending: PendingLayout {
+        main: MainQueue::Runtime {
+            release: 2016,
+            debug: 18008,
+        },
+        any: Some(400),
+        queue: QueueLayout {
+            busy: Some((0, 4)),
+            ..pending::ring(8)
+        },
+        breaker: EvalBreaker::Interpreter(368),
+    },
 };

@@ -1,7 +1,7 @@
 //! CPython 3.13.
 
 use super::instructions;
-use super::minor::{Beyond, GeneratorStates, Minor, Rule::*};
+use super::minor::{Beyond, GeneratorStates, MainQueues, Minor, Rule::*};
 use super::objects;
 use super::structures::TaskLayout;
 
@@ -22,6 +22,14 @@ const BEYOND: Beyond = Beyond {
     // Include/cpython/pystate.h, 3.13: `struct _ts`.
     current_exception: Some(112),
     exc_info: 120,
+    attachment: 40,
+    recursion_left: 44,
+    // Include/internal/pycore_runtime.h, 3.13: `struct pyruntimestate`.
+    pending_main: MainQueues {
+        release: 2640,
+        debug: 18632,
+        debug_free_threaded: 18640,
+    },
     // Include/internal/pycore_frame.h, 3.13: FRAME_OWNED_BY_CSTACK.
     first_sentinel: 3,
     // Include/internal/pycore_frame.h, 3.13: `_PyInterpreterFrame`.

@@ -1,7 +1,7 @@
 //! CPython 3.14.
 
 use super::instructions;
-use super::minor::{Beyond, GeneratorStates, Minor, Rule::*};
+use super::minor::{Beyond, GeneratorStates, MainQueues, Minor, Rule::*};
 use super::structures::{TaskLayout, TaskLinksLayout, UnicodeState};
 
 /// This minor version.
@@ -21,6 +21,14 @@ const BEYOND: Beyond = Beyond {
     // Include/cpython/pystate.h, 3.14: `struct _ts`.
     current_exception: Some(112),
     exc_info: 120,
+    attachment: 44,
+    recursion_left: 48,
+    // Include/internal/pycore_runtime_structs.h, 3.14: `struct pyruntimestate`.
+    pending_main: MainQueues {
+        release: 2848,
+        debug: 18840,
+        debug_free_threaded: 18848,
+    },
     // Include/internal/pycore_interpframe_structs.h, 3.14: FRAME_OWNED_BY_INTERPRETER, and above it
     // FRAME_OWNED_BY_CSTACK.
     first_sentinel: 3,

@@ -1,7 +1,7 @@
 //! CPython 3.15.
 
 use super::instructions;
-use super::minor::{Beyond, GeneratorStates, Minor, Rule::*};
+use super::minor::{Beyond, GeneratorStates, MainQueues, Minor, Rule::*};
 use super::structures::{TaskLayout, TaskLinksLayout, UnicodeState};
 
 /// This minor version.
@@ -22,6 +22,14 @@ const BEYOND: Beyond = Beyond {
     // Include/cpython/pystate.h, 3.15: `struct _ts`.
     current_exception: None,
     exc_info: 144,
+    attachment: 48,
+    recursion_left: 52,
+    // Include/internal/pycore_runtime_structs.h, 3.15: `struct pyruntimestate`.
+    pending_main: MainQueues {
+        release: 2976,
+        debug: 18976,
+        debug_free_threaded: 18976,
+    },
     // Include/internal/pycore_interpframe_structs.h, 3.15: FRAME_OWNED_BY_INTERPRETER.
     first_sentinel: 3,
     stack_count: None,

@@ -2,17 +2,21 @@
 
 use super::instructions;
 use super::objects;
+use super::pending;
 use super::structures::*;
 
 /// Where everything lies.
 pub(super) const LAYOUT: Layout = Layout {
     // Include/internal/pycore_pystate.h, 3.8: `struct pyruntimestate`.
     runtime: RuntimeLayout {
+        core_initialized: 8,
+        initialized: 12,
         finalizing: 16,
         interpreters_head: 32,
         main_thread: 72,
         gil: Some(1152),
         gc_collecting: Some(544),
+        current_thread: Some(1368),
     },
     // Include/internal/pycore_pystate.h, 3.8: `struct _is`.
     interpreter: InterpreterLayout {
@@ -26,6 +30,7 @@ pub(super) const LAYOUT: Layout = Layout {
         gc_collecting: None,
         gc_frame: None,
         code_object_generation: None,
+        finalizing: 48,
     },
     gil: objects::GIL,
     // Include/cpython/pystate.h, 3.8: `struct _ts`.
@@ -42,6 +47,11 @@ pub(super) const LAYOUT: Layout = Layout {
         status: None,
         current_exception: 88,
         exc_info: 144,
+        attachment: None,
+        recursion: Recursion::Depth {
+            at: 32,
+            limit: RecursionLimit::Runtime(584),
+        },
     },
     exception_item: ExceptionItemLayout {
         value: 8,
@@ -131,4 +141,17 @@ pub(super) const LAYOUT: Layout = Layout {
         links: None,
     },
     instructions: instructions::OBJECTS,
+    // Include/internal/pycore_pystate.h, 3.8: `struct _ceval_runtime_state`.
+    pending: PendingLayout {
+        main: MainQueue::Runtime {
+            release: 600,
+            debug: 600,
+        },
+        any: None,
+        queue: QueueLayout {
+            finishing: Some(0),
+            ..pending::ring(8)
+        },
+        breaker: EvalBreaker::Runtime(592),
+    },
 };

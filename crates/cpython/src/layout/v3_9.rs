@@ -2,17 +2,21 @@
 
 use super::instructions;
 use super::objects;
+use super::pending;
 use super::structures::*;
 
 /// Where everything lies.
 pub(super) const LAYOUT: Layout = Layout {
     // Include/internal/pycore_runtime.h, 3.9: `struct pyruntimestate`.
     runtime: RuntimeLayout {
+        core_initialized: 8,
+        initialized: 12,
         finalizing: 16,
         interpreters_head: 32,
         main_thread: 72,
         gil: Some(352),
         gc_collecting: None,
+        current_thread: Some(568),
     },
     // Include/internal/pycore_interp.h, 3.9: `struct _is`.
     interpreter: InterpreterLayout {
@@ -26,6 +30,7 @@ pub(super) const LAYOUT: Layout = Layout {
         gc_collecting: Some(816),
         gc_frame: None,
         code_object_generation: None,
+        finalizing: 56,
     },
     gil: objects::GIL,
     // Include/cpython/pystate.h, 3.9: `struct _ts`.
@@ -42,6 +47,11 @@ pub(super) const LAYOUT: Layout = Layout {
         status: None,
         current_exception: 88,
         exc_info: 144,
+        attachment: None,
+        recursion: Recursion::Depth {
+            at: 32,
+            limit: RecursionLimit::Interpreter(64),
+        },
     },
     exception_item: ExceptionItemLayout {
         value: 8,
@@ -131,4 +141,11 @@ pub(super) const LAYOUT: Layout = Layout {
         links: None,
     },
     instructions: instructions::OBJECTS,
+    // Include/internal/pycore_interp.h, 3.9: `struct _ceval_state`.
+    pending: PendingLayout {
+        main: MainQueue::Interpreter(80),
+        any: None,
+        queue: pending::ring(0),
+        breaker: EvalBreaker::Interpreter(72),
+    },
 };

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use invivo_cpython::{
-    AsyncioDebug, Limits, Location, Reader, ReaderOptions, Runtime, StackOptions, TaskOptions,
-    ValueLimits, locate, locate_with,
+    AsyncioDebug, Limits, Location, Queue, Reader, ReaderOptions, Runtime, StackOptions,
+    TaskOptions, ValueLimits, locate, locate_with,
 };
 use invivo_model::{Address, Error, ErrorKind, Result};
 use invivo_process::{
@@ -323,12 +323,18 @@ pub(crate) fn look_at(
     asyncio: Option<AsyncioDebug>,
 ) -> Option<Seen> {
     view(memory, location, |runtime| {
-        let _ = (runtime.finalizing(), runtime.main_thread_id());
+        let _ = runtime.main_thread_id();
         let _ = runtime.ensure_present();
         let found = runtime.interpreters().unwrap_or_default();
         for interpreter in found.list.iter().take(3) {
             let _ = runtime.sys_version(interpreter);
             let _ = runtime.xoptions(interpreter);
+            let _ = runtime.phase(interpreter);
+            let _ = runtime.pending_calls(interpreter, Queue::MainThread);
+            let _ = runtime.pending_calls(interpreter, Queue::AnyThread);
+            for thread in interpreter.threads.iter().take(3) {
+                let _ = runtime.standing(interpreter, thread);
+            }
         }
     })?;
     let options = StackOptions {
