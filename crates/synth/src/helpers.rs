@@ -43,21 +43,12 @@ pub fn embed(interpreter: &Interpreter) -> PathBuf {
         .library
         .as_ref()
         .unwrap_or_else(|| panic!("Python {name} has no shared library"));
-    let include = &interpreter.include;
-    assert!(
-        include.join("Python.h").exists(),
-        "no Python.h in {}",
-        include.display()
-    );
-    // Debian's pyconfig.h includes one that lies beside the directory, by architecture.
-    let beside = include.parent().unwrap_or(include);
-    let mut flags = vec![
-        format!("-I{}", include.display()),
-        format!("-idirafter{}", beside.display()),
+    let mut flags = headers(interpreter);
+    flags.extend([
         library.display().to_string(),
         // What the library needs is found when the program starts.
         "-Wl,--allow-shlib-undefined".to_owned(),
-    ];
+    ]);
     let libraries = match &interpreter.prefix {
         Some(prefix) => {
             flags.push(format!(
@@ -77,6 +68,33 @@ pub fn embed(interpreter: &Interpreter) -> PathBuf {
         include_str!("../c/embed.c"),
         &flags,
     )
+}
+
+/// A module of this interpreter, `foreign`, that waits as no code of Python's own does.
+///
+/// # Panics
+/// If the interpreter has no headers.
+pub fn foreign(interpreter: &Interpreter) -> PathBuf {
+    let mut flags = headers(interpreter);
+    flags.extend(["-shared", "-fPIC"].map(str::to_owned));
+    let name = format!("foreign-{}", interpreter.name);
+    compile(&name, include_str!("../c/foreign.c"), &flags)
+}
+
+/// Where this interpreter's headers are.
+fn headers(interpreter: &Interpreter) -> Vec<String> {
+    let include = &interpreter.include;
+    assert!(
+        include.join("Python.h").exists(),
+        "no Python.h in {}",
+        include.display()
+    );
+    // Debian's pyconfig.h includes one that lies beside the directory, by architecture.
+    let beside = include.parent().unwrap_or(include);
+    vec![
+        format!("-I{}", include.display()),
+        format!("-idirafter{}", beside.display()),
+    ]
 }
 
 /// Prints what a CPython's headers say of the structures that lie in a process.

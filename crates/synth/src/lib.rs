@@ -13,7 +13,9 @@ pub mod root;
 pub mod samples;
 pub mod scenarios;
 pub mod target;
+pub mod waits;
 
 pub use interpreters::{Interpreter, interpreter, interpreters, protocol};
 pub use launch::Launch;
 pub use target::Target;
+pub use waits::Wait;

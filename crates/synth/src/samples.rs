@@ -41,3 +41,8 @@ pub const SCRIBBLER: &str = include_str!("../targets/scribbler.py");
 /// Goes down two chains of calls in turn, without pause. Its arguments are the number of calls
 /// from `main` to the leaf, and how much the leaf works.
 pub const CHAINS: &str = include_str!("../targets/chains.py");
+
+/// Does everything at once that a script from outside could disturb, and checks all of it; it
+/// answers as [`BUSY`] does. `ready` is followed by the ids of its threads, the main one first.
+/// Not for free-threaded builds, whose faulthandler may crash on threads that run.
+pub const FULL_LOAD: &str = include_str!("../targets/full_load.py");

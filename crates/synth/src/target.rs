@@ -218,6 +218,31 @@ impl Target {
         .expect("sending a signal");
     }
 
+    /// How much memory it has in use, in KiB.
+    ///
+    /// # Panics
+    /// If it has ended.
+    pub fn memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).expect("its status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok())
+            .expect("memory of a process that has not ended")
+    }
+
+    /// How many file descriptors it has open at the least, in a fraction of a second: those that
+    /// come and go with its work are not of interest.
+    ///
+    /// # Panics
+    /// If it has ended.
+    pub fn descriptors(&self) -> usize {
+        let count = || {
+            thread::sleep(Duration::from_millis(5));
+            let listed = fs::read_dir(format!("/proc/{}/fd", self.pid));
+            listed.expect("its descriptors").count()
+        };
+        (0..100).map(|_| count()).min().unwrap_or(0)
+    }
+
     /// Each thread's id and the letter of its state, as in `/proc/PID/stat`: `t` and `T` stand
     /// still.
     pub fn thread_states(&self) -> Vec<(u32, char)> {

@@ -9,7 +9,7 @@ use std::process::Command;
 use synth::launch::Place;
 use synth::samples;
 use synth::target::PATIENCE;
-use synth::{Interpreter, Launch, Target, helpers, interpreter, interpreters, protocol};
+use synth::{Interpreter, Launch, Target, helpers, interpreter, interpreters, protocol, waits};
 
 fn exists(pid: u32) -> bool {
     Path::new(&format!("/proc/{pid}")).exists()
@@ -476,5 +476,40 @@ mod helper_programs {
         assert_eq!(under_noptrace(&["vm"], vm), "EPERM");
         assert_eq!(under_noptrace(&["ptrace", "vm"], vm), "EPERM");
         assert_ne!(under_noptrace(&["ptrace"], vm), "EPERM");
+    }
+}
+
+#[test]
+fn whoever_waits_undisturbed_finds_nothing_wrong() {
+    for python in [interpreter("3.8"), interpreter("3.15")] {
+        let start = |wait: &waits::Wait| (*wait, wait.start(python, 1.0));
+        for started in waits::ALL.chunks(8) {
+            for (wait, target) in started.iter().map(start).collect::<Vec<_>>() {
+                if wait.ends_when_asked() {
+                    assert_eq!(wait.verdict(&target), None, "{}", wait.name);
+                    wait.end(&target);
+                }
+                let seconds = wait.went_well(&target);
+                assert!(wait.ends_when_asked() || seconds >= 0.99, "{}", wait.name);
+                target.close_input();
+                assert!(target.wait_exit(PATIENCE).success());
+                assert_eq!(target.stderr_so_far(), "");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_target_at_full_load_goes_on_in_all_its_parts() {
+    // Without the GIL, faulthandler looks at stacks that change, and may crash by itself.
+    for python in interpreters().iter().filter(|one| !one.free_threaded) {
+        let target = start(python, samples::FULL_LOAD);
+        assert_eq!(target.ready_ids().len(), threads(&target).len());
+        let first = target.checked();
+        while target.checked() == first {}
+        target.send_line("stop");
+        let status = target.wait_exit(PATIENCE);
+        assert!(status.success(), "Python {}: {status}", python.name);
+        assert_eq!(target.stderr_so_far(), "");
     }
 }

@@ -3,8 +3,10 @@
 //!
 //! `cargo xtask bench ps [TARGETS]`: how long `invivo ps` takes.
 
+pub(crate) mod act;
 pub(crate) mod consistency;
 pub(crate) mod dump;
+pub(crate) mod harm;
 mod mojo;
 mod ours;
 mod peers;
@@ -214,6 +216,27 @@ fn number(arguments: &[&str], bench: &str, usual: usize) -> Outcome<usize> {
             .ok_or_else(usage),
         _ => Err(usage()),
     }
+}
+
+/// The reason that `invivo` gives for what it did not do, the same for every process: without
+/// numbers, and without what is this target's own.
+fn reason(output: &std::process::Output) -> Option<String> {
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let why = errors
+        .lines()
+        .find_map(|line| line.strip_prefix("  why: "))?;
+    let (why, _) = why
+        .split_once(", in the Python function")
+        .unwrap_or((why, ""));
+    let mut text = String::new();
+    for letter in why.chars() {
+        match letter {
+            '0'..='9' if text.ends_with('N') => {}
+            '0'..='9' => text.push('N'),
+            other => text.push(other),
+        }
+    }
+    Some(text)
 }
 
 fn heading() {

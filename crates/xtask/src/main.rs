@@ -29,6 +29,11 @@ usage: cargo xtask CHORE
   fuzz [MINUTES] [FAMILY]       changed recordings, read by every view: 10 minutes for each family
                                 of versions, or for one, such as 3.14-3.15
   bench exec [ROUNDS]           the time that `invivo exec` takes, beside sys.remote_exec
+  bench act [RUNS]              whether a script runs in a thread that waits or works in each way
+                                there is, how fast, and whether that harms it
+  bench harm [RUNS] [--peers] [PYTHON…]
+                                whether a target comes to harm that does everything at once; with
+                                the option, whether the peers harm it
   bench consistency [STACKS]    whether stacks of a running thread are right, beside the peers'
   bench dump [ROUNDS]           the time that `invivo dump` takes, beside its peers
   bench record [ROUNDS] [--long]
@@ -51,6 +56,8 @@ fn main() -> ExitCode {
         ["pythons", "--free-threaded"] => pythons::report_with_free_threaded(),
         ["fuzz", rest @ ..] => fuzz::run(rest),
         ["bench", "exec", rest @ ..] => bench::exec(rest),
+        ["bench", "act", rest @ ..] => bench::act::run(rest),
+        ["bench", "harm", rest @ ..] => bench::harm::run(rest),
         ["bench", "consistency", rest @ ..] => bench::consistency::run(rest),
         ["bench", "dump", rest @ ..] => bench::dump::run(rest),
         ["bench", "record", rest @ ..] => bench::record::run(rest),

@@ -10,21 +10,29 @@ use synth::interpreters::workspace;
 use crate::run::{Outcome, capture};
 
 /// What is installed: the newest of each when these benchmarks were written.
-const PACKAGES: [&str; 3] = ["py-spy==0.4.3", "austin-dist==4.0.0", "pystack==1.7.2"];
+const PACKAGES: [&str; 7] = [
+    "py-spy==0.4.3",
+    "austin-dist==4.0.0",
+    "pystack==1.7.2",
+    "hypno==1.1.0",
+    "debugpy==1.8.22",
+    // These two are there as sources only. pyrasite needs gdb as well, from the machine.
+    "pyrasite==2.0",
+    "uwsgi==2.0.31",
+];
 
 /// The program of a peer. Installs all of them where they are not there yet.
 pub(crate) fn program(name: &str) -> Outcome<PathBuf> {
     let home = workspace().join("target/peers");
     let program = home.join("bin").join(name);
     if !program.exists() {
-        let python = &interpreter("3.12").program;
-        capture(
-            Command::new(python)
-                .args(["-m", "venv", "--clear"])
-                .arg(&home),
-        )?;
-        let mut install = Command::new(home.join("bin/python"));
-        install.args(["-m", "pip", "install", "--quiet", "--only-binary=:all:"]);
+        let own = home.join("bin/python");
+        if !own.exists() {
+            let python = &interpreter("3.12").program;
+            capture(Command::new(python).args(["-m", "venv"]).arg(&home))?;
+        }
+        let mut install = Command::new(own);
+        install.args(["-m", "pip", "install", "--quiet"]);
         capture(install.args(PACKAGES))?;
     }
     if program.exists() {
