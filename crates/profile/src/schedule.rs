@@ -14,7 +14,7 @@ pub enum Jitter {
 }
 
 /// Deadlines, each of them a moment that does not depend on how long anything took before. What is
-/// late is left out and counted, and never made up for by ticks in a burst.
+/// late is left out and counted, and never made up for by more ticks.
 ///
 /// Moments are nanoseconds on whatever clock the caller goes by.
 #[derive(Clone, Debug)]

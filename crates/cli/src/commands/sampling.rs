@@ -10,7 +10,8 @@ use invivo::{Error, Result};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Sampling")]
 pub(crate) struct Sampling {
-    /// How often to look, in ticks a second: 0.1 to 100000; `10k` is 10000.
+    /// How often to look, in ticks a second: 0.1 to 100000; `10k` is 10000. Beyond 33k, where going
+    /// to sleep takes longer than a tick, several come at once and then a rest.
     #[arg(short = 'r', long = "rate", value_name = "HZ", default_value = "1000", value_parser = interval)]
     interval: u64,
 
