@@ -45,6 +45,8 @@ fn a_second_run_that_can_not_wait_long_enough_is_refused() {
         .args([
             "exec",
             &target.pid().to_string(),
+            "--wake",
+            "never",
             "--timeout",
             "60",
             "-e",
@@ -60,7 +62,8 @@ fn a_second_run_that_can_not_wait_long_enough_is_refused() {
     first.kill().expect("killing the first");
     first.wait().expect("its end");
     // Leave the target as it was.
-    exec(&target, &["--timeout", "0.1", "-e", "3"]).expect(6);
+    let words = ["--wake", "never", "--timeout", "0.1", "-e", "3"];
+    exec(&target, &words).expect(6);
     assert!(staged(&target).is_empty());
 }
 

@@ -90,12 +90,16 @@ fn killed_while_it_waits_for_a_sleeping_target_it_leaves_nothing_that_runs() {
         number,
         &target,
         &report,
-        &["--timeout", "0.01", "-c", "print(1)"],
+        &["--wake", "never", "--timeout", "0.01", "-c", "print(1)"],
     ) {
         not_held(&target);
         number += 1;
     }
-    exec(&target, &["--timeout", "0.01", "-e", "1"]).expect(6);
+    exec(
+        &target,
+        &["--wake", "never", "--timeout", "0.01", "-e", "1"],
+    )
+    .expect(6);
     assert_eq!(staged(&target), Vec::<std::path::PathBuf>::new());
     assert_eq!(target.stderr_so_far(), "");
     support::asleep_in(&target, "clock_nanosleep");

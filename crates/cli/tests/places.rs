@@ -183,7 +183,11 @@ mod as_root {
 
         let launch = Launch::new(synth::interpreter("3.14"), samples::SLEEPER);
         let target = launch.user(65534, 65534).start();
-        exec(&target, &["--no-wait", "--timeout", "60", "-e", "1"]).expect(0);
+        exec(
+            &target,
+            &["--wake", "never", "--no-wait", "--timeout", "60", "-e", "1"],
+        )
+        .expect(0);
         let [directory] = &staged(&target)[..] else {
             panic!("nothing is staged")
         };

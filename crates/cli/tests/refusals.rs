@@ -57,29 +57,8 @@ fn a_process_without_python() {
 }
 
 #[test]
-fn versions_without_the_protocol() {
-    for interpreter in synth::interpreters() {
-        if synth::protocol()
-            .iter()
-            .any(|able| able.name == interpreter.name)
-        {
-            continue;
-        }
-        let target = Launch::new(interpreter, samples::SLEEPER).start();
-        let minor = interpreter
-            .version
-            .rsplit_once('.')
-            .expect("a micro version")
-            .0;
-        let run = exec(&target, &["-e", "1"]).refused(5, &format!("process {}", target.pid()), "");
-        assert!(run.stderr.contains(&format!("CPython {minor}")), "{run:#?}");
-        assert_eq!(target.stderr_so_far(), "");
-    }
-}
-
-#[test]
 fn an_operator_that_opted_out() {
-    for interpreter in synth::protocol() {
+    for interpreter in synth::interpreters() {
         let plain = || Launch::new(interpreter, samples::BUSY);
         let variable = "PYTHON_DISABLE_REMOTE_DEBUG";
         let off = |target: synth::Target, why: &str| {

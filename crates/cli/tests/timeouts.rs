@@ -35,6 +35,12 @@ fn sleeper() -> Target {
     target
 }
 
+/// What asks it and lets it sleep on.
+fn sleepy(target: &Target) -> [String; 6] {
+    let pid = target.pid().to_string();
+    ["exec", &pid, "--wake", "never", "-c", "print(1)"].map(str::to_owned)
+}
+
 #[test]
 fn a_request_to_a_thread_that_sleeps_is_withdrawn() {
     let asleep = [
@@ -46,7 +52,8 @@ fn a_request_to_a_thread_that_sleeps_is_withdrawn() {
             let target = Launch::new(interpreter, sample).start();
             support::asleep_in(&target, call);
             let tid = format!("thread {} is asleep in system call {call}", target.pid());
-            exec(&target, &["--timeout", "0.2", "-e", "1"]).refused(6, "did not begin", &tid);
+            let words = ["--wake", "never", "--timeout", "0.2", "-e", "1"];
+            exec(&target, &words).refused(6, "did not begin", &tid);
             assert_eq!(pending(&target), 0, "{}", interpreter.name);
             assert_eq!(staged(&target), Vec::<std::path::PathBuf>::new());
             assert_eq!(target.stderr_so_far(), "");
@@ -161,7 +168,7 @@ fn a_request_that_nobody_waits_for_does_nothing_after_its_deadline() {
 fn a_request_left_by_a_killed_run_is_withdrawn_by_the_next() {
     let target = sleeper();
     let mut killed = Command::new(INVIVO)
-        .args(["exec", &target.pid().to_string(), "-c", "print(1)"])
+        .args(sleepy(&target))
         .stdout(Stdio::null())
         .spawn()
         .expect("running invivo");
@@ -169,7 +176,8 @@ fn a_request_left_by_a_killed_run_is_withdrawn_by_the_next() {
     killed.kill().expect("killing it");
     killed.wait().expect("its end");
     assert_eq!(staged(&target).len(), 1);
-    exec(&target, &["--timeout", "0.1", "-e", "1"]).refused(6, "did not begin", "asleep");
+    let words = ["--wake", "never", "--timeout", "0.1", "-e", "1"];
+    exec(&target, &words).refused(6, "did not begin", "asleep");
     assert_eq!(pending(&target), 0);
     assert_eq!(staged(&target), Vec::<std::path::PathBuf>::new());
     assert_eq!(target.stderr_so_far(), "");
@@ -179,7 +187,7 @@ fn a_request_left_by_a_killed_run_is_withdrawn_by_the_next() {
 fn what_a_killed_run_left_for_a_process_that_is_gone_is_removed_too() {
     let gone = sleeper();
     let mut killed = Command::new(INVIVO)
-        .args(["exec", &gone.pid().to_string(), "-c", "print(1)"])
+        .args(sleepy(&gone))
         .spawn()
         .expect("running invivo");
     eventually("the request is made", || pending(&gone) == 1);
@@ -197,7 +205,7 @@ fn what_a_killed_run_left_for_a_process_that_is_gone_is_removed_too() {
 fn a_target_that_ends_while_it_is_waited_for_is_gone() {
     let target = sleeper();
     let waiting = Command::new(INVIVO)
-        .args(["exec", &target.pid().to_string(), "-c", "print(1)"])
+        .args(sleepy(&target))
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
@@ -232,14 +240,8 @@ fn ctrl_c_withdraws_what_has_not_begun() {
     for signal in [Signal::INT, Signal::TERM] {
         let target = sleeper();
         let waiting = Command::new(INVIVO)
-            .args([
-                "exec",
-                &target.pid().to_string(),
-                "--timeout",
-                "60",
-                "-c",
-                "print(1)",
-            ])
+            .args(sleepy(&target))
+            .args(["--timeout", "60"])
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -268,14 +270,8 @@ time.sleep(1000)
         let target = Launch::new(interpreter, CHANGES).start();
         support::asleep_in(&target, "clock_nanosleep");
         let waiting = Command::new(INVIVO)
-            .args([
-                "exec",
-                &target.pid().to_string(),
-                "--timeout",
-                "1",
-                "-c",
-                "print(1)",
-            ])
+            .args(sleepy(&target))
+            .args(["--timeout", "1"])
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()

@@ -82,7 +82,7 @@ impl<F: FnMut(u64, &mut [u8]) -> bool> MappedElf<F> {
     }
 
     /// Behind the last address that any segment covers.
-    fn end(&self) -> Option<u64> {
+    pub fn end(&self) -> Option<u64> {
         let ends = self.header.segments.iter().filter_map(|segment| {
             self.bias
                 .checked_add(segment.vaddr)?

@@ -125,6 +125,11 @@ try:
     # Neither is known yet.
     code = value = who
     try:
+        # if announce
+        # As a target that runs a debugger script by itself does.
+        sys.audit('cpython.remote_debugger_script', (directory + b'/' + script).decode('utf-8',
+                  'surrogateescape'))
+        # end
         code = compile(source, file, mode, 0, True)
         # if main
         value = eval(code, modules['__main__'].__dict__)

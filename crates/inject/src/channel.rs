@@ -16,7 +16,7 @@ mod script;
 
 pub(crate) use decoder::{Decoder, Event};
 pub use decoder::{Ending, Exit, Value};
-pub(crate) use script::{script, task};
+pub(crate) use script::{literal, script, task};
 
 /// What a staged script has to know.
 #[derive(Clone, Debug)]
@@ -36,6 +36,8 @@ pub(crate) struct Parameters {
     /// Whether the target calls back for the rest of it. If not, it finds all in the script, and
     /// its output and its result are dropped.
     pub(crate) attended: bool,
+    /// Whether the script tells audit hooks of itself, since the target does not.
+    pub(crate) announce: bool,
 }
 
 /// What the target is to do.

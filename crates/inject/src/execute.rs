@@ -11,9 +11,11 @@ use invivo_process::{
     Connection, Listener, Memory, Target, TargetLock, Transfer, own_pid_namespace, random,
 };
 
+use crate::ask::{Ask, Asked};
 use crate::channel::{self, Decoder, Ending, Parameters, Payload};
-use crate::plan::{Plan, Retraction};
-use crate::selection::Selection;
+use crate::plan::{Plan, Wake};
+use crate::protocol::Retraction;
+use crate::selection::{self, Selection, ThreadChoice};
 use crate::stage::{self, Label, SCRIPT, Stage};
 
 /// What to run. `name` is the file name that tracebacks show.
@@ -56,6 +58,8 @@ pub struct Request {
     pub namespace: Namespace,
     /// Which interpreter and thread.
     pub selection: Selection,
+    /// Whether a thread that waits may be woken for it.
+    pub wake: Wake,
     /// How long it may take to begin and to end.
     pub timeout: Duration,
     /// Whether to wait for it. If not, it is left in the target, does nothing when it begins after
@@ -87,6 +91,7 @@ impl Request {
             arguments: vec!["-c".into()],
             namespace: Namespace::Fresh,
             selection: Selection::default(),
+            wake: Wake::default(),
             timeout: Duration::from_secs(10),
             attended: true,
             wants_json: true,
@@ -117,8 +122,10 @@ pub enum Event<'a> {
     Plan(&'a Plan),
     /// The script lies here, as the target sees it.
     Staged(PathBuf),
-    /// The request stands in the target.
-    Written,
+    /// The thread has been asked, in this way.
+    Asked(Asked),
+    /// It slept, and was woken or called where it is.
+    Woken(Asked),
     /// The target has begun.
     Began,
     /// The script printed this.
@@ -132,13 +139,17 @@ pub enum Event<'a> {
 pub enum Outcome {
     /// Nobody waits for it: it was left in the target.
     Queued {
-        /// What was done.
+        /// What was planned.
         plan: Plan,
+        /// What was done.
+        asked: Asked,
     },
     /// It ran to its end.
     Finished {
-        /// What was done.
+        /// What was planned.
         plan: Plan,
+        /// What was done.
+        asked: Asked,
         /// Its value, or what it raised.
         ending: Ending,
     },
@@ -150,8 +161,9 @@ const GRACE: Duration = Duration::from_secs(1);
 /// How long it may need to say who it is once it has connected.
 const HELLO_WITHIN: Duration = Duration::from_secs(5);
 
-/// How often we look whether the thread still exists while we wait for it.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How often we look whether the thread still exists, and whether it has gone to sleep, while we
+/// wait for it: soon at first, then less and less often.
+const LOOKS: (Duration, Duration) = (Duration::from_millis(4), Duration::from_millis(250));
 
 /// Runs `request` in `target` and brings back what it printed (through `sink`, as it comes) and
 /// how it ended.
@@ -169,23 +181,19 @@ pub fn execute<M: Memory + Sync>(
     check_size(request)?;
     let _lock = lock(target, request, until)?;
     stage::sweep(target, runtime, &stage::candidates(target)?)?;
-    let plan = Plan::new(target, runtime, request.selection)?;
-    sink(Event::Plan(&plan));
+    let plans = plans(target, runtime, request)?;
+    let first = plans.first().ok_or_else(|| Error::internal("no plan"))?;
 
+    let nonce = u32::from_ne_bytes(random()?);
     let label = Label {
         namespace: own_pid_namespace()?,
         pid: target.pid(),
         start_time: target.start_time(),
         deadline: stage::now() + u64::try_from(request.timeout.as_millis()).unwrap_or(u64::MAX / 2),
         attended: request.attended,
-        nonce: u32::from_ne_bytes(random()?),
+        nonce,
     };
-    let (stage, listener) = Stage::new(
-        target,
-        &plan.directories,
-        &label,
-        plan.places.script_path_size,
-    )?;
+    let (stage, listener) = Stage::new(target, &first.directories, &label, first.path_size())?;
     let parameters = Parameters {
         token: random()?,
         reply: random()?,
@@ -194,40 +202,102 @@ pub fn execute<M: Memory + Sync>(
         deadline: label.deadline,
         payload: request.payload(),
         attended: request.attended,
+        announce: !runtime.has_protocol(),
     };
     stage.write_script(channel::script(&parameters).as_bytes())?;
     sink(Event::Staged(stage.script()));
-    plan.apply(target, runtime, &stage.script())?;
-    sink(Event::Written);
 
-    if !request.attended {
-        stage.leave();
-        return Ok(Outcome::Queued { plan });
-    }
-    let call = Call {
+    let new = |plan| Ask::new(target, runtime, plan, stage.script(), nonce, request.wake);
+    let ask = first_that_can(&plans, new)?;
+    let mut call = Call {
         target,
         runtime,
-        plan: &plan,
+        ask,
         request,
         parameters: &parameters,
         until,
     };
-    let (connection, decoder) = match call.wait_for_begin(&listener) {
-        Ok(Some(begun)) => begun,
-        Ok(None) => return Err(call.give_up(&listener, stage)),
-        // Nobody is left who could look for the script.
-        Err(error) if error.kind == ErrorKind::Gone => return Err(error),
-        // The request still stands: it goes before its script does.
-        Err(error) => {
-            call.give_up(&listener, stage);
-            return Err(error);
+    sink(Event::Plan(call.ask.plan()));
+    let begun = call.begin(&listener, &mut sink);
+    let asked = call.ask.asked();
+    match (begun, asked) {
+        (Ok(Begun::Left), Some(asked)) => {
+            stage.leave();
+            let plan = call.ask.plan().clone();
+            Ok(Outcome::Queued { plan, asked })
         }
+        (Ok(Begun::Running(running)), Some(asked)) => {
+            let (connection, decoder) = *running;
+            sink(Event::Began);
+            // The script finds no trace of ours, and the target is spared the work.
+            drop(stage);
+            call.ask.has_begun()?;
+            let ending = call.follow(connection, decoder, &mut sink)?;
+            let plan = call.ask.plan().clone();
+            Ok(Outcome::Finished {
+                plan,
+                asked,
+                ending,
+            })
+        }
+        (Ok(_), _) => Err(call.give_up(&listener, stage)),
+        // Nobody is left who could look for the script.
+        (Err(error), _) if error.kind == ErrorKind::Gone => Err(error),
+        // The request still stands: it goes before its script does.
+        (Err(error), _) => {
+            call.give_up(&listener, stage);
+            Err(error)
+        }
+    }
+}
+
+/// At most so many threads are tried where any will do.
+const CANDIDATES: usize = 32;
+
+/// A plan for the thread that was chosen; where any will do, one for each in turn.
+fn plans<M: Memory>(target: &Target, runtime: &Runtime<M>, request: &Request) -> Result<Vec<Plan>> {
+    let selection = request.selection;
+    if selection.thread != ThreadChoice::Any {
+        return Ok(vec![Plan::new(target, runtime, selection, request.wake)?]);
+    }
+    let places = selection::resolve(target, runtime, selection)?;
+    let mut failed = None;
+    let mut plans = Vec::new();
+    for place in places.into_iter().take(CANDIDATES) {
+        let plan = place
+            .chosen
+            .and_then(|chosen| Plan::for_thread(target, runtime, chosen, request.wake));
+        match plan {
+            Ok(plan) => plans.push(plan),
+            Err(error) => failed = failed.or(Some(error)),
+        }
+    }
+    match failed {
+        Some(error) if plans.is_empty() => Err(error),
+        _ => Ok(plans),
+    }
+}
+
+/// Asks the first thread to which a way is open; where it is open to none, the first of all is
+/// yet to be asked.
+fn first_that_can<'p, 'a, M: Memory + Sync>(
+    plans: &'p [Plan],
+    new: impl Fn(&'p Plan) -> Ask<'a, M>,
+) -> Result<Ask<'a, M>> {
+    let [first, others @ ..] = plans else {
+        return Err(Error::internal("no plan"));
     };
-    sink(Event::Began);
-    // The script finds no trace of ours, and the target is spared the work.
-    drop(stage);
-    let ending = call.follow(connection, decoder, &mut sink)?;
-    Ok(Outcome::Finished { plan, ending })
+    if !others.is_empty() {
+        for plan in plans {
+            let mut ask = new(plan);
+            ask.make(|| false)?;
+            let can = ask.asked().is_some() && ask.obstacle().is_none();
+            if can || ask.withdraw()? == Retraction::Begun {
+                return Ok(ask);
+            }
+        }
+    }
+    Ok(new(first))
 }
 
 /// The longest script that is sent, with its arguments, in bytes.
@@ -276,39 +346,75 @@ fn lock(target: &Target, request: &Request, until: Instant) -> Result<TargetLock
     }
 }
 
-/// A request that stands in the target.
+/// What a request has come to.
+enum Begun {
+    /// The script runs.
+    Running(Box<(Connection, Decoder)>),
+    /// Nobody waits for it.
+    Left,
+    /// It has not begun in time.
+    Not,
+}
+
+/// A request to the target.
 struct Call<'a, M> {
     target: &'a Target,
     runtime: &'a Runtime<M>,
-    plan: &'a Plan,
+    ask: Ask<'a, M>,
     request: &'a Request,
     parameters: &'a Parameters,
     until: Instant,
 }
 
 impl<M: Memory + Sync> Call<'_, M> {
-    /// Waits until the script calls and proves that it is ours. `None` when the time is up.
-    fn wait_for_begin(&self, listener: &Listener) -> Result<Option<(Connection, Decoder)>> {
+    /// Whether there is time left, and nobody told us to stop.
+    fn is_patient(&self) -> bool {
+        Instant::now() < self.until && !self.request.cancel.is_set()
+    }
+
+    /// Asks the thread and waits until the script calls and proves that it is ours.
+    fn begin(&mut self, listener: &Listener, sink: &mut impl FnMut(Event<'_>)) -> Result<Begun> {
+        if self.ask.asked().is_none() {
+            let (until, cancel) = (self.until, &self.request.cancel);
+            self.ask
+                .make(|| Instant::now() < until && !cancel.is_set())?;
+        }
+        let Some(mut asked) = self.ask.asked() else {
+            return Ok(Begun::Not);
+        };
+        sink(Event::Asked(asked));
+        if !self.request.attended {
+            return Ok(Begun::Left);
+        }
+        let tid = self.ask.plan().tid;
+        let (mut pause, longest) = LOOKS;
         // Asked each time round: callers that are not our script may come without end.
-        while Instant::now() < self.until && !self.request.cancel.is_set() {
-            let look_at = Instant::now() + LOOK_EVERY;
+        while self.is_patient() {
+            let look_at = Instant::now() + pause;
             if let Some(connection) = listener.accept(self.target, self.until.min(look_at))? {
-                if let Some(begun) = self.greet(connection)? {
-                    return Ok(Some(begun));
+                if let Some(running) = self.greet(connection)? {
+                    return Ok(Begun::Running(Box::new(running)));
                 }
-            } else if !self.target.has_thread(self.plan.tid) {
+                continue;
+            }
+            pause = longest.min(pause * 2);
+            if !self.target.has_thread(tid) {
                 return Err(Error::new(
                     ErrorKind::Gone,
-                    format!("thread {} ended before it ran the script", self.plan.tid),
+                    format!("thread {tid} ended before it ran the script"),
                     "it did not reach a safe point before its end",
                     "nothing ran; choose another thread with --thread",
                 ));
-            } else {
-                // Its thread lives on when a process runs another program.
-                self.runtime.ensure_present()?;
+            }
+            // Its thread lives on when a process runs another program.
+            self.runtime.ensure_present()?;
+            self.ask.look_again()?;
+            if let Some(now) = self.ask.asked().filter(|now| *now != asked) {
+                asked = now;
+                sink(Event::Woken(asked));
             }
         }
-        Ok(None)
+        Ok(Begun::Not)
     }
 
     /// Hears a caller out: `None` where it is not our script.
@@ -360,7 +466,7 @@ impl<M: Memory + Sync> Call<'_, M> {
             if Instant::now() >= self.until || self.request.cancel.is_set() {
                 return Err(self.still_running());
             }
-            let look_at = Instant::now() + LOOK_EVERY;
+            let look_at = Instant::now() + LOOKS.1;
             match connection.receive(self.target, &mut buffer, self.until.min(look_at))? {
                 Transfer::Bytes(count) => decoder.push(&buffer[..count]),
                 Transfer::Closed => return Err(self.lost()),
@@ -412,10 +518,7 @@ impl<M: Memory + Sync> Call<'_, M> {
     fn give_up(&self, listener: &Listener, stage: Stage) -> Error {
         // Asked first: a thread that has just been stopped runs for a moment.
         let whereabouts = self.whereabouts();
-        let withdrawn = match self
-            .plan
-            .retract(self.target, self.runtime, &stage.script())
-        {
+        let withdrawn = match self.ask.withdraw() {
             Ok(retraction) => retraction,
             // The target may still look for the script: a later run removes it.
             Err(error) => {
@@ -429,8 +532,8 @@ impl<M: Memory + Sync> Call<'_, M> {
             "nothing ran and nothing is pending; choose a thread that runs Python with --thread, or \
              allow more time with --timeout"
         } else {
-            // It is about to read the script: let it find it, and turn it away when it calls. If
-            // it calls later, nobody answers and it does nothing either.
+            // It is about to read the script, or on its way there: let it find it, and turn it
+            // away when it calls. If it calls later, nobody answers and it does nothing either.
             match listener.accept(self.target, Instant::now() + GRACE) {
                 Ok(Some(_turned_away)) => {}
                 _ => stage.leave(),
@@ -463,12 +566,12 @@ impl<M: Memory + Sync> Call<'_, M> {
 
     /// What the chosen thread does instead, as far as it can be told.
     fn whereabouts(&self) -> String {
-        let tid = self.plan.tid;
+        let tid = self.ask.plan().tid;
         let activity = self
             .target
             .activity(tid)
             .map_or_else(|_| "unknown".to_owned(), |activity| activity.to_string());
-        let thread = self.plan.now(self.target, self.runtime);
+        let thread = self.ask.plan().now(self.target, self.runtime);
         let function = thread
             .and_then(|(_, thread)| self.runtime.thread_top_function(&thread))
             .ok()
@@ -479,6 +582,8 @@ impl<M: Memory + Sync> Call<'_, M> {
                 at.qualname.text, at.filename.text
             )
         });
-        format!("thread {tid} is {activity}{function}")
+        let obstacle = self.ask.obstacle();
+        let obstacle = obstacle.map_or_else(String::new, |why| format!("; {why}"));
+        format!("thread {tid} is {activity}{function}{obstacle}")
     }
 }

@@ -1,27 +1,53 @@
-//! What will be written into a target, where and why, before anything is; then writing it, and
-//! taking it back.
+//! Which thread will run a script, by which way, and what that touches, before anything is.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use invivo_cpython::Runtime;
-use invivo_model::{Address, DebuggerSupport, Error, ErrorKind, Interpreter, Result, ThreadState};
-use invivo_process::{Memory, Suspension, Target, WriteRequest};
+use invivo_model::{Address, Error, ErrorKind, Interpreter, Result, ThreadState};
+use invivo_process::{Activity, Memory, Target};
 
+use crate::calls::Tools;
+use crate::protocol;
 use crate::selection::{Chosen, Selection, choose};
-
-/// The bit of the eval breaker that makes a thread look for a request at its next safe point:
-/// `_PY_EVAL_PLEASE_STOP_BIT` (`Include/internal/pycore_ceval.h`).
-const PLEASE_STOP: u8 = 1 << 5;
 
 /// How long the threads may take to stand still. They stand for a tenth of a millisecond; the
 /// rest is for a thread that sits in an uninterruptible system call.
 pub(crate) const STOP_WITHIN: Duration = Duration::from_secs(2);
 
+/// The longest path of a script that is given to a target as a text, in bytes, with a NUL: there
+/// is not more room than a page for all of it.
+const PATH_SIZE: u64 = 512;
+
 /// The environment variable by which an operator opts out.
 pub const OPT_OUT_VARIABLE: &str = "PYTHON_DISABLE_REMOTE_DEBUG";
 
-/// A request to one thread of a target, checked and ready to be written.
+/// The interpreter's option (`-X`) by which an operator opts out.
+pub const OPT_OUT_OPTION: &str = "disable-remote-debug";
+
+/// Whether a thread that waits may be woken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wake {
+    /// Where it waits in CPython's own code, and goes on with its wait afterwards.
+    #[default]
+    Auto,
+    /// Not at all: the script begins when the thread runs Python by itself.
+    Never,
+}
+
+/// How a thread is made to run a script.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// The remote debugging protocol: a request in its thread state, which it takes up at its next
+    /// safe point, or when it is woken.
+    Protocol,
+    /// A pending call, which the main thread makes at its next safe point.
+    PendingCall,
+    /// It waits in a system call without the GIL, and runs the script as a callback would.
+    Callback,
+}
+
+/// A request to one thread of a target, checked and ready to be made.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The id of the interpreter.
@@ -34,67 +60,87 @@ pub struct Plan {
     pub thread: ThreadState,
     /// Why this thread.
     pub reason: &'static str,
-    /// The places a request is written to.
-    pub places: DebuggerSupport,
+    /// How it would be asked now. A thread that goes to sleep or wakes up meanwhile is asked in
+    /// another way.
+    pub method: Method,
+    /// What the thread was doing; `None` where that could not be read.
+    pub doing: Option<Activity>,
     /// Where the target will look for the script, the first that works: absolute, in its root.
     pub directories: Vec<PathBuf>,
+    /// The thread's process was initialized in it, and it is chosen in the main interpreter:
+    /// pending calls are its to make.
+    pub(crate) is_main: bool,
 }
 
-/// A piece of the target's memory that a request changes.
+/// A piece of the target's memory, or its registers, that a request changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlannedWrite {
-    /// The field's name in CPython.
+    /// The field's name in CPython, or what it is.
     pub field: &'static str,
-    /// Where it lies.
-    pub address: Address,
+    /// Where it lies; `None` where that is decided when it is written.
+    pub address: Option<Address>,
     /// How many bytes at most.
     pub size: u64,
     /// What becomes of it.
     pub change: &'static str,
 }
 
-/// What became of a request that was withdrawn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Retraction {
-    /// It had not begun, and won't.
-    Withdrawn,
-    /// The target had taken it up already.
-    Begun,
-}
-
 impl Plan {
     /// Checks everything that can be checked without touching the target.
     ///
     /// # Errors
-    /// `Unsupported` when the version has no protocol or the operator opted out, `Usage` when
-    /// there is no such thread or interpreter, `Refused` when another request is pending.
+    /// `Unsupported` when the operator opted out, another request is pending, or no way is open to
+    /// this thread; `Usage` when there is no such thread or interpreter.
     pub fn new<M: Memory>(
         target: &Target,
         runtime: &Runtime<M>,
         selection: Selection,
+        wake: Wake,
     ) -> Result<Self> {
-        if !runtime.has_protocol() {
-            return Err(without_protocol(target, runtime));
-        }
+        let chosen = choose(target, runtime, selection)?;
+        Self::for_thread(target, runtime, chosen, wake)
+    }
+
+    pub(crate) fn for_thread<M: Memory>(
+        target: &Target,
+        runtime: &Runtime<M>,
+        chosen: Chosen,
+        wake: Wake,
+    ) -> Result<Self> {
         let Chosen {
             interpreter,
             thread,
             tid,
             reason,
-        } = choose(target, runtime, selection)?;
-        let places = protocol_places(target, runtime, &thread)?;
-        check_opt_out(target, &interpreter)?;
-        if places.pending != 0 {
-            return Err(already_pending(target, tid));
-        }
+        } = chosen;
+        check_opt_out(target, runtime, &interpreter)?;
+        let doing = target.activity(tid).ok();
+        let is_main = interpreter.id == 0 && thread.thread_id == runtime.main_thread_id()?;
+        let waits = doing
+            .as_ref()
+            .is_some_and(|doing| doing.system_call.is_some());
+        let method = if runtime.has_protocol() {
+            if protocol::places(target, &thread)?.pending != 0 {
+                return Err(protocol::already_pending(target, tid));
+            }
+            Method::Protocol
+        } else if wake == Wake::Auto && (waits || !is_main) {
+            Method::Callback
+        } else if is_main {
+            Method::PendingCall
+        } else {
+            return Err(only_main(target, runtime, tid));
+        };
         Ok(Self {
             interpreter: interpreter.id,
             interpreter_state: interpreter.address,
             tid,
             thread,
             reason,
-            places,
+            method,
+            doing,
             directories: crate::stage::candidates(target)?,
+            is_main,
         })
     }
 
@@ -107,103 +153,40 @@ impl Plan {
         crate::stage::first_usable(target, &self.directories)
     }
 
-    /// What will be written, in this order.
-    pub fn writes(&self) -> [PlannedWrite; 3] {
-        [
-            PlannedWrite {
-                field: "debugger_script_path",
-                address: self.places.script_path,
-                size: self.places.script_path_size,
-                change: "the staged script's path, NUL at its end",
-            },
-            PlannedWrite {
-                field: "debugger_pending_call",
-                address: self.places.pending_call,
-                size: 4,
-                change: "0 becomes 1",
-            },
-            PlannedWrite {
-                field: "eval_breaker",
-                address: self.places.eval_breaker,
-                size: 1,
-                change: "bit 5 is set; the target clears it",
-            },
-        ]
+    /// The longest path of a script that the target takes, in bytes, with a NUL.
+    pub(crate) fn path_size(&self) -> u64 {
+        let places = self.thread.debugger.as_ref();
+        places.map_or(PATH_SIZE, |places| places.script_path_size)
     }
 
-    /// Stops the target's threads, writes the request for the script at `path`, and lets them go.
+    /// What will be written, in this order, by the way that it would go now.
     ///
     /// # Errors
-    /// When the target has changed since the plan was made, or can't be stopped or written.
-    pub(crate) fn apply<M: Memory + Sync>(
+    /// `Unsupported` where this interpreter lacks what that way takes.
+    pub fn writes<M: Memory>(
         &self,
         target: &Target,
         runtime: &Runtime<M>,
-        path: &Path,
-    ) -> Result<()> {
-        let mut path_bytes = path.as_os_str().as_encoded_bytes().to_vec();
-        path_bytes.push(0);
-        if path_bytes.len() as u64 > self.places.script_path_size {
-            return Err(Error::internal(format!(
-                "a staged path of {} bytes does not fit",
-                path_bytes.len()
-            )));
-        }
-        target.while_stopped(STOP_WITHIN, |stopped| {
-            let places = self.recheck(target, runtime)?;
-            if places.pending != 0 {
-                return Err(already_pending(target, self.tid));
+    ) -> Result<Vec<PlannedWrite>> {
+        match self.method {
+            Method::Protocol => Ok(protocol::planned(&protocol::places(target, &self.thread)?)),
+            Method::PendingCall => {
+                let tools = Tools::find(target, runtime)?;
+                let (interpreter, _) = self.now(target, runtime)?;
+                crate::pending::planned(target, runtime, &interpreter, &tools)
             }
-            let mut breaker = [0];
-            target
-                .memory()
-                .read(places.eval_breaker, &mut breaker)
-                .map_err(|fault| self.changed(target, fault.to_string()))?;
-            let [breaker] = breaker;
-            // One call and this order: whatever cuts it short, the flag never stands before its
-            // path, and without the bit it is only looked at later.
-            stopped.write_many(&[
-                WriteRequest {
-                    address: places.script_path,
-                    bytes: &path_bytes,
-                },
-                WriteRequest {
-                    address: places.pending_call,
-                    bytes: &1_i32.to_ne_bytes(),
-                },
-                WriteRequest {
-                    address: places.eval_breaker,
-                    bytes: &[breaker | PLEASE_STOP],
-                },
-            ])
-        })?
+            Method::Callback => {
+                Tools::find(target, runtime)?;
+                Ok(crate::waiting::planned())
+            }
+        }
     }
 
-    /// Withdraws the request for the script at `path` if the target has not taken it up.
+    /// The interpreter and the thread as they are now: memory that was a thread state may be
+    /// anything by now.
     ///
     /// # Errors
-    /// `Gone` when the thread is no more, and whatever keeps the target from being stopped.
-    pub(crate) fn retract<M: Memory + Sync>(
-        &self,
-        target: &Target,
-        runtime: &Runtime<M>,
-        path: &Path,
-    ) -> Result<Retraction> {
-        target.while_stopped(STOP_WITHIN, |stopped| {
-            let places = self.recheck(target, runtime)?;
-            retract_at(target, stopped, &places, path)
-        })?
-    }
-
-    /// Reads again, with the threads stopped, what the plan rests on: memory that was a thread
-    /// state may be anything by now.
-    fn recheck<M: Memory>(&self, target: &Target, runtime: &Runtime<M>) -> Result<DebuggerSupport> {
-        let (interpreter, thread) = self.now(target, runtime)?;
-        check_opt_out(target, &interpreter)?;
-        protocol_places(target, runtime, &thread)
-    }
-
-    /// The interpreter and the thread as they are now.
+    /// `Gone`; `Unsupported` where the operator has opted out since.
     pub(crate) fn now<M: Memory>(
         &self,
         target: &Target,
@@ -217,10 +200,13 @@ impl Plan {
             .find(|one| one.address == self.interpreter_state && one.id == self.interpreter)
             .ok_or_else(|| self.changed(target, "its interpreter is gone"))?;
         let of_it = |one: &&ThreadState| {
-            one.address == self.thread.address && one.native_id == self.thread.native_id
+            one.address == self.thread.address
+                && one.native_id == self.thread.native_id
+                && one.thread_id == self.thread.thread_id
         };
         let thread = interpreter.threads.iter().find(of_it).cloned();
         let thread = thread.ok_or_else(|| self.changed(target, "it has ended"))?;
+        check_opt_out(target, runtime, &interpreter)?;
         Ok((interpreter, thread))
     }
 
@@ -238,70 +224,27 @@ impl Plan {
     }
 }
 
-/// Withdraws, with the threads stopped, the request that stands at `places` if it is ours.
-pub(crate) fn retract_at(
-    target: &Target,
-    stopped: &Suspension<'_>,
-    places: &DebuggerSupport,
-    path: &Path,
-) -> Result<Retraction> {
-    if places.pending == 0 || pending_path(target, places) != path.as_os_str().as_encoded_bytes() {
-        return Ok(Retraction::Begun);
-    }
-    stopped.write_many(&[WriteRequest {
-        address: places.pending_call,
-        bytes: &0_i32.to_ne_bytes(),
-    }])?;
-    Ok(Retraction::Withdrawn)
-}
-
-/// The path that stands in a thread state's buffer; empty where it can't be read.
-pub(crate) fn pending_path(target: &Target, places: &DebuggerSupport) -> Vec<u8> {
-    /// No version has a buffer larger than this; what claims to be is not believed.
-    const SIZE_MAX: u64 = 4096;
-    let mut path = vec![0; usize::try_from(places.script_path_size.min(SIZE_MAX)).unwrap_or(0)];
-    if target.memory().read(places.script_path, &mut path).is_err() {
-        path.clear();
-    }
-    let end = path
-        .iter()
-        .position(|byte| *byte == 0)
-        .unwrap_or(path.len());
-    path.truncate(end);
-    path
-}
-
-fn protocol_places<M: Memory>(
+/// The operator's word: by the interpreter's own flag, and by the variable, which also counts
+/// where the interpreter was told to ignore its environment. Versions without the flag may have
+/// been given the option all the same.
+fn check_opt_out<M: Memory>(
     target: &Target,
     runtime: &Runtime<M>,
-    thread: &ThreadState,
-) -> Result<DebuggerSupport> {
-    let places = thread.debugger.clone();
-    places.ok_or_else(|| without_protocol(target, runtime))
-}
-
-fn without_protocol<M: Memory>(target: &Target, runtime: &Runtime<M>) -> Error {
-    Error::new(
-        ErrorKind::Unsupported,
-        format!("process {} can't be made to run a script", target.pid()),
-        format!(
-            "CPython {} has no remote debugging protocol",
-            runtime.version()
-        ),
-        "this release of Invivo runs scripts in CPython versions that have it: invivo ps",
-    )
-}
-
-/// The operator's word: by the interpreter's own flag, and by the variable, which also counts
-/// where the interpreter was told to ignore its environment.
-fn check_opt_out(target: &Target, interpreter: &Interpreter) -> Result<()> {
+    interpreter: &Interpreter,
+) -> Result<()> {
     let variable = target.environment_variable(OPT_OUT_VARIABLE)?.is_some();
-    let why = match (interpreter.remote_debugging, variable) {
-        (_, true) => format!("{OPT_OUT_VARIABLE} is in its environment"),
-        (Some(false), false) => {
-            "its interpreter was started with -X disable-remote-debug, or switched it off itself"
-                .to_owned()
+    let option = || {
+        let options = runtime.xoptions(interpreter).unwrap_or_default();
+        options.iter().any(|option| option.name == OPT_OUT_OPTION)
+    };
+    let why = match interpreter.remote_debugging {
+        _ if variable => format!("{OPT_OUT_VARIABLE} is in its environment"),
+        Some(false) => {
+            format!(
+                "its interpreter was started with -X {OPT_OUT_OPTION}, or switched it off itself"
+            )
         }
+        None if option() => format!("its interpreter was started with -X {OPT_OUT_OPTION}"),
         _ => return Ok(()),
     };
     Err(Error::new(
@@ -315,14 +258,15 @@ fn check_opt_out(target: &Target, interpreter: &Interpreter) -> Result<()> {
     ))
 }
 
-fn already_pending(target: &Target, tid: u32) -> Error {
+fn only_main<M: Memory>(target: &Target, runtime: &Runtime<M>, tid: u32) -> Error {
     Error::new(
         ErrorKind::Unsupported,
+        format!("thread {tid} of process {} can't be asked", target.pid()),
         format!(
-            "another request waits for thread {tid} of process {}",
-            target.pid()
+            "CPython {} lets only its main thread be asked at a safe point, and --wake never leaves \
+             threads that wait alone",
+            runtime.version()
         ),
-        "its debugger_pending_call is set: some tool asked for a script that has not begun",
-        "wait until it has run, or choose another thread with --thread",
+        "choose the main thread, or allow --wake auto",
     )
 }

@@ -1,6 +1,5 @@
 //! Where a script is placed so that the target, and nobody else, can read it.
 
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,7 +9,8 @@ use invivo_process::{
     Listener, Memory, Owner, PrivateDirectory, Target, TargetRoot, own_pid_namespace,
 };
 
-use crate::plan::{STOP_WITHIN, pending_path, retract_at};
+use crate::plan::STOP_WITHIN;
+use crate::protocol;
 
 const PREFIX: &str = "invivo-";
 pub(crate) const SCRIPT: &str = "script.py";
@@ -254,17 +254,15 @@ fn abandonment(target: &Target, label: &Label) -> Result<Option<Abandoned>> {
     Ok((!lives).then_some(Abandoned::Elsewhere))
 }
 
-/// Withdraws the request for `script` from whichever thread it was made to.
+/// Withdraws the request for `script` from whichever thread it was made to by the protocol. (A
+/// pending call that finds no script does nothing.)
 fn withdraw<M: Memory + Sync>(target: &Target, runtime: &Runtime<M>, script: &Path) -> Result<()> {
-    let is_for_it = |places: &invivo_model::DebuggerSupport| {
-        places.pending != 0 && OsStr::new(script).as_encoded_bytes() == pending_path(target, places)
-    };
     let threads = || -> Result<Vec<_>> {
         let interpreters = runtime.interpreters()?.list;
         let threads = interpreters.into_iter().flat_map(|one| one.threads);
         Ok(threads
             .filter_map(|thread| thread.debugger)
-            .filter(is_for_it)
+            .filter(|places| protocol::is_pending(target, places, script))
             .collect())
     };
     if threads()?.is_empty() {
@@ -272,7 +270,7 @@ fn withdraw<M: Memory + Sync>(target: &Target, runtime: &Runtime<M>, script: &Pa
     }
     target.while_stopped(STOP_WITHIN, |stopped| {
         for places in threads()? {
-            retract_at(target, stopped, &places, script)?;
+            protocol::retract(target, stopped, &places, script)?;
         }
         Ok(())
     })?

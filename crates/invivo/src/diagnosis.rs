@@ -2,15 +2,12 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use invivo_cpython::{Limits, Location, Runtime, locate};
-use invivo_inject::{OPT_OUT_VARIABLE, Plan, Selection};
+use invivo_inject::{OPT_OUT_OPTION, OPT_OUT_VARIABLE, Plan, Selection, Wake};
 use invivo_model::{Error, Interpreter, Result};
 use invivo_process::access::{self, Check, Users, Verdict};
 use invivo_process::{Activity, ProcessMemory, Target};
 
 use crate::attach::explained;
-
-/// The option that switches remote debugging off.
-pub const OPT_OUT_OPTION: &str = "disable-remote-debug";
 
 /// The spelling of it that CPython's documentation shows and CPython does not know.
 pub const MISSPELT_OPTION: &str = "disable_remote_debug";
@@ -154,7 +151,7 @@ fn execution(
     verdict: Verdict,
 ) -> Result<Prospect> {
     let runtime = runtime.as_ref().map_err(Clone::clone)?;
-    let plan = Plan::new(target, runtime, Selection::default())?;
+    let plan = Plan::new(target, runtime, Selection::default(), Wake::default())?;
     let directory = plan.first_directory(target)?;
     if verdict != Verdict::Allowed {
         return Err(access::refusal(facts));

@@ -50,8 +50,7 @@ mod testing;
 
 pub use attach::{Attached, attach, attach_to};
 pub use diagnosis::{
-    Diagnosis, InterpreterDiagnosis, MISSPELT_OPTION, OPT_OUT_OPTION, Prospect, RemoteDebugging,
-    Switch, diagnose,
+    Diagnosis, InterpreterDiagnosis, MISSPELT_OPTION, Prospect, RemoteDebugging, Switch, diagnose,
 };
 pub use doing::{Doing, DoingKind};
 pub use dump::{Dump, DumpOptions, InterpreterDump, Subject, ThreadDump};
@@ -73,8 +72,8 @@ pub use tasks::TaskDump;
 /// Running something inside a target.
 pub mod exec {
     pub use invivo_inject::{
-        Cancel, Code, Ending, Event, Exit, InterpreterChoice, Named, Namespace, OPT_OUT_VARIABLE,
-        Outcome, Plan, PlannedWrite, RemoteException, RemoteFrame, Request, Selection,
-        SyntaxDetails, ThreadChoice, Value, execute,
+        Asked, Cancel, Code, Ending, Event, Exit, InterpreterChoice, Method, Named, Namespace,
+        OPT_OUT_OPTION, OPT_OUT_VARIABLE, Outcome, Plan, PlannedWrite, RemoteException,
+        RemoteFrame, Request, Selection, SyntaxDetails, ThreadChoice, Value, Wake, Woken, execute,
     };
 }

@@ -59,7 +59,12 @@ pub(crate) fn run(_arguments: &Arguments, output: &mut Output) -> Result<Status>
         &["record", "PID", "-d", "1", "-f", "table", "--lines"],
     )?;
     let able = invivo::attach(pid).and_then(|attached| {
-        invivo::exec::Plan::new(&attached.target, &attached.runtime, Default::default())
+        invivo::exec::Plan::new(
+            &attached.target,
+            &attached.runtime,
+            Default::default(),
+            Default::default(),
+        )
     });
     if let Err(error) = able {
         tour.output.line("");

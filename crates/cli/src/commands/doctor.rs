@@ -1,9 +1,9 @@
 use clap::Args;
 use invivo::access::{Check, CheckVerdict, Verdict, examine_machine, judge_machine};
-use invivo::exec::OPT_OUT_VARIABLE;
+use invivo::exec::{OPT_OUT_OPTION, OPT_OUT_VARIABLE};
 use invivo::{
-    Diagnosis, Error, InterpreterDiagnosis, MISSPELT_OPTION, OPT_OUT_OPTION, RemoteDebugging,
-    Result, Switch, diagnose, python_processes,
+    Diagnosis, Error, InterpreterDiagnosis, MISSPELT_OPTION, RemoteDebugging, Result, Switch,
+    diagnose, python_processes,
 };
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr;

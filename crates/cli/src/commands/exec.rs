@@ -12,7 +12,7 @@ use clap::{ArgGroup, Args, ValueEnum};
 use invivo::audit::{Act, Log};
 use invivo::exec::{
     Cancel, Code, Event, InterpreterChoice, Named, Namespace, Outcome, Plan, Request, Selection,
-    ThreadChoice,
+    ThreadChoice, Wake,
 };
 use invivo::{Attached, Error, ErrorKind, Result, Target};
 
@@ -70,6 +70,11 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "ID|all", default_value = "0", value_parser = interpreter_choice)]
     interpreter: InterpreterChoice,
 
+    /// Whether a thread that waits (asleep, for a lock, for input) may be woken: where it waits in
+    /// CPython's own code, and goes on with its wait afterwards; or never.
+    #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
+    wake: WakeChoice,
+
     /// How long to wait for it to begin and end, in each thread.
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     timeout: Duration,
@@ -104,6 +109,16 @@ pub(crate) struct Arguments {
     /// `sys.argv[1:]` of the script.
     #[arg(last = true, value_name = "ARGS")]
     arguments: Vec<String>,
+}
+
+/// `--wake`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum WakeChoice {
+    /// Where that is safe.
+    #[default]
+    Auto,
+    /// Not at all: it begins when the thread runs Python by itself.
+    Never,
 }
 
 /// `--namespace`.
@@ -277,7 +292,7 @@ impl<'a> Job<'a> {
             target, runtime, ..
         } = &self.attached;
         if self.arguments.dry_run {
-            return Plan::new(target, runtime, selection).map(Done::Planned);
+            return Plan::new(target, runtime, selection, self.request.wake).map(Done::Planned);
         }
         let request = Request {
             selection,
@@ -296,9 +311,11 @@ impl<'a> Job<'a> {
                 let text = format!("script at {}", path.display());
                 streams.output.detail(&text);
             }
-            Event::Written => streams
-                .output
-                .detail("request written; waiting for a safe point"),
+            Event::Asked(asked) => {
+                let text = format!("asked ({asked:?}); waiting for the script to begin");
+                streams.output.detail(&text);
+            }
+            Event::Woken(asked) => streams.output.detail(&format!("it slept ({asked:?})")),
             Event::Began => streams.output.detail("the script has begun"),
             Event::Stdout(bytes) => streams.stdout(&bytes),
             Event::Stderr(bytes) => streams.stderr(&bytes),
@@ -336,6 +353,10 @@ fn request(arguments: &Arguments, source: &Source) -> Result<Request> {
         selection: Selection {
             interpreter: arguments.interpreter,
             thread: arguments.thread,
+        },
+        wake: match arguments.wake {
+            WakeChoice::Auto => Wake::Auto,
+            WakeChoice::Never => Wake::Never,
         },
         timeout: arguments.timeout,
         attended: !arguments.no_wait,

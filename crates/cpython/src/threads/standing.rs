@@ -16,6 +16,8 @@ pub struct Standing {
     /// Whether it may run Python code, by any of the signs that its version has: it holds the GIL,
     /// or is the one that runs, or is attached to its interpreter.
     pub attached: bool,
+    /// Where the GIL lies that it takes; null where there is none.
+    pub gil: Address,
     /// How many calls it can nest before Python raises a `RecursionError`; less than 0 where it
     /// is beyond that already.
     pub recursion_left: i64,
@@ -29,15 +31,17 @@ impl<M: Memory> Runtime<M> {
     /// As [`Runtime::interpreters`].
     pub fn standing(&self, interpreter: &Interpreter, thread: &ThreadState) -> Result<Standing> {
         let read = || {
+            let gil = self.gil_of(interpreter)?;
             Ok(Standing {
-                attached: self.is_attached(interpreter, thread)?,
+                attached: self.is_attached(gil, thread)?,
+                gil,
                 recursion_left: self.recursion_left(interpreter, thread)?,
             })
         };
         read().map_err(|met| fault(WHAT, met))
     }
 
-    fn is_attached(&self, interpreter: &Interpreter, thread: &ThreadState) -> Result<bool, Fault> {
+    fn is_attached(&self, gil: Address, thread: &ThreadState) -> Result<bool, Fault> {
         let layout = &self.layout.thread;
         if let Some(at) = layout.attachment {
             let [state] = read_fields(&self.memory, thread.address, [(at, 4)])?;
@@ -57,18 +61,23 @@ impl<M: Memory> Runtime<M> {
                 return Ok(true);
             }
         }
-        self.holds_gil(interpreter, thread)
+        self.holds_gil(gil, thread)
     }
 
-    fn holds_gil(&self, interpreter: &Interpreter, thread: &ThreadState) -> Result<bool, Fault> {
-        let gil = match (self.layout.runtime.gil, self.layout.interpreter.gil) {
-            (Some(at), _) => self.address().offset(at).unwrap_or(Address::NULL),
-            (None, Some(at)) => {
-                let [gil] = read_fields(&self.memory, interpreter.address, [(at, 8)])?;
-                Address(gil)
-            }
-            (None, None) => Address::NULL,
-        };
+    fn gil_of(&self, interpreter: &Interpreter) -> Result<Address, Fault> {
+        Ok(
+            match (self.layout.runtime.gil, self.layout.interpreter.gil) {
+                (Some(at), _) => self.address().offset(at).unwrap_or(Address::NULL),
+                (None, Some(at)) => {
+                    let [gil] = read_fields(&self.memory, interpreter.address, [(at, 8)])?;
+                    Address(gil)
+                }
+                (None, None) => Address::NULL,
+            },
+        )
+    }
+
+    fn holds_gil(&self, gil: Address, thread: &ThreadState) -> Result<bool, Fault> {
         if gil.is_null() {
             return Ok(false);
         }

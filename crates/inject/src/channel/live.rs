@@ -101,6 +101,7 @@ impl Staged {
             deadline,
             payload: payload.clone(),
             attended,
+            announce: true,
         };
         std::fs::write(directory.join("script.py"), script(&parameters)).expect("staging");
         Self {

@@ -130,7 +130,7 @@ pub(super) fn parts() -> impl Iterator<Item = (&'static str, String)> {
 }
 
 /// `bytes` as a Python literal of type `bytes`, on one line, in ASCII.
-fn literal(bytes: &[u8]) -> String {
+pub(crate) fn literal(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len() + bytes.len() / 8 + 3);
     text.push_str("b'");
     for &byte in bytes {
@@ -158,6 +158,7 @@ pub(crate) fn script(parameters: &Parameters) -> String {
         deadline,
         payload,
         attended,
+        announce,
     } = parameters;
     let hello = [&b"H\0\0\0\x10"[..], token].concat();
     let far = directory.len() + "/s".len() > SOCKET_PATH_MAX;
@@ -174,6 +175,7 @@ pub(crate) fn script(parameters: &Parameters) -> String {
             "fresh"
         },
         if payload.evaluate { "evaluate" } else { "" },
+        if *announce { "announce" } else { "" },
     ];
     let mut text = format!(
         "invivo = ({}, {}, {}, {}, {deadline}, '{}', {}, {}",
@@ -235,6 +237,7 @@ mod tests {
             "main",
             "fresh",
             "evaluate",
+            "announce",
         ];
         for condition in BOOTSTRAP
             .lines()
@@ -270,6 +273,7 @@ mod tests {
             deadline: 99,
             payload,
             attended: true,
+            announce: false,
         };
         let text = script(&parameters);
         let first = text.lines().next().expect("a line");

@@ -37,7 +37,7 @@ impl Report<'_> {
     pub(super) fn show(&self, done: &Done, streams: &mut Streams<'_>) -> Result<()> {
         match done {
             Done::Planned(plan) => return self.plan_text(plan, streams.output),
-            Done::Ran(Outcome::Queued { plan }) => {
+            Done::Ran(Outcome::Queued { plan, .. }) => {
                 let text = format!("queued for thread {}", plan.tid);
                 streams.output.detail(&text);
             }
@@ -93,12 +93,14 @@ impl Report<'_> {
         Ok(match done {
             Err(error) => failed_json(error, self.collected),
             Ok(Done::Planned(plan)) => self.plan_json(plan)?,
-            Ok(Done::Ran(Outcome::Queued { plan })) => json!({
+            Ok(Done::Ran(Outcome::Queued { plan, .. })) => json!({
                 "outcome": "queued",
                 "interpreter": plan.interpreter,
                 "thread": plan.tid,
             }),
-            Ok(Done::Ran(Outcome::Finished { plan, ending })) => self.ending_json(plan, ending)?,
+            Ok(Done::Ran(Outcome::Finished { plan, ending, .. })) => {
+                self.ending_json(plan, ending)?
+            }
         })
     }
 
@@ -135,12 +137,12 @@ impl Report<'_> {
     fn plan_json(&self, plan: &Plan) -> Result<serde_json::Value> {
         let place = plan.first_directory(&self.attached.target)?;
         let writes: Vec<_> = plan
-            .writes()
+            .writes(&self.attached.target, &self.attached.runtime)?
             .iter()
             .map(|write| {
                 json!({
                     "field": write.field,
-                    "address": write.address.to_string(),
+                    "address": write.address.map(|address| address.to_string()),
                     "bytes_at_most": write.size,
                     "change": write.change,
                 })
@@ -169,10 +171,13 @@ impl Report<'_> {
             plan.thread.address
         ));
         output.line("With all threads stopped for a moment, this would be written:");
-        for write in plan.writes() {
+        for write in plan.writes(&self.attached.target, &self.attached.runtime)? {
+            let place = write
+                .address
+                .map_or_else(String::new, |address| format!(" at {address},"));
             output.line(&format!(
-                "  {:<21} at {}, up to {} bytes: {}",
-                write.field, write.address, write.size, write.change
+                "  {:<21}{place} up to {} bytes: {}",
+                write.field, write.size, write.change
             ));
         }
         output.line(&format!(

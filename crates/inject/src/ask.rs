@@ -1,0 +1,411 @@
+//! Asking a thread to run a staged script: by the way that is open where it stands, by another
+//! where it has gone to sleep since, and taking back what has not begun.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use invivo_cpython::{Phase, Queue, Runtime};
+use invivo_model::{Address, Error, ErrorKind, Interpreter, Result, ThreadState};
+use invivo_process::{Argument, Memory, Standing, Suspension, Target};
+
+use crate::calls::{Tools, runner};
+use crate::pending::{self, Queued};
+use crate::plan::{Method, Plan, STOP_WITHIN, Wake};
+use crate::protocol::{self, Retraction};
+use crate::waiting::{self, Place, Woken};
+
+/// How long we wait at first before we look at a thread again that can't be asked where it stands;
+/// each time twice as long, up to the second.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(16));
+
+/// How many calls a thread must be able to nest. Less would make the text fail that runs the
+/// script, which the code that it interrupts would see.
+const RECURSION: i64 = 100;
+
+/// How a thread was asked in the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// By this way.
+    pub method: Method,
+    /// And woken, where it slept.
+    pub woken: Option<Woken>,
+}
+
+/// A staged script on its way into a thread.
+pub(crate) struct Ask<'a, M> {
+    target: &'a Target,
+    runtime: &'a Runtime<M>,
+    plan: &'a Plan,
+    script: PathBuf,
+    /// What runs the script, where the thread has to be given a text.
+    text: String,
+    wake: Wake,
+    tools: Option<Tools>,
+    state: State,
+    woken: Option<Woken>,
+    /// Why the thread could not be asked or woken when it was last looked at.
+    obstacle: Option<String>,
+}
+
+/// Where the request stands.
+#[derive(Clone, Debug)]
+enum State {
+    /// Nowhere yet.
+    Nowhere,
+    /// In the thread state.
+    Protocol,
+    /// In the queue of pending calls.
+    Queued(Queued),
+    /// The thread is on its way into the script.
+    Called,
+}
+
+impl<'a, M: Memory + Sync> Ask<'a, M> {
+    pub(crate) fn new(
+        target: &'a Target,
+        runtime: &'a Runtime<M>,
+        plan: &'a Plan,
+        script: PathBuf,
+        nonce: u32,
+        wake: Wake,
+    ) -> Self {
+        Self {
+            target,
+            runtime,
+            plan,
+            text: runner(&script, plan.thread.thread_id, nonce),
+            script,
+            wake,
+            tools: None,
+            state: State::Nowhere,
+            woken: None,
+            obstacle: None,
+        }
+    }
+
+    pub(crate) fn plan(&self) -> &'a Plan {
+        self.plan
+    }
+
+    /// How the thread was asked. `None` where it has not been.
+    pub(crate) fn asked(&self) -> Option<Asked> {
+        let method = match &self.state {
+            State::Nowhere => return None,
+            State::Protocol => Method::Protocol,
+            State::Queued(_) => Method::PendingCall,
+            State::Called => Method::Callback,
+        };
+        Some(Asked {
+            method,
+            woken: self.woken,
+        })
+    }
+
+    /// Why the thread could not be asked or woken when it was last looked at.
+    pub(crate) fn obstacle(&self) -> Option<&str> {
+        self.obstacle.as_deref()
+    }
+
+    /// Asks the thread, trying until `patient` says no more where it stands at no place for it.
+    ///
+    /// # Errors
+    /// When the target has changed since the plan was made, or can't be stopped or written.
+    pub(crate) fn make(&mut self, mut patient: impl FnMut() -> bool) -> Result<()> {
+        let (mut pause, longest) = PAUSES;
+        loop {
+            if !self.runtime.has_protocol() || self.sleeps() {
+                self.find_tools()?;
+            }
+            let (target, this) = (self.target, &*self);
+            let attempt = target.while_stopped(STOP_WITHIN, |stopped| this.attempt(stopped))??;
+            self.take(attempt);
+            if !matches!(self.state, State::Nowhere) || !patient() {
+                return Ok(());
+            }
+            std::thread::sleep(pause);
+            pause = longest.min(pause * 2);
+        }
+    }
+
+    /// Looks after a request that has not begun: a thread that has gone to sleep since is woken, or
+    /// called where it is.
+    ///
+    /// # Errors
+    /// As [`Self::make`].
+    pub(crate) fn look_again(&mut self) -> Result<()> {
+        let worthwhile = match &self.state {
+            State::Called | State::Nowhere => false,
+            // Another thread may have taken the call, and done nothing.
+            State::Queued(queued) if queued.queue == Queue::AnyThread => true,
+            State::Protocol if self.woken.is_some() => false,
+            State::Protocol | State::Queued(_) => self.wake == Wake::Auto && self.sleeps(),
+        };
+        if !worthwhile {
+            return Ok(());
+        }
+        self.find_tools()?;
+        let (target, this) = (self.target, &*self);
+        let attempt =
+            target.while_stopped(STOP_WITHIN, |stopped| this.attempt_again(stopped))??;
+        self.take(attempt);
+        Ok(())
+    }
+
+    /// The script has begun: what lies in the target for it is removed.
+    ///
+    /// # Errors
+    /// What keeps the target from being stopped or written.
+    pub(crate) fn has_begun(&mut self) -> Result<()> {
+        let State::Queued(queued) = &self.state else {
+            return Ok(());
+        };
+        self.target
+            .while_stopped(STOP_WITHIN, |stopped| pending::erase(stopped, queued))?
+    }
+
+    /// Takes the request back if the target has not taken it up.
+    ///
+    /// # Errors
+    /// `Gone` when the thread is no more, and whatever keeps the target from being stopped.
+    pub(crate) fn withdraw(&self) -> Result<Retraction> {
+        match &self.state {
+            State::Nowhere => Ok(Retraction::Withdrawn),
+            State::Called => Ok(Retraction::Begun),
+            State::Protocol => self.target.while_stopped(STOP_WITHIN, |stopped| {
+                let (_, thread) = self.plan.now(self.target, self.runtime)?;
+                let places = protocol::places(self.target, &thread)?;
+                protocol::retract(self.target, stopped, &places, &self.script)
+            })?,
+            State::Queued(queued) => self.target.while_stopped(STOP_WITHIN, |stopped| {
+                let (interpreter, _) = self.plan.now(self.target, self.runtime)?;
+                pending::withdraw(self.runtime, stopped, &interpreter, queued)
+            })?,
+        }
+    }
+
+    fn take(&mut self, attempt: Attempt) {
+        self.obstacle = attempt.obstacle;
+        if let Some(state) = attempt.state {
+            self.state = state;
+        }
+        self.woken = attempt.woken.or(self.woken);
+    }
+
+    fn find_tools(&mut self) -> Result<()> {
+        if self.tools.is_none() {
+            self.tools = Some(Tools::find(self.target, self.runtime)?);
+        }
+        Ok(())
+    }
+
+    /// Whether the thread is seen to sleep in a system call.
+    fn sleeps(&self) -> bool {
+        let doing = self.target.activity(self.plan.tid);
+        doing.is_ok_and(|doing| doing.system_call.is_some())
+    }
+
+    /// Asks the thread where it stands, with all threads stopped.
+    fn attempt(&self, stopped: &Suspension<'_>) -> Result<Attempt> {
+        let (interpreter, thread) = self.plan.now(self.target, self.runtime)?;
+        self.ensure_running(&interpreter)?;
+        if self.runtime.has_protocol() {
+            let places = protocol::places(self.target, &thread)?;
+            protocol::request(self.target, stopped, &places, self.plan.tid, &self.script)?;
+            let woken = self.wake_up(stopped, &interpreter, &thread)?;
+            return Ok(woken.standing_in(State::Protocol));
+        }
+        let Some(tools) = &self.tools else {
+            return Ok(Attempt::not("nothing is known of its functions"));
+        };
+        let standing = self.runtime.standing(&interpreter, &thread)?;
+        if standing.recursion_left < RECURSION {
+            return Ok(Attempt::not(format!(
+                "thread {} can nest only {} more calls before its limit of recursion",
+                self.plan.tid, standing.recursion_left
+            )));
+        }
+        let obstacle = match self.place(stopped, (&interpreter, &thread), tools)? {
+            Place::Waits(standing) => {
+                return self.call(stopped, &standing, &thread, tools);
+            }
+            Place::Not(why) => Some(why),
+            Place::Runs => None,
+        };
+        let queue = if self.plan.is_main {
+            Queue::MainThread
+        } else if obstacle.is_none() && standing.attached {
+            // It is the one that runs Python, so that it is most likely the first to look. (The
+            // text does nothing in another thread.)
+            Queue::AnyThread
+        } else {
+            let turn = || format!("thread {} waits for its turn to run", self.plan.tid);
+            return Ok(Attempt::not(obstacle.unwrap_or_else(turn)));
+        };
+        let queued = pending::queue(
+            self.target,
+            self.runtime,
+            stopped,
+            &interpreter,
+            tools,
+            queue,
+            &self.text,
+        )?;
+        Ok(match queued {
+            Ok(queued) => Attempt {
+                state: Some(State::Queued(queued)),
+                woken: None,
+                obstacle,
+            },
+            Err(why) => Attempt::not(why),
+        })
+    }
+
+    /// The same for a thread that has been asked and has not begun.
+    fn attempt_again(&self, stopped: &Suspension<'_>) -> Result<Attempt> {
+        let (interpreter, thread) = self.plan.now(self.target, self.runtime)?;
+        let Some(tools) = &self.tools else {
+            return Ok(Attempt::not("nothing is known of its functions"));
+        };
+        match &self.state {
+            State::Protocol => {
+                let places = protocol::places(self.target, &thread)?;
+                if protocol::is_pending(self.target, &places, &self.script) {
+                    self.wake_up(stopped, &interpreter, &thread)
+                } else {
+                    Ok(Attempt::default())
+                }
+            }
+            State::Queued(queued) => match self.place(stopped, (&interpreter, &thread), tools)? {
+                Place::Runs if queued.queue == Queue::AnyThread => {
+                    // Whether it has been made elsewhere or not at all: once more.
+                    pending::withdraw(self.runtime, stopped, &interpreter, queued)?;
+                    self.attempt(stopped)
+                }
+                Place::Runs => Ok(Attempt::default()),
+                Place::Not(why) => Ok(Attempt::not(why)),
+                Place::Waits(standing) => {
+                    match pending::withdraw(self.runtime, stopped, &interpreter, queued)? {
+                        Retraction::Begun => Ok(Attempt::default()),
+                        Retraction::Withdrawn => self.call(stopped, &standing, &thread, tools),
+                    }
+                }
+            },
+            State::Nowhere | State::Called => Ok(Attempt::default()),
+        }
+    }
+
+    /// An interpreter that begins or ends is left alone.
+    fn ensure_running(&self, interpreter: &Interpreter) -> Result<()> {
+        let why = match self.runtime.phase(interpreter)? {
+            Phase::Running => return Ok(()),
+            Phase::Uninitialized => "its interpreter is not ready to run Python code",
+            Phase::Finalizing => "its interpreter is being shut down",
+        };
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "process {} can't be made to run a script",
+                self.target.pid()
+            ),
+            why,
+            "nothing was done; look again with: invivo ps",
+        ))
+    }
+
+    fn place(
+        &self,
+        stopped: &Suspension<'_>,
+        state: (&Interpreter, &ThreadState),
+        tools: &Tools,
+    ) -> Result<Place> {
+        if self.wake == Wake::Never {
+            return Ok(Place::Not(format!(
+                "thread {} was not to be woken (--wake never)",
+                self.plan.tid
+            )));
+        }
+        let tid = self.plan.tid;
+        waiting::look(self.target, self.runtime, stopped, tools, state, tid)
+    }
+
+    fn call(
+        &self,
+        stopped: &Suspension<'_>,
+        standing: &Standing,
+        thread: &ThreadState,
+        tools: &Tools,
+    ) -> Result<Attempt> {
+        match waiting::run(stopped, tools, standing, thread, &self.text) {
+            Ok(()) => Ok(Attempt {
+                state: Some(State::Called),
+                ..Attempt::default()
+            }),
+            Err(error) if error.kind == ErrorKind::Unsupported => Ok(Attempt::not(error.why)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Has the thread look at the request that stands in its thread state, if it waits.
+    fn wake_up(
+        &self,
+        stopped: &Suspension<'_>,
+        interpreter: &Interpreter,
+        thread: &ThreadState,
+    ) -> Result<Attempt> {
+        let Some(tools) = &self.tools else {
+            return Ok(Attempt::default());
+        };
+        let standing = match self.place(stopped, (interpreter, thread), tools)? {
+            Place::Waits(standing) => standing,
+            Place::Runs => return Ok(Attempt::default()),
+            Place::Not(why) => return Ok(Attempt::not(why)),
+        };
+        let way = match waiting::way_to_wake(&standing, self.plan.is_main) {
+            Ok(way) => way,
+            Err(why) => return Ok(Attempt::not(why)),
+        };
+        match way {
+            Woken::Interrupted => stopped.interrupt(&standing)?,
+            Woken::PendingCall => {
+                match pending::queue_check(self.runtime, stopped, interpreter, tools)? {
+                    Ok(()) => stopped.interrupt(&standing)?,
+                    Err(why) => return Ok(Attempt::not(why)),
+                }
+            }
+            Woken::Callback => {
+                let nothing = Argument::Value(Address::NULL.0);
+                let (calls, back) = tools.callback(thread.address, tools.check, nothing)?;
+                stopped.detour(&standing, &calls, b"", back)?;
+            }
+        }
+        Ok(Attempt {
+            woken: Some(way),
+            ..Attempt::default()
+        })
+    }
+}
+
+/// What came of looking at a stopped thread.
+#[derive(Debug, Default)]
+struct Attempt {
+    /// Where the request stands now, if that has changed.
+    state: Option<State>,
+    woken: Option<Woken>,
+    obstacle: Option<String>,
+}
+
+impl Attempt {
+    fn not(why: impl Into<String>) -> Self {
+        Self {
+            obstacle: Some(why.into()),
+            ..Self::default()
+        }
+    }
+
+    fn standing_in(self, state: State) -> Self {
+        Self {
+            state: Some(state),
+            ..self
+        }
+    }
+}

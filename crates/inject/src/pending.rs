@@ -1,0 +1,172 @@
+//! Pending calls: what `Py_AddPendingCall` does, done from outside while all threads stand still.
+
+use invivo_cpython::{Change, PendingCall, PendingCalls, Queue, Runtime};
+use invivo_model::{Address, ErrorKind, Interpreter, Result};
+use invivo_process::{Memory, Suspension, Target, WriteRequest};
+
+use crate::calls::Tools;
+use crate::plan::PlannedWrite;
+use crate::protocol::Retraction;
+use crate::room;
+
+/// A text in the target, and the call that runs it.
+#[derive(Clone, Debug)]
+pub(crate) struct Queued {
+    pub(crate) queue: Queue,
+    call: PendingCall,
+    /// What lay in the text's place.
+    before: Vec<u8>,
+}
+
+/// What a text takes, in bytes, where the staging directory's path is not unusually long.
+const TEXT_SIZE: usize = 640;
+
+/// What a pending call writes, in this order.
+///
+/// # Errors
+/// As [`Runtime::pending_calls`], and `Unsupported` where there is no room for the text.
+pub(crate) fn planned<M: Memory>(
+    target: &Target,
+    runtime: &Runtime<M>,
+    interpreter: &Interpreter,
+    tools: &Tools,
+) -> Result<Vec<PlannedWrite>> {
+    let calls = runtime.pending_calls(interpreter, Queue::MainThread)?;
+    let nothing = PendingCall {
+        function: Address::NULL,
+        argument: Address::NULL,
+    };
+    let mut writes = vec![PlannedWrite {
+        field: "text",
+        address: Some(room::find(target, &tools.modules, TEXT_SIZE, &[])?.at),
+        size: TEXT_SIZE as u64,
+        change: "what runs the staged script, in memory that nobody uses; as before afterwards",
+    }];
+    writes.extend(calls.entry(nothing)?.iter().map(|change| PlannedWrite {
+        field: change.field,
+        address: Some(change.address),
+        size: change.bytes.len() as u64,
+        change: "as Py_AddPendingCall changes it",
+    }));
+    Ok(writes)
+}
+
+/// Queues a call in `queue` that runs `text`, with all threads stopped. The inner error says why that can't
+/// be done at this moment.
+///
+/// # Errors
+/// When there is no room for the text, or the target can't be read or written.
+pub(crate) fn queue<M: Memory>(
+    target: &Target,
+    runtime: &Runtime<M>,
+    stopped: &Suspension<'_>,
+    interpreter: &Interpreter,
+    tools: &Tools,
+    queue: Queue,
+    text: &str,
+) -> Result<Result<Queued, String>> {
+    let calls = match runtime.pending_calls(interpreter, queue) {
+        Err(error) if error.kind == ErrorKind::Unsupported => return Ok(Err(error.why)),
+        calls => calls?,
+    };
+    let waiting: Vec<Address> = calls.calls.iter().map(|call| call.argument).collect();
+    let mut bytes = text.as_bytes().to_vec();
+    bytes.push(0);
+    let room = room::find(target, &tools.modules, bytes.len(), &waiting)?;
+    let call = PendingCall {
+        function: tools.run,
+        argument: room.at,
+    };
+    let changes = match entry(&calls, call)? {
+        Ok(changes) => changes,
+        Err(why) => return Ok(Err(why)),
+    };
+    // The text first: whatever cuts it short, no call stands before its text.
+    write(stopped, Some((call.argument, &bytes)), &changes)?;
+    Ok(Ok(Queued {
+        queue,
+        call,
+        before: room.before,
+    }))
+}
+
+/// Queues a call of `PyErr_CheckSignals` (which takes no argument, and has no use for the one it
+/// gets), with all threads stopped. The inner error says why that can't be done at this moment.
+///
+/// # Errors
+/// When the target can't be read or written.
+pub(crate) fn queue_check<M: Memory>(
+    runtime: &Runtime<M>,
+    stopped: &Suspension<'_>,
+    interpreter: &Interpreter,
+    tools: &Tools,
+) -> Result<Result<(), String>> {
+    let calls = runtime.pending_calls(interpreter, Queue::MainThread)?;
+    let call = PendingCall {
+        function: tools.check,
+        argument: Address::NULL,
+    };
+    // One that waits already does as well.
+    if calls.calls.contains(&call) {
+        return Ok(Ok(()));
+    }
+    match entry(&calls, call)? {
+        Ok(changes) => write(stopped, None, &changes).map(Ok),
+        Err(why) => Ok(Err(why)),
+    }
+}
+
+/// Takes the call back if it has not been made, and removes its text, with all threads stopped.
+///
+/// # Errors
+/// When the target can't be read or written.
+pub(crate) fn withdraw<M: Memory>(
+    runtime: &Runtime<M>,
+    stopped: &Suspension<'_>,
+    interpreter: &Interpreter,
+    queued: &Queued,
+) -> Result<Retraction> {
+    let calls = runtime.pending_calls(interpreter, queued.queue)?;
+    if !calls.calls.contains(&queued.call) {
+        return Ok(Retraction::Begun);
+    }
+    let Some(changes) = calls.without_last(queued.call) else {
+        // Others have queued up behind it: it is made, and does nothing.
+        write(stopped, Some((queued.call.argument, b"0\0")), &[])?;
+        return Ok(Retraction::Withdrawn);
+    };
+    write(stopped, None, &changes)?;
+    erase(stopped, queued)?;
+    Ok(Retraction::Withdrawn)
+}
+
+/// Removes the text of a call that has been made, with all threads stopped.
+///
+/// # Errors
+/// When the target can't be written.
+pub(crate) fn erase(stopped: &Suspension<'_>, queued: &Queued) -> Result<()> {
+    write(stopped, Some((queued.call.argument, &queued.before)), &[])
+}
+
+/// The changes that add a call; the inner error where that can't be done at this moment.
+fn entry(calls: &PendingCalls, call: PendingCall) -> Result<Result<Vec<Change>, String>> {
+    match calls.entry(call) {
+        Ok(changes) => Ok(Ok(changes)),
+        Err(error) if error.kind == ErrorKind::Unsupported => Ok(Err(error.why)),
+        Err(error) => Err(error),
+    }
+}
+
+fn write(
+    stopped: &Suspension<'_>,
+    text: Option<(Address, &[u8])>,
+    changes: &[Change],
+) -> Result<()> {
+    let text = text.map(|(address, bytes)| WriteRequest { address, bytes });
+    let changes = changes.iter().map(|change| WriteRequest {
+        address: change.address,
+        bytes: &change.bytes,
+    });
+    let requests: Vec<WriteRequest<'_>> = text.into_iter().chain(changes).collect();
+    stopped.write_many(&requests)
+}

@@ -1,0 +1,123 @@
+//! Memory of a target that nobody uses.
+//!
+//! The last page of a library's data is seldom full; the rest of it holds zeros, or what happens to
+//! come next in the file, and neither the library nor the C library's allocator ever touches it.
+//! (Two do so: glibc's loader, which allocates from the end of its own data, and, in old kernels,
+//! the heap that begins behind the program's. Neither is used. musl gives all of it to its
+//! allocator, so under musl there is none.)
+
+use std::io::{Read as _, Seek as _, SeekFrom};
+
+use invivo_image::MappedElf;
+use invivo_model::{Address, Error, ErrorKind, Result};
+use invivo_process::{Mapping, Memory, Module, ModuleFiles as _, Target};
+
+use crate::calls::MARK;
+
+/// The beginnings of the names of libraries that stay for as long as the process does.
+const STAY: [&[u8]; 8] = [
+    b"libpython",
+    b"libm.so",
+    b"libm-",
+    b"libc.so",
+    b"libc-",
+    b"libdl",
+    b"libpthread",
+    b"libutil",
+];
+
+/// No page is larger.
+const PAGE_MAX: u64 = 64 << 10;
+
+/// A place, and what lies there.
+#[derive(Clone, Debug)]
+pub(crate) struct Room {
+    pub(crate) at: Address,
+    /// What is to lie there again.
+    pub(crate) before: Vec<u8>,
+}
+
+/// A place for `size` bytes; never one that a call in `waiting` refers to.
+///
+/// # Errors
+/// `Unsupported` where there is none.
+pub(crate) fn find(
+    target: &Target,
+    modules: &[Module],
+    size: usize,
+    waiting: &[Address],
+) -> Result<Room> {
+    let is_musl = |module: &Module| module.file_name().starts_with(b"ld-musl");
+    let mut rooms = modules
+        .iter()
+        .filter(|module| STAY.iter().any(|name| module.file_name().starts_with(name)))
+        .filter_map(|module| unused(target, module, size))
+        .filter(|room| !waiting.contains(&room.at));
+    let room = if modules.iter().any(is_musl) {
+        None
+    } else {
+        rooms.next()
+    };
+    room.ok_or_else(|| {
+        Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "process {} has no room for a text of {size} bytes",
+                target.pid()
+            ),
+            "none of its C libraries has so much unused memory behind its data",
+            "choose a thread that waits in a system call, with --thread",
+        )
+    })
+}
+
+/// `size` bytes in the last page of a library's data, behind its end.
+fn unused(target: &Target, module: &Module, size: usize) -> Option<Room> {
+    let memory = target.memory();
+    let base = module.mappings.first().filter(|first| first.offset == 0)?;
+    let read = |at, buffer: &mut [u8]| memory.read(Address(at), buffer).is_ok();
+    let end = MappedElf::parse(base.range.start.0, read).ok()?.end()?;
+    let last = module.mappings.iter().find(|mapping| {
+        mapping.writable && mapping.range.start.0 < end && end < mapping.range.end.0
+    })?;
+    // A text begins at a multiple of 16.
+    let start = end.checked_add(15)? & !15;
+    let room = last.range.end.0.checked_sub(start)?;
+    if room >= PAGE_MAX || room < u64::try_from(size).ok()? {
+        return None;
+    }
+    let mut before = vec![0; size];
+    memory.read(Address(start), &mut before).ok()?;
+    if before.starts_with(MARK) {
+        // A text of ours that nobody needs any more.
+        before.fill(0);
+    } else if before.iter().any(|byte| *byte != 0)
+        && of_file(target, module, last, start, size)? != before
+    {
+        return None;
+    }
+    Some(Room {
+        at: Address(start),
+        before,
+    })
+}
+
+/// What the file has where it was mapped to `start`; zeros behind its end.
+fn of_file(
+    target: &Target,
+    module: &Module,
+    mapping: &Mapping,
+    start: u64,
+    size: usize,
+) -> Option<Vec<u8>> {
+    let into = start.checked_sub(mapping.range.start.0)?;
+    let mut file = target.open_module(module).ok()?;
+    file.seek(SeekFrom::Start(mapping.offset.checked_add(into)?))
+        .ok()?;
+    let mut bytes = Vec::with_capacity(size);
+    file.take(u64::try_from(size).ok()?)
+        .read_to_end(&mut bytes)
+        .ok()?;
+    bytes.resize(size, 0);
+    Some(bytes)
+}
