@@ -53,6 +53,14 @@ pub(crate) fn look<M: Memory>(
     let Some(call) = standing.call() else {
         return Ok(Place::Runs);
     };
+    // `signal.sigtimedwait`: interrupted when its time is up, it returns what it never got
+    // (`signal_sigtimedwait_impl` of `Modules/signalmodule.c`, in all versions).
+    if call.name == Some("rt_sigtimedwait") {
+        return Ok(Place::Not(format!(
+            "thread {tid} waits for a signal in system call {call}, which CPython does not take up \
+             again as it should"
+        )));
+    }
     let state = runtime.standing(interpreter, thread)?;
     if is_part_of_gil(state.gil, Address(call.argument)) {
         return Ok(Place::Runs);
