@@ -73,6 +73,13 @@ struct Places {
     breakers: Vec<(Address, Vec<u8>)>,
 }
 
+impl<M> Runtime<M> {
+    /// Whether this version has such a queue.
+    pub fn has_queue(&self, queue: Queue) -> bool {
+        queue == Queue::MainThread || self.layout.pending.any.is_some()
+    }
+}
+
 impl<M: Memory> Runtime<M> {
     /// The calls that wait in a queue of `interpreter`.
     ///

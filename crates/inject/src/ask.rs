@@ -233,6 +233,11 @@ impl<'a, M: Memory + Sync> Ask<'a, M> {
         };
         let queue = if self.plan.is_main {
             Queue::MainThread
+        } else if !self.runtime.has_queue(Queue::AnyThread) {
+            let version = self.runtime.version();
+            return Ok(Attempt::not(obstacle.unwrap_or_else(|| {
+                format!("CPython {version} can be asked while it runs only in its main thread")
+            })));
         } else if obstacle.is_none() && standing.attached {
             // It is the one that runs Python, so that it is most likely the first to look. (The
             // text does nothing in another thread.)
@@ -360,10 +365,7 @@ impl<'a, M: Memory + Sync> Ask<'a, M> {
             Place::Runs => return Ok(Attempt::default()),
             Place::Not(why) => return Ok(Attempt::not(why)),
         };
-        let way = match waiting::way_to_wake(&standing, self.plan.is_main) {
-            Ok(way) => way,
-            Err(why) => return Ok(Attempt::not(why)),
-        };
+        let way = waiting::way_to_wake(&standing, self.plan.is_main);
         match way {
             Woken::Interrupted => stopped.interrupt(&standing)?,
             Woken::PendingCall => {

@@ -53,12 +53,12 @@ pub(crate) fn look<M: Memory>(
     let Some(call) = standing.call() else {
         return Ok(Place::Runs);
     };
-    // `signal.sigtimedwait`: interrupted when its time is up, it returns what it never got
+    // Who waits for a signal takes an interruption for one, or misses one that comes meanwhile; and
+    // `signal.sigtimedwait`, interrupted when its time is up, returns what it never got
     // (`signal_sigtimedwait_impl` of `Modules/signalmodule.c`, in all versions).
-    if call.name == Some("rt_sigtimedwait") {
+    if let Some("pause" | "rt_sigsuspend" | "rt_sigtimedwait") = call.name {
         return Ok(Place::Not(format!(
-            "thread {tid} waits for a signal in system call {call}, which CPython does not take up \
-             again as it should"
+            "thread {tid} waits for a signal, in system call {call}"
         )));
     }
     let state = runtime.standing(interpreter, thread)?;
@@ -119,17 +119,11 @@ pub enum Woken {
 }
 
 /// What takes a thread up to a request that stands in its thread state.
-pub(crate) fn way_to_wake(standing: &Standing, is_main: bool) -> Result<Woken, String> {
-    let call = standing.call();
-    match call.and_then(|call| call.name) {
-        // Whoever waits for a signal takes an interruption for one.
-        Some(name @ ("pause" | "rt_sigsuspend")) => Err(format!(
-            "thread {} waits for a signal, in system call {name}",
-            standing.tid()
-        )),
+pub(crate) fn way_to_wake(standing: &Standing, is_main: bool) -> Woken {
+    match standing.call().and_then(|call| call.name) {
         // A call that was interrupted before does not say what it was; it may have been a futex.
-        Some("futex" | "restart_syscall") | None if is_main => Ok(Woken::PendingCall),
-        Some("futex" | "restart_syscall") | None => Ok(Woken::Callback),
-        Some(_) => Ok(Woken::Interrupted),
+        Some("futex" | "restart_syscall") | None if is_main => Woken::PendingCall,
+        Some("futex" | "restart_syscall") | None => Woken::Callback,
+        Some(_) => Woken::Interrupted,
     }
 }
