@@ -26,8 +26,8 @@ const STAY: [&[u8]; 8] = [
     b"libutil",
 ];
 
-/// No page is larger.
-const PAGE_MAX: u64 = 64 << 10;
+/// No page is smaller. What lies behind it may be another's, though it looks like one mapping.
+const PAGE: u64 = 4096;
 
 /// A place, and what lies there.
 #[derive(Clone, Debug)]
@@ -82,8 +82,9 @@ fn unused(target: &Target, module: &Module, size: usize) -> Option<Room> {
     })?;
     // A text begins at a multiple of 16.
     let start = end.checked_add(15)? & !15;
-    let room = last.range.end.0.checked_sub(start)?;
-    if room >= PAGE_MAX || room < u64::try_from(size).ok()? {
+    let page_end = end.checked_add(PAGE - 1)? & !(PAGE - 1);
+    let room = page_end.min(last.range.end.0).checked_sub(start)?;
+    if room < u64::try_from(size).ok()? {
         return None;
     }
     let mut before = vec![0; size];
