@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use invivo_cpython::{Phase, Queue, Runtime};
 use invivo_model::{Address, Error, ErrorKind, Interpreter, Result, ThreadState};
-use invivo_process::{Argument, Memory, Standing, Suspension, Target};
+use invivo_process::{Argument, Memory, Suspension, Target};
 
 use crate::calls::{Tools, runner};
 use crate::pending::{self, Queued};
@@ -113,9 +113,7 @@ impl<'a, M: Memory + Sync> Ask<'a, M> {
     pub(crate) fn make(&mut self, mut patient: impl FnMut() -> bool) -> Result<()> {
         let (mut pause, longest) = PAUSES;
         loop {
-            if !self.runtime.has_protocol() || self.sleeps() {
-                self.find_tools()?;
-            }
+            self.find_tools()?;
             let (target, this) = (self.target, &*self);
             let attempt = target.while_stopped(STOP_WITHIN, |stopped| this.attempt(stopped))??;
             self.take(attempt);
@@ -135,7 +133,6 @@ impl<'a, M: Memory + Sync> Ask<'a, M> {
     pub(crate) fn look_again(&mut self) -> Result<()> {
         let worthwhile = match &self.state {
             State::Called | State::Nowhere => false,
-            // Another thread may have taken the call, and done nothing.
             State::Queued(queued) if queued.queue == Queue::AnyThread => true,
             State::Protocol if self.woken.is_some() => false,
             State::Protocol | State::Queued(_) => self.wake == Wake::Auto && self.sleeps(),
@@ -151,16 +148,13 @@ impl<'a, M: Memory + Sync> Ask<'a, M> {
         Ok(())
     }
 
-    /// The script has begun: what lies in the target for it is removed.
-    ///
-    /// # Errors
-    /// What keeps the target from being stopped or written.
-    pub(crate) fn has_begun(&mut self) -> Result<()> {
-        let State::Queued(queued) = &self.state else {
-            return Ok(());
-        };
-        self.target
-            .while_stopped(STOP_WITHIN, |stopped| pending::erase(stopped, queued))?
+    /// The script has begun: what lies in the target for it is removed. Where that fails, nobody
+    /// minds it, and the next run takes its place.
+    pub(crate) fn has_begun(&self) {
+        if let State::Queued(queued) = &self.state {
+            let erase = |stopped: &Suspension<'_>| pending::erase(stopped, queued);
+            let _ = self.target.while_stopped(STOP_WITHIN, erase);
+        }
     }
 
     /// Takes the request back if the target has not taken it up.
@@ -191,9 +185,16 @@ impl<'a, M: Memory + Sync> Ask<'a, M> {
         self.woken = attempt.woken.or(self.woken);
     }
 
+    /// The protocol does without them where the thread does not sleep.
     fn find_tools(&mut self) -> Result<()> {
-        if self.tools.is_none() {
-            self.tools = Some(Tools::find(self.target, self.runtime)?);
+        let optional = self.runtime.has_protocol();
+        if self.tools.is_some() || optional && !self.sleeps() {
+            return Ok(());
+        }
+        match Tools::find(self.target, self.runtime) {
+            Ok(tools) => self.tools = Some(tools),
+            Err(error) if optional => self.obstacle = Some(error.why),
+            Err(error) => return Err(error),
         }
         Ok(())
     }
@@ -208,49 +209,56 @@ impl<'a, M: Memory + Sync> Ask<'a, M> {
     fn attempt(&self, stopped: &Suspension<'_>) -> Result<Attempt> {
         let (interpreter, thread) = self.plan.now(self.target, self.runtime)?;
         self.ensure_running(&interpreter)?;
-        if self.runtime.has_protocol() {
-            let places = protocol::places(self.target, &thread)?;
-            protocol::request(self.target, stopped, &places, self.plan.tid, &self.script)?;
-            let woken = self.wake_up(stopped, &interpreter, &thread)?;
-            return Ok(woken.standing_in(State::Protocol));
+        if !self.runtime.has_protocol() {
+            return self.attempt_call(stopped, &interpreter, &thread);
         }
+        let places = protocol::places(self.target, &thread)?;
+        protocol::request(self.target, stopped, &places, self.plan.tid, &self.script)?;
+        // The request stands, whatever comes of this.
+        let woken = self.wake_up(stopped, &interpreter, &thread);
+        let woken = woken.unwrap_or_else(|error| Attempt::not(error.why));
+        Ok(woken.standing_in(State::Protocol))
+    }
+
+    /// The same in a version without the protocol: by a callback where the thread waits, else by a
+    /// pending call.
+    fn attempt_call(
+        &self,
+        stopped: &Suspension<'_>,
+        interpreter: &Interpreter,
+        thread: &ThreadState,
+    ) -> Result<Attempt> {
         let Some(tools) = &self.tools else {
             return Ok(Attempt::not("nothing is known of its functions"));
         };
-        let standing = self.runtime.standing(&interpreter, &thread)?;
-        if standing.recursion_left < RECURSION {
+        let state = self.runtime.standing(interpreter, thread)?;
+        if state.recursion_left < RECURSION {
             return Ok(Attempt::not(format!(
                 "thread {} can nest only {} more calls before its limit of recursion",
-                self.plan.tid, standing.recursion_left
+                self.plan.tid, state.recursion_left
             )));
         }
-        let obstacle = match self.place(stopped, (&interpreter, &thread), tools)? {
+        let obstacle = match self.place(stopped, (interpreter, thread), tools)? {
             Place::Waits(standing) => {
-                return self.call(stopped, &standing, &thread, tools);
+                match waiting::run(stopped, tools, &standing, thread, &self.text) {
+                    Ok(()) => return Ok(Attempt::default().standing_in(State::Called)),
+                    Err(error) if error.kind == ErrorKind::Unsupported => Some(error.why),
+                    Err(error) => return Err(error),
+                }
             }
             Place::Not(why) => Some(why),
             Place::Runs => None,
         };
-        let queue = if self.plan.is_main {
-            Queue::MainThread
-        } else if !self.runtime.has_queue(Queue::AnyThread) {
-            let version = self.runtime.version();
-            return Ok(Attempt::not(obstacle.unwrap_or_else(|| {
-                format!("CPython {version} can be asked while it runs only in its main thread")
-            })));
-        } else if obstacle.is_none() && standing.attached {
-            // It is the one that runs Python, so that it is most likely the first to look. (The
-            // text does nothing in another thread.)
-            Queue::AnyThread
-        } else {
-            let turn = || format!("thread {} waits for its turn to run", self.plan.tid);
-            return Ok(Attempt::not(obstacle.unwrap_or_else(turn)));
+        let queue = match self.queue(state.attached) {
+            Ok(queue) => queue,
+            Err(why) => return Ok(Attempt::not(obstacle.unwrap_or(why))),
         };
+        let (target, runtime) = (self.target, self.runtime);
         let queued = pending::queue(
-            self.target,
-            self.runtime,
+            target,
+            runtime,
             stopped,
-            &interpreter,
+            interpreter,
             tools,
             queue,
             &self.text,
@@ -263,6 +271,25 @@ impl<'a, M: Memory + Sync> Ask<'a, M> {
             },
             Err(why) => Attempt::not(why),
         })
+    }
+
+    /// The queue whose calls the thread makes, or why there is none now.
+    fn queue(&self, attached: bool) -> Result<Queue, String> {
+        let tid = self.plan.tid;
+        if self.plan.is_main {
+            Ok(Queue::MainThread)
+        } else if !self.runtime.has_queue(Queue::AnyThread) {
+            let version = self.runtime.version();
+            Err(format!(
+                "CPython {version} can be asked while it runs only in its main thread"
+            ))
+        } else if attached {
+            // It is the one that runs Python, so that it is most likely the first to look. (The
+            // text does nothing in another thread.)
+            Ok(Queue::AnyThread)
+        } else {
+            Err(format!("thread {tid} waits for its turn to run"))
+        }
     }
 
     /// The same for a thread that has been asked and has not begun.
@@ -281,17 +308,16 @@ impl<'a, M: Memory + Sync> Ask<'a, M> {
                 }
             }
             State::Queued(queued) => match self.place(stopped, (&interpreter, &thread), tools)? {
-                Place::Runs if queued.queue == Queue::AnyThread => {
-                    // Whether it has been made elsewhere or not at all: once more.
-                    pending::withdraw(self.runtime, stopped, &interpreter, queued)?;
-                    self.attempt(stopped)
-                }
-                Place::Runs => Ok(Attempt::default()),
                 Place::Not(why) => Ok(Attempt::not(why)),
-                Place::Waits(standing) => {
-                    match pending::withdraw(self.runtime, stopped, &interpreter, queued)? {
-                        Retraction::Begun => Ok(Attempt::default()),
-                        Retraction::Withdrawn => self.call(stopped, &standing, &thread, tools),
+                Place::Runs if queued.queue == Queue::MainThread => Ok(Attempt::default()),
+                Place::Runs | Place::Waits(_) => {
+                    let withdrawn = pending::withdraw(self.runtime, stopped, &interpreter, queued)?;
+                    // What any thread may take, another may have taken, and done nothing.
+                    let lost = queued.queue == Queue::AnyThread;
+                    if lost || withdrawn == Retraction::Withdrawn {
+                        self.attempt(stopped)
+                    } else {
+                        Ok(Attempt::default())
                     }
                 }
             },
@@ -323,31 +349,14 @@ impl<'a, M: Memory + Sync> Ask<'a, M> {
         state: (&Interpreter, &ThreadState),
         tools: &Tools,
     ) -> Result<Place> {
-        if self.wake == Wake::Never {
-            return Ok(Place::Not(format!(
-                "thread {} was not to be woken (--wake never)",
-                self.plan.tid
-            )));
-        }
         let tid = self.plan.tid;
-        waiting::look(self.target, self.runtime, stopped, tools, state, tid)
-    }
-
-    fn call(
-        &self,
-        stopped: &Suspension<'_>,
-        standing: &Standing,
-        thread: &ThreadState,
-        tools: &Tools,
-    ) -> Result<Attempt> {
-        match waiting::run(stopped, tools, standing, thread, &self.text) {
-            Ok(()) => Ok(Attempt {
-                state: Some(State::Called),
-                ..Attempt::default()
-            }),
-            Err(error) if error.kind == ErrorKind::Unsupported => Ok(Attempt::not(error.why)),
-            Err(error) => Err(error),
-        }
+        let place = waiting::look(self.target, self.runtime, stopped, tools, state, tid)?;
+        Ok(match place {
+            Place::Waits(_) if self.wake == Wake::Never => {
+                Place::Not(format!("thread {tid} is not to be woken (--wake never)"))
+            }
+            place => place,
+        })
     }
 
     /// Has the thread look at the request that stands in its thread state, if it waits.

@@ -231,7 +231,7 @@ pub fn execute<M: Memory + Sync>(
             sink(Event::Began);
             // The script finds no trace of ours, and the target is spared the work.
             drop(stage);
-            call.ask.has_begun()?;
+            call.ask.has_begun();
             let ending = call.follow(connection, decoder, &mut sink)?;
             let plan = call.ask.plan().clone();
             Ok(Outcome::Finished {

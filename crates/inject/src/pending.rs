@@ -29,9 +29,10 @@ pub(crate) fn planned<M: Memory>(
     target: &Target,
     runtime: &Runtime<M>,
     interpreter: &Interpreter,
+    queue: Queue,
     tools: &Tools,
 ) -> Result<Vec<PlannedWrite>> {
-    let calls = runtime.pending_calls(interpreter, Queue::MainThread)?;
+    let calls = runtime.pending_calls(interpreter, queue)?;
     let nothing = PendingCall {
         function: Address::NULL,
         argument: Address::NULL,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use invivo_cpython::Runtime;
+use invivo_cpython::{Queue, Runtime};
 use invivo_model::{Address, Error, ErrorKind, Interpreter, Result, ThreadState};
 use invivo_process::{Activity, Memory, Target};
 
@@ -41,7 +41,7 @@ pub enum Method {
     /// The remote debugging protocol: a request in its thread state, which it takes up at its next
     /// safe point, or when it is woken.
     Protocol,
-    /// A pending call, which the main thread makes at its next safe point.
+    /// A pending call, which the thread makes at its next safe point.
     PendingCall,
     /// It waits in a system call without the GIL, and runs the script as a callback would.
     Callback,
@@ -67,8 +67,7 @@ pub struct Plan {
     pub doing: Option<Activity>,
     /// Where the target will look for the script, the first that works: absolute, in its root.
     pub directories: Vec<PathBuf>,
-    /// The thread's process was initialized in it, and it is chosen in the main interpreter:
-    /// pending calls are its to make.
+    /// It is the thread that Python was initialized in, and chosen in the main interpreter.
     pub(crate) is_main: bool,
 }
 
@@ -124,10 +123,12 @@ impl Plan {
                 return Err(protocol::already_pending(target, tid));
             }
             Method::Protocol
-        } else if wake == Wake::Auto && (waits || !is_main) {
+        } else if wake == Wake::Auto && waits {
             Method::Callback
-        } else if is_main {
+        } else if is_main || runtime.has_queue(Queue::AnyThread) {
             Method::PendingCall
+        } else if wake == Wake::Auto {
+            Method::Callback
         } else {
             return Err(only_main(target, runtime, tid));
         };
@@ -173,7 +174,12 @@ impl Plan {
             Method::PendingCall => {
                 let tools = Tools::find(target, runtime)?;
                 let (interpreter, _) = self.now(target, runtime)?;
-                crate::pending::planned(target, runtime, &interpreter, &tools)
+                let queue = if self.is_main {
+                    Queue::MainThread
+                } else {
+                    Queue::AnyThread
+                };
+                crate::pending::planned(target, runtime, &interpreter, queue, &tools)
             }
             Method::Callback => {
                 Tools::find(target, runtime)?;
