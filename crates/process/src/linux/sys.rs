@@ -150,22 +150,9 @@ pub(super) fn register_set(tid: Pid, set: i32, buffer: &mut [u8]) -> Result<usiz
         iov_base: buffer.as_mut_ptr().cast(),
         iov_len: buffer.len(),
     };
-    let described: *mut libc::iovec = &mut piece;
-    // SAFETY: `described` points to an `iovec` of ours that describes the buffer, which is borrowed
-    // mutably for as long as the call takes; the kernel fills no more than its length says.
-    let outcome = unsafe {
-        libc::ptrace(
-            libc::PTRACE_GETREGSET,
-            tid.as_raw_nonzero().get(),
-            set as *mut libc::c_void,
-            described,
-        )
-    };
-    if outcome == -1 {
-        Err(last_error())
-    } else {
-        Ok(piece.iov_len.min(buffer.len()))
-    }
+    // SAFETY: it describes the buffer, which is borrowed mutably for as long as the call takes.
+    unsafe { register_request(libc::PTRACE_GETREGSET, tid, set, &mut piece) }?;
+    Ok(piece.iov_len.min(buffer.len()))
 }
 
 /// Loads a stopped tracee's register set `set` from `bytes`: all at once or not at all.
@@ -174,12 +161,25 @@ pub(super) fn set_register_set(tid: Pid, set: i32, bytes: &[u8]) -> Result<(), E
         iov_base: bytes.as_ptr().cast_mut().cast(),
         iov_len: bytes.len(),
     };
-    let described: *mut libc::iovec = &mut piece;
-    // SAFETY: `described` points to an `iovec` of ours that describes `bytes`, from which the
-    // kernel only reads.
+    // SAFETY: it describes `bytes`, from which the kernel only reads for this request.
+    unsafe { register_request(libc::PTRACE_SETREGSET, tid, set, &mut piece) }
+}
+
+/// A request about a register set.
+///
+/// # Safety
+/// `piece` describes memory of ours that the kernel may access as `request` does.
+unsafe fn register_request(
+    request: libc::c_uint,
+    tid: Pid,
+    set: i32,
+    piece: &mut libc::iovec,
+) -> Result<(), Errno> {
+    let described: *mut libc::iovec = piece;
+    // SAFETY: `described` points to an `iovec` of ours; what that describes is for the caller.
     let outcome = unsafe {
         libc::ptrace(
-            libc::PTRACE_SETREGSET,
+            request,
             tid.as_raw_nonzero().get(),
             set as *mut libc::c_void,
             described,
