@@ -75,7 +75,7 @@ pub(crate) fn caller<M: Memory>(
                 return Caller::Foreign(format!("{} (by a pointer)", shown(module)));
             }
             in_library = false;
-        } else if !(in_library && is_c_library(module)) {
+        } else if !(in_library && module.is_c_library()) {
             return Caller::Foreign(shown(module));
         }
         let base = base_of(module, at);
@@ -163,16 +163,6 @@ fn is_own(module: &Module, runtime: Address) -> bool {
     let name = parts.next().unwrap_or_default();
     let is_standard = parts.next() == Some(b"lib-dynload") && !name.starts_with(b"_ctypes");
     is_standard || lies_in(module, runtime, |_| true)
-}
-
-fn is_c_library(module: &Module) -> bool {
-    let name = module.file_name();
-    let is_versioned = |stem: &[u8]| {
-        name.strip_prefix(stem).is_some_and(|rest| {
-            rest.starts_with(b".so") || (rest.starts_with(b"-2.") && rest.ends_with(b".so"))
-        })
-    };
-    is_versioned(b"libc") || is_versioned(b"libpthread") || name.starts_with(b"ld-musl-")
 }
 
 /// Whether the call in `module` that returns to `return_address` names what it calls, in its

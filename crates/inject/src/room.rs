@@ -14,17 +14,9 @@ use invivo_process::{Mapping, Memory, Module, ModuleFiles as _, Target};
 
 use crate::calls::MARK;
 
-/// The beginnings of the names of libraries that stay for as long as the process does.
-const STAY: [&[u8]; 8] = [
-    b"libpython",
-    b"libm.so",
-    b"libm-",
-    b"libc.so",
-    b"libc-",
-    b"libdl",
-    b"libpthread",
-    b"libutil",
-];
+/// The parts of glibc that have room, besides the interpreter's own library: all stay for as long as
+/// the process does.
+const STAY: [&str; 5] = ["libm", "libc", "libdl", "libpthread", "libutil"];
 
 /// No page is smaller. What lies behind it may be another's, though it looks like one mapping.
 const PAGE: u64 = 4096;
@@ -47,13 +39,16 @@ pub(crate) fn find(
     size: usize,
     waiting: &[Address],
 ) -> Result<Room> {
-    let is_musl = |module: &Module| module.file_name().starts_with(b"ld-musl");
+    let stays = |module: &&Module| {
+        module.file_name().starts_with(b"libpython")
+            || STAY.iter().any(|stem| module.is_part_of_glibc(stem))
+    };
     let mut rooms = modules
         .iter()
-        .filter(|module| STAY.iter().any(|name| module.file_name().starts_with(name)))
+        .filter(stays)
         .filter_map(|module| unused(target, module, size))
         .filter(|room| !waiting.contains(&room.at));
-    let room = if modules.iter().any(is_musl) {
+    let room = if modules.iter().any(Module::is_musl) {
         None
     } else {
         rooms.next()

@@ -70,6 +70,30 @@ impl Module {
     }
 }
 
+impl Module {
+    /// Whether it is a part of glibc called `stem`, by its file name: `libc.so.6`, or `libc-2.31.so`
+    /// as older ones have it.
+    pub fn is_part_of_glibc(&self, stem: &str) -> bool {
+        let rest = self.file_name().strip_prefix(stem.as_bytes());
+        rest.is_some_and(|rest| {
+            rest.starts_with(b".so") || (rest.starts_with(b"-2.") && rest.ends_with(b".so"))
+        })
+    }
+
+    /// Whether it is musl, by its file name.
+    pub fn is_musl(&self) -> bool {
+        self.file_name().starts_with(b"ld-musl-")
+    }
+
+    /// Whether it holds the C library's system calls.
+    pub fn is_c_library(&self) -> bool {
+        ["libc", "libpthread"]
+            .iter()
+            .any(|stem| self.is_part_of_glibc(stem))
+            || self.is_musl()
+    }
+}
+
 /// Opens the files behind modules, whichever root they lie under.
 pub trait ModuleFiles {
     /// An open file.

@@ -115,7 +115,7 @@ impl Target {
     pub fn signal_return(&self, modules: &[Module]) -> Result<SignalReturn> {
         let memory = self.memory();
         let (libraries, others): (Vec<_>, Vec<_>) =
-            modules.iter().partition(|module| is_c_library(module));
+            modules.iter().partition(|module| module.is_c_library());
         // A program that has no such library has it within itself, and comes first.
         let found = libraries
             .into_iter()
@@ -291,14 +291,6 @@ impl Suspension<'_> {
             )
         })
     }
-}
-
-/// Whether a file is a C library, by its name: glibc's, of old ones too, or musl's.
-fn is_c_library(module: &Module) -> bool {
-    let name = module.file_name();
-    ["libc.so", "libc-", "libpthread", "ld-musl"]
-        .iter()
-        .any(|beginning| name.starts_with(beginning.as_bytes()))
 }
 
 /// The first place of `wanted` in a mapping.
