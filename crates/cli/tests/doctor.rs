@@ -120,7 +120,7 @@ fn a_thread_that_sleeps_is_said_to() {
     });
     let text = support::invivo(["doctor", &pid]).expect(0).stdout;
     let words: Vec<&str> = text.split_whitespace().collect();
-    let expected = "nanosleep now: a script begins when it next runs Python.";
+    let expected = "nanosleep now: a script begins at once, and the thread waits on afterwards.";
     assert!(words.join(" ").contains(expected), "{text}");
 }
 

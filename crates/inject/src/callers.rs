@@ -42,28 +42,38 @@ pub(crate) enum Caller {
 
 /// Tells who called the system call that a thread sits in. It has to stand still for as long as
 /// the answer is to hold.
-///
-/// The C library's frames come first and are passed over. Then every frame has to lie in the
-/// module with the runtime state, or in an extension module of the standard library other than
-/// `_ctypes`, until one evaluates bytecode. What is linked into the interpreter's own module can't
-/// be told from it by the file: `libffi` is known by calling the C library through a pointer, and
-/// of a program that embeds CPython nothing may come before the evaluation has been reached.
 pub(crate) fn caller<M: Memory>(
     runtime: &Runtime<M>,
     target: &Target,
     modules: &[Module],
     standing: &Standing,
 ) -> Caller {
+    let registers = Registers {
+        ip: standing.instruction().0,
+        sp: standing.stack().0,
+        bp: Some(standing.frame().0),
+    };
+    caller_at(runtime, target, modules, registers)
+}
+
+/// The same for a thread with these registers.
+///
+/// The C library's frames come first and are passed over. Then every frame has to lie in the
+/// module with the runtime state, or in an extension module of the standard library other than
+/// `_ctypes`, until one evaluates bytecode. What is linked into the interpreter's own module can't
+/// be told from it by the file: `libffi` is known by calling the C library through a pointer, and
+/// of a program that embeds CPython nothing may come before the evaluation has been reached.
+pub(crate) fn caller_at<M: Memory>(
+    runtime: &Runtime<M>,
+    target: &Target,
+    modules: &[Module],
+    mut registers: Registers,
+) -> Caller {
     let memory = target.memory();
     let read = |at, buffer: &mut [u8]| memory.read(Address(at), buffer).is_ok();
     let evaluation = Evaluation::find(runtime, target, modules);
     let mut tables = HashMap::new();
     let mut in_library = true;
-    let mut registers = Registers {
-        ip: standing.instruction().0,
-        sp: standing.stack().0,
-        bp: Some(standing.frame().0),
-    };
     for depth in 0..MAX_FRAMES {
         let returning = depth > 0;
         let at = Address(registers.ip.saturating_sub(u64::from(returning)));

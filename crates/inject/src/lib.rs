@@ -22,6 +22,7 @@ mod room;
 mod selection;
 mod stage;
 mod waiting;
+mod ways;
 
 pub use ask::Asked;
 pub use channel::{Ending, Exit, Value};
@@ -30,3 +31,4 @@ pub use execute::{Cancel, Code, Event, Namespace, Outcome, Request, execute};
 pub use plan::{Method, OPT_OUT_OPTION, OPT_OUT_VARIABLE, Plan, PlannedWrite, Wake};
 pub use selection::{InterpreterChoice, Named, Selection, ThreadChoice};
 pub use waiting::Woken;
+pub use ways::{Way, ways};

@@ -47,6 +47,17 @@ pub enum Method {
     Callback,
 }
 
+impl Method {
+    /// Its name, as programs know it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Protocol => "protocol",
+            Self::PendingCall => "pending_call",
+            Self::Callback => "callback",
+        }
+    }
+}
+
 /// A request to one thread of a target, checked and ready to be made.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -106,6 +117,7 @@ impl Plan {
         chosen: Chosen,
         wake: Wake,
     ) -> Result<Self> {
+        let is_main = chosen.is_main(runtime)?;
         let Chosen {
             interpreter,
             thread,
@@ -114,7 +126,6 @@ impl Plan {
         } = chosen;
         check_opt_out(target, runtime, &interpreter)?;
         let doing = target.activity(tid).ok();
-        let is_main = interpreter.id == 0 && thread.thread_id == runtime.main_thread_id()?;
         let waits = doing
             .as_ref()
             .is_some_and(|doing| doing.system_call.is_some());

@@ -101,6 +101,16 @@ pub(crate) struct Chosen {
     pub(crate) reason: &'static str,
 }
 
+impl Chosen {
+    /// Whether pending calls of the main interpreter are its to make.
+    ///
+    /// # Errors
+    /// Where that can't be read.
+    pub(crate) fn is_main<M: Memory>(&self, runtime: &Runtime<M>) -> Result<bool> {
+        Ok(self.interpreter.id == 0 && self.thread.thread_id == runtime.main_thread_id()?)
+    }
+}
+
 /// What a selection comes to in one interpreter: a thread, or why there is none.
 #[derive(Debug)]
 pub(crate) struct Place {

@@ -2,7 +2,7 @@
 
 use invivo_cpython::Runtime;
 use invivo_model::{Address, Interpreter, Result, ThreadState};
-use invivo_process::{Argument, Memory, Standing, Suspension, Target};
+use invivo_process::{Argument, Memory, Standing, Suspension, SystemCall, Target};
 
 use crate::callers::{self, Caller};
 use crate::calls::Tools;
@@ -37,6 +37,19 @@ pub(crate) fn planned() -> Vec<PlannedWrite> {
     ]
 }
 
+/// What a thread that waits may be called for.
+#[derive(Debug)]
+pub(crate) enum Wait {
+    /// CPython's own code made the call, without the GIL.
+    Open,
+    /// It waits for its turn to run Python.
+    Turn,
+    /// It must be left alone; why.
+    Closed(String),
+    /// It must be left alone as long as no more is known; what is not.
+    Unknown(String),
+}
+
 /// Looks where a thread stands, with all threads stopped.
 ///
 /// # Errors
@@ -46,37 +59,55 @@ pub(crate) fn look<M: Memory>(
     runtime: &Runtime<M>,
     stopped: &Suspension<'_>,
     tools: &Tools,
-    (interpreter, thread): (&Interpreter, &ThreadState),
+    state: (&Interpreter, &ThreadState),
     tid: u32,
 ) -> Result<Place> {
     let standing = stopped.standing(tid)?;
     let Some(call) = standing.call() else {
         return Ok(Place::Runs);
     };
+    let caller = || callers::caller(runtime, target, &tools.modules, &standing);
+    Ok(match judge(runtime, state, tid, call, caller)? {
+        Wait::Open => Place::Waits(Box::new(standing)),
+        Wait::Turn => Place::Runs,
+        Wait::Closed(why) | Wait::Unknown(why) => Place::Not(why),
+    })
+}
+
+/// Judges a thread that waits in `call`, by who made it.
+///
+/// # Errors
+/// As [`Runtime::standing`].
+pub(crate) fn judge<M: Memory>(
+    runtime: &Runtime<M>,
+    (interpreter, thread): (&Interpreter, &ThreadState),
+    tid: u32,
+    call: SystemCall,
+    caller: impl FnOnce() -> Caller,
+) -> Result<Wait> {
     // Who waits for a signal takes an interruption for one, or misses one that comes meanwhile; and
     // `signal.sigtimedwait`, interrupted when its time is up, returns what it never got
     // (`signal_sigtimedwait_impl` of `Modules/signalmodule.c`, in all versions).
     if let Some("pause" | "rt_sigsuspend" | "rt_sigtimedwait") = call.name {
-        return Ok(Place::Not(format!(
+        return Ok(Wait::Closed(format!(
             "thread {tid} waits for a signal, in system call {call}"
         )));
     }
     let state = runtime.standing(interpreter, thread)?;
     if is_part_of_gil(state.gil, Address(call.argument)) {
-        return Ok(Place::Runs);
+        return Ok(Wait::Turn);
     }
     if state.attached {
-        return Ok(Place::Not(format!(
+        return Ok(Wait::Closed(format!(
             "thread {tid} holds the GIL while it waits in system call {call}"
         )));
     }
-    let caller = callers::caller(runtime, target, &tools.modules, &standing);
-    Ok(match caller {
-        Caller::CPython => Place::Waits(Box::new(standing)),
-        Caller::Foreign(module) => Place::Not(format!(
+    Ok(match caller() {
+        Caller::CPython => Wait::Open,
+        Caller::Foreign(module) => Wait::Closed(format!(
             "thread {tid} waits in system call {call}, made by {module}, which is not CPython's own"
         )),
-        Caller::Unknown(why) => Place::Not(format!(
+        Caller::Unknown(why) => Wait::Unknown(format!(
             "thread {tid} waits in system call {call}, and who made it is unknown: {why}"
         )),
     })
@@ -116,6 +147,17 @@ pub enum Woken {
     PendingCall,
     /// It looked for the request as a callback would, and waits on.
     Callback,
+}
+
+impl Woken {
+    /// Its name, as programs know it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Interrupted => "interrupted",
+            Self::PendingCall => "pending_call",
+            Self::Callback => "callback",
+        }
+    }
 }
 
 /// What takes a thread up to a request that stands in its thread state.

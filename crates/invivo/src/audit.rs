@@ -5,7 +5,7 @@
 //! what came of it. An Invivo that is killed in between leaves the first line.
 //!
 //! ```no_run
-//! use invivo::audit::Log;
+//! use invivo::audit::{Course, Log};
 //! use invivo::exec::{Code, Request, execute};
 //!
 //! let log = Log::open("/var/log/invivo.jsonl".as_ref())?;
@@ -13,9 +13,11 @@
 //! let request = Request::new(Code::Evaluate { source: "6 * 7".into(), name: "<answer>".into() });
 //!
 //! let mut act = log.begin(4711, Some(&attached.target), &request)?;
-//! let began = std::time::Instant::now();
-//! let outcome = execute(&attached.target, &attached.runtime, &request, |_| {});
-//! act.ran(request.selection, None, &outcome, began.elapsed());
+//! let (began, mut course) = (std::time::Instant::now(), Course::default());
+//! let outcome = execute(&attached.target, &attached.runtime, &request, |event| {
+//!     course.note(&event);
+//! });
+//! act.ran(request.selection, &course, &outcome, began.elapsed());
 //! act.end(0, None)?;
 //! # Ok::<(), invivo::Error>(())
 //! ```
@@ -25,7 +27,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use invivo_inject::{
-    Code, Ending, InterpreterChoice, Outcome, Plan, Request, Selection, ThreadChoice,
+    Asked, Code, Ending, Event, InterpreterChoice, Outcome, Request, Selection, ThreadChoice, Woken,
 };
 use invivo_model::{Error, ErrorKind, Result};
 use invivo_process::access::Users;
@@ -76,7 +78,7 @@ impl Log {
             by: By::caller(&users),
             target: target.map_or_else(|| Whom::unknown(pid), |target| Whom::of(target, &users)),
             script: Script::of(&request.code),
-            selection: Asked::of(request.selection),
+            selection: InWords::of(request.selection),
         };
         let line = Line::new("begin", &about, None);
         self.write(&line, "nothing was run: make room, or name another file")?;
@@ -108,37 +110,38 @@ pub struct Act<'a> {
 }
 
 impl Act<'_> {
-    /// Notes what came of it in a thread: the one that `selection` was to mean. `plan` is what was
-    /// to be done there, where it had come to that.
+    /// Notes what came of it in a thread: the one that `selection` was to mean, by what was seen on
+    /// the way.
     pub fn ran(
         &mut self,
         selection: Selection,
-        plan: Option<&Plan>,
+        course: &Course,
         outcome: &Result<Outcome>,
         took: Duration,
     ) {
-        let (plan, word) = match outcome {
-            Ok(Outcome::Queued { plan, .. }) => (Some(plan), "queued"),
-            Ok(Outcome::Finished { plan, ending, .. }) => {
-                let word = match ending {
-                    Ending::Returned(_) => "done",
-                    Ending::Exited(_) => "exited",
-                    Ending::Raised(_) => "raised",
-                };
-                (Some(plan), word)
-            }
-            Err(_) => (plan, "failed"),
+        let word = match outcome {
+            Ok(Outcome::Queued { .. }) => "queued",
+            Ok(Outcome::Finished { ending, .. }) => match ending {
+                Ending::Returned(_) => "done",
+                Ending::Exited(_) => "exited",
+                Ending::Raised(_) => "raised",
+            },
+            Err(_) => "failed",
         };
-        let (mut interpreter, mut thread) = (None, None);
-        if let InterpreterChoice::Id(id) = selection.interpreter {
-            interpreter = Some(id);
-        }
-        if let ThreadChoice::Tid(tid) = selection.thread {
-            thread = Some(tid);
-        }
+        let interpreter = match selection.interpreter {
+            InterpreterChoice::Id(id) => Some(id),
+            InterpreterChoice::All => None,
+        };
+        let thread = match selection.thread {
+            ThreadChoice::Tid(tid) => Some(tid),
+            ThreadChoice::Main | ThreadChoice::Any | ThreadChoice::All => None,
+        };
+        let (chosen, asked) = (course.chosen.unzip(), course.asked);
         self.runs.push(Run {
-            interpreter: plan.map(|plan| plan.interpreter).or(interpreter),
-            thread: plan.map(|plan| plan.tid).or(thread),
+            interpreter: chosen.0.or(interpreter),
+            thread: chosen.1.or(thread),
+            method: asked.map(|asked| asked.method.name()),
+            woken: asked.and_then(|asked| asked.woken).map(Woken::name),
             outcome: word,
             error: outcome.as_ref().err().map(Failure::of),
             milliseconds: milliseconds(took),
@@ -162,6 +165,25 @@ impl Act<'_> {
             "the script was run, or tried, all the same; the log has only its beginning: make room \
              for more",
         )
+    }
+}
+
+/// What was seen of a run on its way.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Course {
+    /// The interpreter and the thread.
+    chosen: Option<(i64, u32)>,
+    asked: Option<Asked>,
+}
+
+impl Course {
+    /// Takes note of what happens.
+    pub fn note(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Plan(plan) => self.chosen = Some((plan.interpreter, plan.tid)),
+            Event::Asked(asked) | Event::Woken(asked) => self.asked = Some(*asked),
+            _ => {}
+        }
     }
 }
 
@@ -197,7 +219,7 @@ struct About {
     by: By,
     target: Whom,
     script: Script,
-    selection: Asked,
+    selection: InWords,
 }
 
 #[derive(Debug, Serialize)]
@@ -307,12 +329,12 @@ impl Script {
 
 /// What was asked for, in the words of the command line.
 #[derive(Debug, Serialize)]
-struct Asked {
+struct InWords {
     interpreter: String,
     thread: String,
 }
 
-impl Asked {
+impl InWords {
     fn of(selection: Selection) -> Self {
         Self {
             interpreter: match selection.interpreter {
@@ -333,6 +355,8 @@ impl Asked {
 struct Run {
     interpreter: Option<i64>,
     thread: Option<u32>,
+    method: Option<&'static str>,
+    woken: Option<&'static str>,
     outcome: &'static str,
     error: Option<Failure>,
     milliseconds: f64,

@@ -34,7 +34,12 @@ fn an_act_has_a_beginning_and_an_end() {
     assert_eq!(begin["event"], "begin");
     assert!(begin.get("runs").is_none());
     let failed = Err(Error::gone(7));
-    act.ran(request.selection, None, &failed, Duration::from_millis(5));
+    act.ran(
+        request.selection,
+        &Course::default(),
+        &failed,
+        Duration::from_millis(5),
+    );
     act.end(7, None).expect("its end");
     let [begin, end] = &lines(&path)[..] else {
         panic!("not two lines")

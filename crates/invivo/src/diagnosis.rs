@@ -2,7 +2,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use invivo_cpython::{Limits, Location, Runtime, locate};
-use invivo_inject::{OPT_OUT_OPTION, OPT_OUT_VARIABLE, Plan, Selection, Wake};
+use invivo_inject::{Method, OPT_OUT_OPTION, OPT_OUT_VARIABLE, Plan, Selection, Wake, Way, ways};
 use invivo_model::{Error, Interpreter, Result};
 use invivo_process::access::{self, Check, Users, Verdict};
 use invivo_process::{Activity, ProcessMemory, Target};
@@ -29,6 +29,9 @@ pub struct Diagnosis {
     pub access: Verdict,
     /// The interpreter in it, or why none could be found.
     pub interpreter: Result<InterpreterDiagnosis>,
+    /// The ways into its main thread, and which are open now: one for when it runs, one for when
+    /// it waits. Empty where that can't be told.
+    pub ways: Vec<Way>,
     /// What would come of running something in its main thread, or the error that would be met.
     pub execution: Result<Prospect>,
 }
@@ -40,6 +43,8 @@ pub struct Prospect {
     pub tid: u32,
     /// Why this thread.
     pub reason: &'static str,
+    /// How it would be asked, as it stands now.
+    pub method: Method,
     /// What it is doing now; `None` where that could not be read. A script begins when the thread
     /// next runs Python, so not while it sleeps.
     pub doing: Option<Activity>,
@@ -68,7 +73,7 @@ pub enum RemoteDebugging {
     On,
     /// It does not, by these switches.
     Off(Vec<Switch>),
-    /// Its version has no such protocol.
+    /// Its version has no such protocol, and no switch for it.
     Absent,
     /// It could not be told, and why.
     Unknown(String),
@@ -98,17 +103,22 @@ pub fn diagnose(pid: u32) -> Result<Diagnosis> {
     let target = Target::open(pid)?;
     let facts = access::examine(&target)?;
     let verdict = access::verdict(&facts);
-    let (interpreter, execution) = match find(&target) {
+    let (interpreter, ways, execution) = match find(&target) {
         Err(error) => {
             let error = explained(&target, error);
-            (Err(error.clone()), Err(error))
+            (Err(error.clone()), Vec::new(), Err(error))
         }
         Ok(location) => {
             let runtime = Runtime::open(target.memory(), &location, Limits::default());
             let runtime = runtime.map_err(|error| explained(&target, error));
             let execution = execution(&target, &runtime, &facts, verdict);
+            let runtime = runtime.ok();
+            let ways = runtime
+                .as_ref()
+                .and_then(|runtime| ways(&target, runtime, Selection::default()).ok());
             (
-                Ok(examine(&target, location, runtime.ok().as_ref())),
+                Ok(examine(&target, location, runtime.as_ref())),
+                ways.map(Vec::from).unwrap_or_default(),
                 execution,
             )
         }
@@ -130,6 +140,7 @@ pub fn diagnose(pid: u32) -> Result<Diagnosis> {
         checks: access::judge(&facts),
         access: verdict,
         interpreter,
+        ways,
         execution,
     })
 }
@@ -152,15 +163,16 @@ fn execution(
 ) -> Result<Prospect> {
     let runtime = runtime.as_ref().map_err(Clone::clone)?;
     let plan = Plan::new(target, runtime, Selection::default(), Wake::default())?;
+    plan.writes(target, runtime)?;
     let directory = plan.first_directory(target)?;
     if verdict != Verdict::Allowed {
         return Err(access::refusal(facts));
     }
-    let doing = target.activity(plan.tid).ok();
     Ok(Prospect {
         tid: plan.tid,
         reason: plan.reason,
-        doing,
+        method: plan.method,
+        doing: plan.doing,
         directory,
     })
 }
@@ -214,29 +226,26 @@ fn remote_debugging(target: &Target, main: Option<&Interpreter>, option: bool) -
     let Some(main) = main else {
         return RemoteDebugging::Unknown("its main interpreter could not be read".to_owned());
     };
-    let Some(enabled) = main.remote_debugging else {
-        return RemoteDebugging::Absent;
-    };
     let variable = match target.environment_variable(OPT_OUT_VARIABLE) {
         Ok(value) => value.is_some(),
         Err(error) => return RemoteDebugging::Unknown(error.why),
     };
+    let enabled = main.remote_debugging;
     let mut switches = Vec::new();
-    match (enabled, variable) {
-        (true, true) => switches.push(Switch::EnvironmentIgnored),
-        (false, true) => switches.push(Switch::Environment),
-        _ => {}
+    if variable {
+        switches.push(match enabled {
+            Some(true) => Switch::EnvironmentIgnored,
+            _ => Switch::Environment,
+        });
     }
-    if !enabled && option {
+    if option && enabled != Some(true) {
         switches.push(Switch::Option);
     }
-    if !enabled && switches.is_empty() {
-        switches.push(Switch::Build);
-    }
-    if switches.is_empty() {
-        RemoteDebugging::On
-    } else {
-        RemoteDebugging::Off(switches)
+    match enabled {
+        Some(false) if switches.is_empty() => RemoteDebugging::Off(vec![Switch::Build]),
+        _ if !switches.is_empty() => RemoteDebugging::Off(switches),
+        Some(_) => RemoteDebugging::On,
+        None => RemoteDebugging::Absent,
     }
 }
 

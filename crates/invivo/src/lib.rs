@@ -74,6 +74,7 @@ pub mod exec {
     pub use invivo_inject::{
         Asked, Cancel, Code, Ending, Event, Exit, InterpreterChoice, Method, Named, Namespace,
         OPT_OUT_OPTION, OPT_OUT_VARIABLE, Outcome, Plan, PlannedWrite, RemoteException,
-        RemoteFrame, Request, Selection, SyntaxDetails, ThreadChoice, Value, Wake, Woken, execute,
+        RemoteFrame, Request, Selection, SyntaxDetails, ThreadChoice, Value, Wake, Way, Woken,
+        execute, ways,
     };
 }

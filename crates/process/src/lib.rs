@@ -22,7 +22,7 @@ pub use invivo_model::Address;
 pub use linux::{
     Activity, AppendFile, Argument, Call, Connection, Launched, Listener, Owner, PrivateDirectory,
     ProcessMemory, SignalReturn, Standing, Standstill, Status, Suspension, SystemCall, Target,
-    TargetLock, TargetRoot, Thread, ThreadWatch, Transfer, clock, descendants, is_ignored,
+    TargetLock, TargetRoot, Thread, ThreadWatch, Transfer, Waiting, clock, descendants, is_ignored,
     login_uid, native_ids, own_pid_namespace, own_uid, pids, random,
 };
 pub use memory::{Fault, Memory, ReadRequest, WriteRequest};

@@ -1,6 +1,6 @@
 use clap::Args;
 use invivo::access::{Check, CheckVerdict, Verdict, examine_machine, judge_machine};
-use invivo::exec::{OPT_OUT_OPTION, OPT_OUT_VARIABLE};
+use invivo::exec::{OPT_OUT_OPTION, OPT_OUT_VARIABLE, Way};
 use invivo::{
     Diagnosis, Error, InterpreterDiagnosis, MISSPELT_OPTION, RemoteDebugging, Result, Switch,
     diagnose, python_processes,
@@ -84,6 +84,14 @@ fn show(diagnosis: &Diagnosis, output: &mut Output) {
         Ok(interpreter) => show_interpreter(interpreter, output),
         Err(error) => paragraph(output, 2, &shown(&format!("{}: {}", error.what, error.why))),
     }
+    if !diagnosis.ways.is_empty() {
+        heading(output, "\nThe ways into its main thread");
+    }
+    for way in &diagnosis.ways {
+        let asks = way.verdict == CheckVerdict::Refuses;
+        let remedy = way.remedy.as_ref().filter(|_| asks);
+        show_row(way.verdict, way.name, &way.fact, remedy, output);
+    }
     output.line("");
     match &diagnosis.execution {
         Ok(prospect) => {
@@ -96,9 +104,7 @@ fn show(diagnosis: &Diagnosis, output: &mut Output) {
             );
             verdict(output, Style::Good, &text);
             if let Some(doing) = prospect.doing.as_ref().filter(|doing| !doing.running) {
-                let text = format!(
-                    "That thread is {doing} now: a script begins when it next runs Python."
-                );
+                let text = format!("That thread is {doing} now: {}.", when(&diagnosis.ways));
                 paragraph(output, 2, &text);
             }
         }
@@ -111,6 +117,19 @@ fn show(diagnosis: &Diagnosis, output: &mut Output) {
             paragraph(output, 2, &format!("why: {}", shown(&error.why)));
             paragraph(output, 2, &format!("try: {}", shown(&error.remedy)));
         }
+    }
+}
+
+/// When a script begins in a thread that does not run.
+fn when(ways: &[Way]) -> &'static str {
+    match ways {
+        [_, waiting] if waiting.verdict == CheckVerdict::Allows => {
+            "a script begins at once, and the thread waits on afterwards"
+        }
+        [_, waiting] if waiting.verdict == CheckVerdict::Unknown => {
+            "if CPython lets it wait, a script begins at once, and the thread waits on afterwards"
+        }
+        _ => "a script begins when it next runs Python",
     }
 }
 
@@ -158,25 +177,36 @@ fn wrapped(text: &str, columns: usize) -> Vec<String> {
 const FACT_COLUMN: usize = 28;
 
 fn show_check(check: &Check, output: &mut Output) {
-    let (mark, style) = match check.verdict {
+    let asks = matches!(
+        check.verdict,
+        CheckVerdict::Refuses | CheckVerdict::NotDeciding
+    );
+    let rule = check.rule.name().replace('_', " ");
+    let remedy = check.remedy.as_ref().filter(|_| asks);
+    show_row(check.verdict, &rule, &check.fact, remedy, output);
+}
+
+fn show_row(
+    verdict: CheckVerdict,
+    name: &str,
+    fact: &str,
+    remedy: Option<&String>,
+    output: &mut Output,
+) {
+    let (mark, style) = match verdict {
         CheckVerdict::Allows => ("ok", Style::Good),
         CheckVerdict::Refuses => ("refused", Style::Bad),
         CheckVerdict::Unknown => ("unknown", Style::Doubtful),
         CheckVerdict::NotDeciding => ("info", Style::Dim),
     };
     let mark = output.styled(style, &format!("{mark:<8}"));
-    let rule = check.rule.name().replace('_', " ");
     let room = width(output).saturating_sub(FACT_COLUMN);
-    let mut start = format!("  {mark}{rule:<18}");
-    for line in wrapped(&shown(&check.fact), room) {
+    let mut start = format!("  {mark}{name:<18}");
+    for line in wrapped(&shown(fact), room) {
         output.line(&format!("{start}{line}"));
         start = " ".repeat(FACT_COLUMN);
     }
-    let asks = matches!(
-        check.verdict,
-        CheckVerdict::Refuses | CheckVerdict::NotDeciding
-    );
-    if let Some(remedy) = check.remedy.as_ref().filter(|_| asks) {
+    if let Some(remedy) = remedy {
         for line in wrapped(&format!("try: {}", shown(remedy)), room) {
             output.line(&format!("{}{line}", " ".repeat(FACT_COLUMN)));
         }
@@ -231,7 +261,10 @@ fn remote_debugging(state: &RemoteDebugging) -> String {
     match state {
         RemoteDebugging::On => "remote debugging is on: it can be made to run a script".to_owned(),
         RemoteDebugging::Absent => {
-            "this version has no remote debugging protocol: it can only be looked into".to_owned()
+            format!(
+                "this version has no remote debugging of its own, and no switch for it: Invivo gets \
+                 in by the ways below, and obeys {OPT_OUT_VARIABLE} and -X {OPT_OUT_OPTION}"
+            )
         }
         RemoteDebugging::Unknown(why) => format!("remote debugging: not known, since {why}"),
         RemoteDebugging::Off(switches) => {
@@ -273,17 +306,29 @@ fn diagnosis_json(diagnosis: &Diagnosis) -> Value {
         "access": diagnosis.access.name(),
         "checks": diagnosis.checks.iter().map(check_json).collect::<Vec<_>>(),
         "interpreter": interpreter.ok().map(interpreter_json),
+        "ways": diagnosis.ways.iter().map(way_json).collect::<Vec<_>>(),
         "execution": match &diagnosis.execution {
             Ok(prospect) => json!({
                 "works": true,
                 "thread": prospect.tid,
                 "reason": prospect.reason,
+                "method": prospect.method.name(),
                 "running": prospect.doing.as_ref().map(|doing| doing.running),
                 "doing": prospect.doing.as_ref().map(ToString::to_string),
                 "directory": prospect.directory.to_string_lossy(),
             }),
             Err(error) => json!({ "works": false, "error": error_json(error) }),
         },
+    })
+}
+
+/// A way into a thread.
+pub(crate) fn way_json(way: &Way) -> Value {
+    json!({
+        "way": way.name,
+        "verdict": way.verdict.name(),
+        "fact": way.fact,
+        "remedy": way.remedy,
     })
 }
 

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::{ArgGroup, Args, ValueEnum};
-use invivo::audit::{Act, Log};
+use invivo::audit::{Act, Course, Log};
 use invivo::exec::{
-    Cancel, Code, Event, InterpreterChoice, Named, Namespace, Outcome, Plan, Request, Selection,
+    Cancel, Code, Event, InterpreterChoice, Named, Namespace, Outcome, Request, Selection,
     ThreadChoice, Wake,
 };
 use invivo::{Attached, Error, ErrorKind, Result, Target};
@@ -19,7 +19,7 @@ use invivo::{Attached, Error, ErrorKind, Result, Target};
 use crate::arguments::seconds;
 use crate::exit::Status;
 use crate::show::Output;
-use report::Report;
+use report::{Planned, Report};
 use streams::{Collected, Streams};
 
 /// Run a script or an expression inside a live process, and bring back what it prints, its value
@@ -224,7 +224,7 @@ struct Job<'a> {
 /// What was done.
 enum Done {
     /// Only what would be done was looked at.
-    Planned(Plan),
+    Planned(Planned),
     /// It was run, or left to be run.
     Ran(Outcome),
 }
@@ -276,7 +276,7 @@ impl<'a> Job<'a> {
             let fields = report.json(&done)?;
             output.line(&report::document(self.arguments.pid, fields));
         } else if let Ok(done) = &done {
-            report.show(done, &mut streams)?;
+            report.show(done, &mut streams);
         }
         done.map(|done| report::status(&done))
     }
@@ -292,36 +292,20 @@ impl<'a> Job<'a> {
             target, runtime, ..
         } = &self.attached;
         if self.arguments.dry_run {
-            return Plan::new(target, runtime, selection, self.request.wake).map(Done::Planned);
+            let planned = Planned::new(&self.attached, selection, self.request.wake);
+            return planned.map(Done::Planned);
         }
         let request = Request {
             selection,
             ..self.request.clone()
         };
-        let (began, mut planned) = (Instant::now(), None);
-        let outcome = invivo::exec::execute(target, runtime, &request, |event| match event {
-            Event::Plan(plan) => {
-                streams.output.detail(&format!(
-                    "thread {} of interpreter {}: {}",
-                    plan.tid, plan.interpreter, plan.reason
-                ));
-                planned = act.is_some().then(|| plan.clone());
-            }
-            Event::Staged(path) => {
-                let text = format!("script at {}", path.display());
-                streams.output.detail(&text);
-            }
-            Event::Asked(asked) => {
-                let text = format!("asked ({asked:?}); waiting for the script to begin");
-                streams.output.detail(&text);
-            }
-            Event::Woken(asked) => streams.output.detail(&format!("it slept ({asked:?})")),
-            Event::Began => streams.output.detail("the script has begun"),
-            Event::Stdout(bytes) => streams.stdout(&bytes),
-            Event::Stderr(bytes) => streams.stderr(&bytes),
+        let (began, mut course) = (Instant::now(), Course::default());
+        let outcome = invivo::exec::execute(target, runtime, &request, |event| {
+            course.note(&event);
+            pass_on(event, streams);
         });
         if let Some(act) = act {
-            act.ran(selection, planned.as_ref(), &outcome, began.elapsed());
+            act.ran(selection, &course, &outcome, began.elapsed());
         }
         outcome.map(Done::Ran)
     }
@@ -334,6 +318,22 @@ impl<'a> Job<'a> {
             collected,
         }
     }
+}
+
+fn pass_on(event: Event<'_>, streams: &mut Streams<'_>) {
+    let detail = match event {
+        Event::Stdout(bytes) => return streams.stdout(&bytes),
+        Event::Stderr(bytes) => return streams.stderr(&bytes),
+        Event::Plan(plan) => format!(
+            "thread {} of interpreter {}: {}",
+            plan.tid, plan.interpreter, plan.reason
+        ),
+        Event::Staged(path) => format!("script at {}", path.display()),
+        Event::Asked(asked) => report::asked_text(&asked),
+        Event::Woken(asked) => format!("it went to sleep: {}", report::asked_text(&asked)),
+        Event::Began => "the script has begun".to_owned(),
+    };
+    streams.output.detail(&detail);
 }
 
 fn request(arguments: &Arguments, source: &Source) -> Result<Request> {

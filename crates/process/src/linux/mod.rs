@@ -39,4 +39,4 @@ pub use steer::{SignalReturn, Standing};
 pub use still::Standstill;
 pub use stop::Suspension;
 pub use target::Target;
-pub use threads::{Activity, SystemCall, Thread, ThreadWatch, native_ids};
+pub use threads::{Activity, SystemCall, Thread, ThreadWatch, Waiting, native_ids};

@@ -147,6 +147,18 @@ pub(super) fn parse_syscall(text: &[u8]) -> Option<CallState> {
     }
 }
 
+/// The stack pointer and the next instruction of the thread that a `syscall` file tells of; `None`
+/// where it runs.
+pub(super) fn parse_place(text: &[u8]) -> Option<[u64; 2]> {
+    let mut words = str::from_utf8(text).ok()?.split_ascii_whitespace();
+    let mut last = || {
+        let word = words.next_back()?.strip_prefix("0x")?;
+        u64::from_str_radix(word, 16).ok()
+    };
+    let instruction = last()?;
+    Some([last()?, instruction])
+}
+
 /// Parses `cmdline` and `environ`: strings that each end with a NUL (the last may lack it where
 /// the process has overwritten its arguments).
 pub(super) fn parse_strings(text: &[u8]) -> Vec<OsString> {
@@ -242,6 +254,10 @@ mod tests {
     fn a_system_call_is_read() {
         let inside = parse_syscall(b"230 0x1f 0x0 0x7ffd 0x0 0x0 0x0 0x7ffe 0x7f00\n");
         assert_eq!(inside, Some(CallState::Inside(230, 0x1f)));
+        let text = b"230 0x1f 0x0 0x7ffd 0x0 0x0 0x0 0x7ffe 0x7f00\n";
+        assert_eq!(parse_place(text), Some([0x7ffe, 0x7f00]));
+        assert_eq!(parse_place(b"running\n"), None);
+        assert_eq!(parse_place(b"0x7f00\n"), None);
         assert_eq!(parse_syscall(b"running\n"), Some(CallState::Running));
         assert_eq!(
             parse_syscall(b"-1 0x7ffe 0x7f00\n"),
@@ -271,6 +287,7 @@ mod tests {
             prop_assert!(stat.is_none() || text.contains(&b')'));
             parse_status(&text);
             parse_syscall(&text);
+            parse_place(&text);
             let nuls = text.iter().filter(|byte| **byte == 0).count();
             prop_assert!(parse_strings(&text).len() <= nuls + 1);
         }

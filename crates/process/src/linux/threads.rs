@@ -52,6 +52,16 @@ pub struct SystemCall {
     pub argument: u64,
 }
 
+impl SystemCall {
+    fn new(number: u32, argument: u64) -> Self {
+        Self {
+            number,
+            name: system_calls::name(number),
+            argument,
+        }
+    }
+}
+
 impl Thread {
     fn new(tid: u32, status: Status) -> Self {
         Self {
@@ -62,6 +72,17 @@ impl Thread {
             name: status.name,
         }
     }
+}
+
+/// Where a thread waited at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// The system call that it waited in.
+    pub call: SystemCall,
+    /// Its stack pointer.
+    pub stack: Address,
+    /// The instruction after that of the call.
+    pub instruction: Address,
 }
 
 impl fmt::Display for SystemCall {
@@ -181,6 +202,21 @@ impl Target {
         Ok(self.activity_from(tid, stat.state))
     }
 
+    /// Where its thread `tid` (see [`Thread::tid`]) waits, without stopping it: it may go on at any
+    /// moment. `None` where it is in no system call, or where that can't be read.
+    pub fn waiting(&self, tid: u32) -> Option<Waiting> {
+        let text = self.process.read_of_thread(tid, "syscall").ok()?;
+        let Some(CallState::Inside(number, argument)) = proc::parse_syscall(&text) else {
+            return None;
+        };
+        let [stack, instruction] = proc::parse_place(&text)?.map(Address);
+        Some(Waiting {
+            call: SystemCall::new(number, argument),
+            stack,
+            instruction,
+        })
+    }
+
     /// What a thread of it that was just listed is doing; `None` where that could not be told.
     pub fn activity_of(&self, thread: &Thread) -> Option<Activity> {
         Some(self.activity_from(thread.tid, thread.state?))
@@ -192,11 +228,7 @@ impl Target {
         let call = self.process.read_of_thread(tid, "syscall").ok();
         let call = call.and_then(|text| proc::parse_syscall(&text));
         let system_call = match call {
-            Some(CallState::Inside(number, argument)) => Some(SystemCall {
-                number,
-                name: system_calls::name(number),
-                argument,
-            }),
+            Some(CallState::Inside(number, argument)) => Some(SystemCall::new(number, argument)),
             _ => None,
         };
         let running = match call {

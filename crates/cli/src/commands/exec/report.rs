@@ -1,15 +1,19 @@
 //! How the outcome of a request is shown: as text, and as one JSON object (docs/json-exec.md).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use invivo::exec::{Ending, Outcome, Plan, RemoteException, Value};
+use invivo::access::CheckVerdict;
+use invivo::exec::{
+    Asked, Ending, Method, Outcome, Plan, PlannedWrite, RemoteException, Selection, Value, Wake,
+    Way, Woken, ways,
+};
 use invivo::{Attached, Error, Result};
 use serde_json::json;
 
 use super::streams::{Collected, Streams};
 use super::{Done, Source};
-use crate::commands::doctor::error_json;
+use crate::commands::doctor::{error_json, way_json};
 use crate::exit::Status;
 use crate::show::{Output, shown};
 
@@ -34,16 +38,15 @@ pub(super) fn status(done: &Done) -> Status {
 }
 
 impl Report<'_> {
-    pub(super) fn show(&self, done: &Done, streams: &mut Streams<'_>) -> Result<()> {
+    pub(super) fn show(&self, done: &Done, streams: &mut Streams<'_>) {
         match done {
-            Done::Planned(plan) => return self.plan_text(plan, streams.output),
+            Done::Planned(planned) => self.plan_text(planned, streams.output),
             Done::Ran(Outcome::Queued { plan, .. }) => {
                 let text = format!("queued for thread {}", plan.tid);
                 streams.output.detail(&text);
             }
             Done::Ran(Outcome::Finished { ending, .. }) => self.ending_text(ending, streams),
         }
-        Ok(())
     }
 
     fn ending_text(&self, ending: &Ending, streams: &mut Streams<'_>) {
@@ -92,19 +95,28 @@ impl Report<'_> {
     pub(super) fn json(&self, done: &Result<Done>) -> Result<serde_json::Value> {
         Ok(match done {
             Err(error) => failed_json(error, self.collected),
-            Ok(Done::Planned(plan)) => self.plan_json(plan)?,
-            Ok(Done::Ran(Outcome::Queued { plan, .. })) => json!({
+            Ok(Done::Planned(planned)) => planned.json(),
+            Ok(Done::Ran(Outcome::Queued { plan, asked })) => json!({
                 "outcome": "queued",
                 "interpreter": plan.interpreter,
                 "thread": plan.tid,
+                "method": asked.method.name(),
+                "woken": asked.woken.map(Woken::name),
             }),
-            Ok(Done::Ran(Outcome::Finished { plan, ending, .. })) => {
-                self.ending_json(plan, ending)?
-            }
+            Ok(Done::Ran(Outcome::Finished {
+                plan,
+                asked,
+                ending,
+            })) => self.ending_json(plan, asked, ending)?,
         })
     }
 
-    fn ending_json(&self, plan: &Plan, ending: &Ending) -> Result<serde_json::Value> {
+    fn ending_json(
+        &self,
+        plan: &Plan,
+        asked: &Asked,
+        ending: &Ending,
+    ) -> Result<serde_json::Value> {
         let (mut value, mut exit, mut exception) = (None, None, None);
         let outcome = match ending {
             Ending::Returned(returned) => {
@@ -124,6 +136,8 @@ impl Report<'_> {
             "outcome": outcome,
             "interpreter": plan.interpreter,
             "thread": plan.tid,
+            "method": asked.method.name(),
+            "woken": asked.woken.map(Woken::name),
             "milliseconds": milliseconds(self.elapsed),
             "stdout": self.collected.stdout.text(),
             "stderr": self.collected.stderr.text(),
@@ -134,33 +148,8 @@ impl Report<'_> {
         }))
     }
 
-    fn plan_json(&self, plan: &Plan) -> Result<serde_json::Value> {
-        let place = plan.first_directory(&self.attached.target)?;
-        let writes: Vec<_> = plan
-            .writes(&self.attached.target, &self.attached.runtime)?
-            .iter()
-            .map(|write| {
-                json!({
-                    "field": write.field,
-                    "address": write.address.map(|address| address.to_string()),
-                    "bytes_at_most": write.size,
-                    "change": write.change,
-                })
-            })
-            .collect();
-        Ok(json!({
-            "outcome": "dry-run",
-            "interpreter": plan.interpreter,
-            "thread": plan.tid,
-            "reason": plan.reason,
-            "thread_state": plan.thread.address.to_string(),
-            "directory": place.display().to_string(),
-            "writes": writes,
-        }))
-    }
-
-    fn plan_text(&self, plan: &Plan, output: &mut Output) -> Result<()> {
-        let place = plan.first_directory(&self.attached.target)?;
+    fn plan_text(&self, planned: &Planned, output: &mut Output) {
+        let plan = &planned.plan;
         output.line(&format!(
             "CPython {} in process {}: interpreter {}, thread {} ({}), thread state {}",
             self.attached.runtime.version(),
@@ -170,24 +159,108 @@ impl Report<'_> {
             plan.reason,
             plan.thread.address
         ));
-        output.line("With all threads stopped for a moment, this would be written:");
-        for write in plan.writes(&self.attached.target, &self.attached.runtime)? {
-            let place = write
-                .address
-                .map_or_else(String::new, |address| format!(" at {address},"));
+        let way = match plan.method {
+            Method::Protocol => "By the remote debugging protocol",
+            Method::PendingCall => "By a pending call",
+            Method::Callback => "As a callback of the thread where it waits",
+        };
+        output.line(&format!(
+            "{way}, with all threads stopped for a moment, this would be written:"
+        ));
+        for write in &planned.writes {
+            let at = |address| format!("at {address}, ");
+            let place = write.address.map_or_else(String::new, at);
             output.line(&format!(
-                "  {:<21}{place} up to {} bytes: {}",
+                "  {:<21} {place}up to {} bytes: {}",
                 write.field, write.size, write.change
             ));
+        }
+        let [_, waiting] = &planned.ways;
+        let then = match (waiting.verdict, plan.method) {
+            (CheckVerdict::NotDeciding, _) => None,
+            _ if planned.wake == Wake::Never => Some("it would be left alone (--wake never)"),
+            (CheckVerdict::Refuses, _) => Some("it would be left alone"),
+            (CheckVerdict::Unknown, _) => {
+                Some("if it is CPython's own code, the script would run there")
+            }
+            (CheckVerdict::Allows, Method::Protocol) => Some("it would be woken, and wait on"),
+            (CheckVerdict::Allows, _) => Some("it would wait on afterwards"),
+        };
+        if let Some(then) = then {
+            output.line(&format!("{}: {then}.", shown(&waiting.fact)));
         }
         output.line(&format!(
             "The script would lie in a private directory in {} of the target's root, removed \
              afterwards.",
-            shown(&place.display().to_string())
+            shown(&planned.directory.display().to_string())
         ));
         output.line("Nothing was written.");
-        Ok(())
     }
+}
+
+/// What would be done.
+#[derive(Debug)]
+pub(super) struct Planned {
+    plan: Plan,
+    writes: Vec<PlannedWrite>,
+    directory: PathBuf,
+    ways: [Way; 2],
+    wake: Wake,
+}
+
+impl Planned {
+    /// Looks at what would be done in the thread that `selection` names.
+    pub(super) fn new(attached: &Attached, selection: Selection, wake: Wake) -> Result<Self> {
+        let (target, runtime) = (&attached.target, &attached.runtime);
+        let plan = Plan::new(target, runtime, selection, wake)?;
+        Ok(Self {
+            writes: plan.writes(target, runtime)?,
+            directory: plan.first_directory(target)?,
+            ways: ways(target, runtime, selection)?,
+            plan,
+            wake,
+        })
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let plan = &self.plan;
+        let write = |write: &PlannedWrite| {
+            let address = write.address.map(|address| address.to_string());
+            json!({
+                "field": write.field,
+                "address": address,
+                "bytes_at_most": write.size,
+                "change": write.change,
+            })
+        };
+        json!({
+            "outcome": "dry-run",
+            "interpreter": plan.interpreter,
+            "thread": plan.tid,
+            "reason": plan.reason,
+            "method": plan.method.name(),
+            "thread_state": plan.thread.address.to_string(),
+            "directory": self.directory.display().to_string(),
+            "writes": self.writes.iter().map(write).collect::<Vec<_>>(),
+            "ways": self.ways.iter().map(way_json).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// How a thread was asked, for `--verbose`.
+pub(super) fn asked_text(asked: &Asked) -> String {
+    let way = match asked.method {
+        Method::Protocol => "a request stands in the thread state",
+        Method::PendingCall => "a pending call is queued",
+        Method::Callback => "the thread is called back where it waits",
+    };
+    let woken = match asked.woken {
+        Some(Woken::Interrupted) => "; its system call was interrupted",
+        Some(Woken::PendingCall) => "; its wait for a lock was interrupted, with a pending call",
+        Some(Woken::Callback) => "; it looks for the request where it waits",
+        None => "",
+    };
+    format!("{way}{woken}")
 }
 
 /// Milliseconds with three digits behind the point.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use invivo::audit::Act;
+use invivo::audit::{Act, Course};
 use invivo::exec::{InterpreterChoice, Named, Selection, ThreadChoice};
 use invivo::{Error, ErrorKind, Result};
 use serde_json::{Value, json};
@@ -37,7 +37,7 @@ pub(super) fn run(
             continue;
         }
         match &done {
-            Ok(done) => report.show(done, &mut streams)?,
+            Ok(done) => report.show(done, &mut streams),
             Err(error) => {
                 streams.head_stderr();
                 streams.output.error(error);
@@ -79,7 +79,7 @@ fn run_in(
     };
     let outcome = Err(not_run.clone());
     if let Some(act) = act {
-        act.ran(selection, None, &outcome, Duration::ZERO);
+        act.ran(selection, &Course::default(), &outcome, Duration::ZERO);
     }
     Err(not_run)
 }
