@@ -1,7 +1,7 @@
 //! Which ways into a thread are open at this moment, as far as that can be told without stopping
 //! it.
 
-use invivo_cpython::Runtime;
+use invivo_cpython::{Queue, Runtime};
 use invivo_image::Registers;
 use invivo_model::{Error, Result};
 use invivo_process::access::CheckVerdict;
@@ -94,10 +94,15 @@ fn pending_call<M: Memory>(
     tools: &Result<Tools>,
 ) -> Result<Way> {
     let tid = chosen.tid;
-    let planned = |tools| pending::planned(target, runtime, &chosen.interpreter, tools);
+    let queue = if chosen.is_main(runtime)? {
+        Queue::MainThread
+    } else {
+        Queue::AnyThread
+    };
+    let planned = |tools| pending::planned(target, runtime, &chosen.interpreter, queue, tools);
     let way = match tools.as_ref().map_err(Clone::clone).and_then(planned) {
         Err(error) => Way::closed(&error),
-        Ok(_) if chosen.is_main(runtime)? => Way::new(
+        Ok(_) if queue == Queue::MainThread => Way::new(
             CheckVerdict::Allows,
             format!("thread {tid} makes pending calls at its next safe point"),
         ),
