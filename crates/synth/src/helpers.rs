@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-use crate::interpreters::{Interpreter, workspace};
+use crate::interpreters::{Interpreter, interpreters, workspace};
 
 /// Runs a program under a tracer that kills it at the entry of its N-th system call, or another
 /// process, of which it then waits for the end.
@@ -70,15 +70,17 @@ pub fn embed(interpreter: &Interpreter) -> PathBuf {
     )
 }
 
-/// A module of this interpreter, `foreign`, that waits as no code of Python's own does.
+/// A module for every interpreter, `foreign`, that waits as no code of Python's own does.
 ///
 /// # Panics
-/// If the interpreter has no headers.
-pub fn foreign(interpreter: &Interpreter) -> PathBuf {
-    let mut flags = headers(interpreter);
+/// If no interpreter has headers.
+pub fn foreign() -> PathBuf {
+    // It uses the limited API, which is the same for all.
+    let usable = |one: &&Interpreter| !one.free_threaded && one.include.join("Python.h").exists();
+    let found = interpreters().iter().find(usable);
+    let mut flags = headers(found.expect("an interpreter with headers"));
     flags.extend(["-shared", "-fPIC"].map(str::to_owned));
-    let name = format!("foreign-{}", interpreter.name);
-    compile(&name, include_str!("../c/foreign.c"), &flags)
+    compile("foreign", include_str!("../c/foreign.c"), &flags)
 }
 
 /// Where this interpreter's headers are.

@@ -150,3 +150,10 @@ pub fn interpreter(name: &str) -> &'static Interpreter {
 pub fn protocol() -> [&'static Interpreter; 4] {
     ["3.14", "3.14d", "3.15", "3.15d"].map(interpreter)
 }
+
+/// The interpreters that scripts run in: all but the free-threaded ones before 3.14.
+pub fn acted_on() -> Vec<&'static Interpreter> {
+    let all = interpreters().iter();
+    all.filter(|one| !one.free_threaded || one.minor() >= 14)
+        .collect()
+}

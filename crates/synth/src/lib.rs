@@ -15,7 +15,7 @@ pub mod scenarios;
 pub mod target;
 pub mod waits;
 
-pub use interpreters::{Interpreter, interpreter, interpreters, protocol};
+pub use interpreters::{Interpreter, acted_on, interpreter, interpreters, protocol};
 pub use launch::Launch;
 pub use target::Target;
 pub use waits::Wait;

@@ -49,7 +49,6 @@ pub const ALL: [Wait; 37] = [
     wait("poll", "`poll`", Kind::Timed),
     wait("epoll", "`epoll`", Kind::Timed),
     wait("asyncio", "idle asyncio", Kind::Timed),
-    wait("sigtimedwait", "`signal.sigtimedwait`", Kind::Timed),
     wait("recv", "`recv`", Kind::Event),
     wait("recv-timed", "`recv` with a time-out", Kind::Timed),
     wait("accept", "`accept`", Kind::Event),
@@ -85,6 +84,8 @@ pub const ALL: [Wait; 37] = [
     wait("power", "big-int power", Kind::Heedful),
     wait("zlib", "zlib on a big buffer (without the GIL)", Kind::Deaf),
     wait("holding", "`math.fsum` of much (with the GIL)", Kind::Deaf),
+    // CPython's own, but what it returns is rubbish if its time passes while a script runs.
+    wait("sigtimedwait", "`signal.sigtimedwait`", Kind::ForeignTimed),
     wait("c-sleep", "`ctypes`: `sleep`", Kind::ForeignTimed),
     wait("c-usleep", "`ctypes`: `usleep`", Kind::ForeignTimed),
     wait("c-poll", "`ctypes`: `poll`", Kind::ForeignTimed),
@@ -110,14 +111,11 @@ impl Wait {
     /// Starts a target that waits so, where the time matters for this many seconds, and returns
     /// when its main thread is asleep, if it is to be.
     pub fn start(self, interpreter: &Interpreter, seconds: f64) -> Target {
-        self.start_as(Launch::new(interpreter, PROGRAM), interpreter, seconds)
-    }
-
-    fn start_as(self, launch: Launch<'_>, interpreter: &Interpreter, seconds: f64) -> Target {
         let mut arguments = vec![self.name.into(), seconds.to_string().into()];
         if self.name == "extension" {
-            arguments.push(helpers::foreign(interpreter).into_os_string());
+            arguments.push(helpers::foreign().into_os_string());
         }
+        let launch = Launch::new(interpreter, PROGRAM);
         let target = launch.arguments(arguments).start();
         if !matches!(self.kind, Kind::Python | Kind::Heedful | Kind::Deaf) {
             self.asleep(&target);

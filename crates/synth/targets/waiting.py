@@ -53,6 +53,15 @@ def line():
     os.read(0, 100)
 
 
+kept = []
+
+
+def keep(*closeable):
+    """Has them closed at the end: a debug build complains of what nobody closes."""
+    kept.extend(closeable)
+    return closeable
+
+
 def partner(act):
     """Another process, which does `act` when the line comes."""
     pid = os.fork()
@@ -174,7 +183,7 @@ def subprocess_timed():
 
 
 def recv_timed():
-    ours, theirs = socket.socketpair()
+    ours, theirs = keep(*socket.socketpair())
     ours.settimeout(SECONDS)
     try:
         return "got %r" % ours.recv(10)
@@ -190,7 +199,7 @@ def sigtimedwait():
 
 
 def recv():
-    ours, theirs = socket.socketpair()
+    ours, theirs = keep(*socket.socketpair())
     child = partner(lambda: theirs.sendall(b"four"))
     theirs.close()
     begin()
@@ -200,12 +209,18 @@ def recv():
 
 
 def accept():
-    server = socket.socket()
+    (server,) = keep(socket.socket())
     server.bind(("127.0.0.1", 0))
     server.listen()
-    child = partner(lambda: socket.create_connection(server.getsockname()).sendall(b"caller"))
+
+    def call():
+        with socket.create_connection(server.getsockname()) as connection:
+            connection.sendall(b"caller")
+
+    child = partner(call)
     begin()
     connection, _ = server.accept()
+    keep(connection)
     got = connection.recv(100)
     os.waitpid(child, 0)
     return expect(got, b"caller")
@@ -436,6 +451,8 @@ STATES = {
 }
 
 wrong = STATES[STATE]()
+for closeable in kept:
+    closeable.close()
 print("harm" if wrong else "fine", STATE, wrong or "%.3f" % (time.monotonic() - begun[0]), flush=True)
 while os.read(0, 100):
     pass

@@ -8,8 +8,11 @@ pub(crate) mod terminal;
 
 use std::ffi::OsStr;
 use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -191,4 +194,29 @@ pub(crate) fn eventually(what: &str, condition: impl Fn() -> bool) {
         assert!(Instant::now() < until, "not in time: {what}");
         std::thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// Does something with each of these, several at a time, and says at last for which it failed.
+pub(crate) fn each<T: Sync>(
+    jobs: &[T],
+    name: impl Fn(&T) -> String + Sync,
+    act: impl Fn(&T) + Sync,
+) {
+    const AT_A_TIME: usize = 12;
+    let (next, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let work = || {
+        while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            // The panic has been shown; what is wanted here is where it was.
+            if catch_unwind(AssertUnwindSafe(|| act(job))).is_err() {
+                failed.lock().expect("the list").push(name(job));
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..AT_A_TIME {
+            scope.spawn(work);
+        }
+    });
+    let failed = failed.into_inner().expect("the list");
+    assert!(failed.is_empty(), "failed: {}", failed.join(", "));
 }
