@@ -6,7 +6,7 @@ use super::{Finding, Tree};
 /// In tests it may also use `synth`, and what helps to test.
 const EDGES: [(&str, &[&str]); 11] = [
     ("model", &[]),
-    ("process", &["invivo-model", "libc", "rustix"]),
+    ("process", &["invivo-model", "libc", "memchr", "rustix"]),
     ("image", &["gimli", "invivo-model", "object"]),
     (
         "cpython",
