@@ -1,7 +1,6 @@
 //! Stacks: the frames that a thread is in.
 
 pub(crate) mod calls;
-#[allow(dead_code, reason = "the view of tasks is still to come")]
 mod generators;
 mod live;
 mod opcodes;
@@ -16,15 +15,14 @@ use invivo_process::{Fault, Memory};
 
 use crate::code::{CodeFacts, Codes};
 use crate::fields::{corrupt, fault};
-use crate::pieces::{length, read_pieces};
+use crate::pieces::{Piece, View, length, read_pieces};
 use crate::runtime::Runtime;
 
-#[allow(unused_imports, reason = "the view of tasks is still to come")]
 pub(crate) use generators::{GeneratorFrame, GeneratorState};
 pub(crate) use live::CallMemory;
 use live::Live;
 pub(crate) use opcodes::Instruction;
-pub(crate) use raw::{RawFrame, Standing, slots};
+pub(crate) use raw::{RawFrame, Standing};
 pub(crate) use walk::Head;
 use walk::{Budget, Walk};
 
@@ -33,6 +31,8 @@ const WHAT: &str = "cannot read the thread's frames";
 const AT_ONCE: usize = 64;
 /// Bytes of memory that are held of so many threads, at most.
 const MAX_BYTES: usize = 64 << 20;
+/// Bytes of a frame with its variables, where these are read by themselves.
+const MAX_VARIABLES: usize = 1 << 20;
 /// A stack that leaves something open is looked at so many times again.
 const LOOKS_AGAIN: usize = 3;
 /// How many times as many frames as one stack may have all stacks may have together.
@@ -240,7 +240,9 @@ impl<M: Memory> Runtime<M> {
             }
             // What a frame leaves behind that has returned are no variables any more.
             if options.slots && known.is_none() {
-                frame.slots = Some(self.slots(walk, raw, facts));
+                let size = self.size_with_slots(facts.slots);
+                let here = walk.piece(raw.address, size).map(Piece::view);
+                frame.slots = Some(self.slots(here, raw.address, facts.slots));
             }
             stack.frames.push(frame);
             instructions.push(place.map(|place| Instruction {
@@ -280,21 +282,22 @@ impl<M: Memory> Runtime<M> {
         }
     }
 
-    fn slots(&self, walk: &Walk, raw: &RawFrame, facts: &CodeFacts) -> Slots {
-        let size =
-            length(self.layout.frame.localsplus).saturating_add(facts.slots.saturating_mul(8));
-        let at_hand = walk.piece(raw.address, size);
-        let at_hand =
-            at_hand.and_then(|piece| slots(&self.layout, piece.view(), raw.address, facts.slots));
-        // A frame that lies by itself, and has more variables than were read with it.
-        at_hand.unwrap_or_else(|| {
-            let pieces = read_pieces(&self.memory, [(raw.address, size.min(MAX_BYTES))]);
-            let piece = pieces
-                .ok()
-                .and_then(|mut pieces| pieces.pop())
-                .unwrap_or_default();
-            slots(&self.layout, piece.view(), raw.address, facts.slots).unwrap_or_default()
-        })
+    /// The variables of a frame of which `here` has been read.
+    pub(crate) fn slots(&self, here: Option<View<'_>>, address: Address, count: usize) -> Slots {
+        let slots = |view: View<'_>| raw::slots(&self.layout, view, address, count);
+        // A frame that lies by itself may have more variables than were read with it.
+        let apart = || {
+            let size = self.size_with_slots(count).min(MAX_VARIABLES);
+            let read = read_pieces(&self.memory, [(address, size)]);
+            let piece = read.ok()?.pop()?;
+            slots(piece.view())
+        };
+        here.and_then(slots).or_else(apart).unwrap_or_default()
+    }
+
+    /// Bytes of a frame with so many variables.
+    fn size_with_slots(&self, count: usize) -> usize {
+        length(self.layout.frame.localsplus).saturating_add(count.saturating_mul(8))
     }
 
     /// Where the copies of the bytecode begin that these frames run.

@@ -19,7 +19,7 @@ mod thread;
 mod world;
 
 use invivo_model::{Address, Result};
-use invivo_process::{Fault, Memory, ReadRequest};
+use invivo_process::{Fault, Memory};
 
 use crate::fields::{corrupt, fault};
 use crate::frames::Head;
@@ -29,7 +29,7 @@ use crate::runtime::Runtime;
 
 use places::Places;
 pub use places::{Place, PlaceId};
-use region::Region;
+use region::{Region, read_regions};
 use regions::Extent;
 use thread::Outcome;
 pub use thread::{PlacedFrame, ReadThread};
@@ -67,8 +67,6 @@ pub struct Reader<M> {
     lost: bool,
     /// Whether all threads are to be read, whoever has the GIL.
     all: bool,
-    /// How much came of what was read last.
-    filled: Vec<usize>,
 }
 
 /// What came of reading all that was planned.
@@ -103,7 +101,6 @@ impl<M: Memory> Reader<M> {
             round: 0,
             lost: true,
             all: true,
-            filled: Vec::new(),
         }
     }
 
@@ -238,30 +235,8 @@ impl<M: Memory> Reader<M> {
     /// Reads all that is planned, by one call.
     fn read_planned(&mut self) -> Result<Came, Fault> {
         self.choose();
-        let mut requests = Vec::with_capacity(self.filled.capacity());
-        each(
-            &mut self.world,
-            &mut self.threads,
-            &mut self.places,
-            |region| {
-                let start = region.start;
-                requests.push(ReadRequest::new(start, region.refill()));
-            },
-        );
-        self.runtime.memory.read_many(&mut requests)?;
-        self.filled.clear();
-        self.filled
-            .extend(requests.iter().map(|request| request.filled));
-        drop(requests);
-        let mut filled = self.filled.iter();
-        each(
-            &mut self.world,
-            &mut self.threads,
-            &mut self.places,
-            |region| {
-                region.fill(filled.next().copied().unwrap_or(0));
-            },
-        );
+        let (world, threads, places) = (&mut self.world, &mut self.threads, &mut self.places);
+        read_regions(&self.runtime.memory, planned(world, threads, places))?;
         Ok(self.came())
     }
 
@@ -320,7 +295,7 @@ impl<M: Memory> Reader<M> {
                 match thread.look_within(&mut left, &self.runtime, &mut self.places)? {
                     Outcome::Done => {}
                     Outcome::Unsure => self.look_closer(index)?,
-                    _ if attempt == ATTEMPTS => thread.lose("its frames move away"),
+                    Outcome::Again if attempt == ATTEMPTS => thread.lose("its frames move away"),
                     Outcome::Again => again.push(index),
                 }
             }
@@ -347,8 +322,7 @@ impl<M: Memory> Reader<M> {
         let mut wanted = indices.iter().copied().peekable();
         let threads = self.threads.iter_mut().enumerate();
         let chosen = threads.filter(|(index, _)| wanted.next_if_eq(index).is_some());
-        let mut chosen: Vec<_> = chosen.map(|(_, thread)| thread).collect();
-        read_regions(&self.runtime.memory, &mut chosen)
+        read_threads(&self.runtime.memory, chosen.map(|(_, thread)| thread))
     }
 
     /// Says what the threads have to do with the GIL and with exceptions.
@@ -370,40 +344,25 @@ impl<M: Memory> Reader<M> {
 }
 
 /// Reads all of some threads, by one call.
-fn read_regions(memory: &impl Memory, threads: &mut [&mut ReadThread]) -> Result<(), Fault> {
-    let mut requests = Vec::new();
-    for thread in &mut *threads {
-        thread.regions.each(&mut |region| {
-            if region.is_wanted() {
-                requests.push(ReadRequest::new(region.start, region.refill()));
-            }
-        });
-    }
-    memory.read_many(&mut requests)?;
-    let filled: Vec<_> = requests.iter().map(|request| request.filled).collect();
-    let mut filled = filled.into_iter();
+fn read_threads<'a>(
+    memory: &impl Memory,
+    threads: impl IntoIterator<Item = &'a mut ReadThread>,
+) -> Result<(), Fault> {
+    let mut regions = Vec::new();
     for thread in threads {
-        thread.regions.each(&mut |region| {
-            if region.is_wanted() {
-                region.fill(filled.next().unwrap_or(0));
-            }
-        });
+        thread.regions.each(&mut |region| regions.push(region));
     }
-    Ok(())
+    read_regions(memory, regions)
 }
 
-/// Goes through all that is read, in the order in which it is read.
-fn each<'a>(
+/// All that is to be read, in the order in which it is.
+fn planned<'a>(
     world: &'a mut World,
     threads: &'a mut [ReadThread],
     places: &'a mut Places,
-    mut to: impl FnMut(&'a mut Region),
-) {
-    let mut to = |region: &'a mut Region| {
-        if region.is_wanted() {
-            to(region);
-        }
-    };
+) -> Vec<&'a mut Region> {
+    let mut planned = Vec::new();
+    let mut to = |region| planned.push(region);
     world.each(&mut to);
     for thread in threads {
         match thread.extent {
@@ -413,4 +372,5 @@ fn each<'a>(
         }
     }
     places.each(&mut to);
+    planned
 }

@@ -2,20 +2,17 @@
 
 use std::sync::Arc;
 
-use invivo_model::{Address, Defect, Frame, Slots, Stack, ThreadState, Trust};
+use invivo_model::{Address, Defect, Frame, Stack, ThreadState, Trust};
 use invivo_process::{Fault, Memory};
 
 use super::places::{Asked, Places};
 use super::region::Region;
 use super::regions::Extent;
 use super::thread::{Outcome, ReadThread};
-use super::{ATTEMPTS, MAX_BYTES, Reader, read_regions};
-use crate::frames::{Head, Instruction, StackOptions, Standing, slots};
-use crate::pieces::{length, read_pieces};
+use super::{ATTEMPTS, MAX_BYTES, Reader, read_threads};
+use crate::frames::{Head, Instruction, StackOptions, Standing};
+use crate::pieces::length;
 use crate::runtime::Runtime;
-
-/// Bytes of the variables of a frame that are read.
-const MAX_VARIABLES: usize = 1 << 20;
 
 /// A stack, and the instruction that each of its frames stands at.
 type Understood = (Stack, Vec<Option<Instruction>>);
@@ -45,7 +42,7 @@ impl<M: Memory> Runtime<M> {
             .collect();
         let mut open: Vec<_> = threads.iter_mut().collect();
         for attempt in 1..=ATTEMPTS {
-            read_regions(&self.memory, &mut open)?;
+            read_threads(&self.memory, open.iter_mut().map(|thread| &mut **thread))?;
             let heads = open.iter().filter_map(|thread| thread.heads(&self.layout));
             let heads: Vec<_> = heads.map(|(head, _)| head).collect();
             self.note_reached(&heads);
@@ -58,10 +55,10 @@ impl<M: Memory> Runtime<M> {
                 match thread.look_within(&mut left, self, &mut places)? {
                     Outcome::Done => {}
                     Outcome::Unsure => {
-                        read_regions(&self.memory, &mut [&mut *thread])?;
+                        read_threads(&self.memory, [&mut *thread])?;
                         thread.look_closer(self, &mut places)?;
                     }
-                    _ if attempt == ATTEMPTS => thread.lose("its frames move away"),
+                    Outcome::Again if attempt == ATTEMPTS => thread.lose("its frames move away"),
                     Outcome::Again => again.push(thread),
                 }
             }
@@ -147,8 +144,7 @@ impl<M: Memory> Runtime<M> {
                 .region(raw.address, length(self.layout.frame.size));
             let slots = options.slots.then(|| {
                 let here = piece.map(Region::view);
-                here.and_then(|view| slots(&self.layout, view, raw.address, facts.slots))
-                    .unwrap_or_else(|| self.slots_apart(raw.address, facts.slots))
+                self.slots(here, raw.address, facts.slots)
             });
             frames.push(Frame {
                 address: raw.address,
@@ -177,15 +173,5 @@ impl<M: Memory> Runtime<M> {
             innermost.trust = thread.trust;
         }
         (Stack { frames, cut }, instructions)
-    }
-
-    /// The variables of a frame that lies by itself and has more of them than were read with it.
-    fn slots_apart(&self, address: Address, count: usize) -> Slots {
-        let size = count.saturating_mul(8);
-        let size = size.saturating_add(length(self.layout.frame.localsplus));
-        let read = read_pieces(&self.memory, [(address, size.min(MAX_VARIABLES))]);
-        let piece = read.ok().and_then(|mut pieces| pieces.pop());
-        let found = piece.and_then(|piece| slots(&self.layout, piece.view(), address, count));
-        found.unwrap_or_default()
     }
 }

@@ -243,19 +243,16 @@ impl Places {
         self.codes.get(id.0 as usize).map(|known| &known.facts)
     }
 
-    /// Looks at the code objects at these addresses, and says whether one of those known is another
-    /// by now.
+    /// Looks at the code objects at these addresses.
     pub(super) fn look<M: Memory>(
         &mut self,
         runtime: &Runtime<M>,
         addresses: impl IntoIterator<Item = Address>,
-    ) -> Result<bool, Fault> {
+    ) -> Result<(), Fault> {
         let (codes, _) = runtime.codes(addresses, &[])?;
-        let mut changed = false;
         for (address, facts) in codes {
             let before = self.by_address.get(&address).copied();
             let Ok(facts) = facts else {
-                changed |= before.is_some();
                 self.by_address.remove(&address);
                 continue;
             };
@@ -266,7 +263,6 @@ impl Places {
                 known.sure = self.sure;
                 continue;
             }
-            changed |= before.is_some();
             let sure = self.sure;
             self.by_address.insert(address, self.codes.len() as u32);
             self.codes.push(Known {
@@ -275,7 +271,7 @@ impl Places {
                 is_watched: false,
             });
         }
-        Ok(changed)
+        Ok(())
     }
 
     /// Where in its code a frame stands; `None` where it claims to stand elsewhere.

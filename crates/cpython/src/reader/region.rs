@@ -60,15 +60,6 @@ impl Region {
         &mut self.bytes
     }
 
-    /// Reads it by itself.
-    pub(super) fn read(&mut self, memory: &impl Memory) -> Result<(), Fault> {
-        let mut request = [ReadRequest::new(self.start, self.refill())];
-        memory.read_many(&mut request)?;
-        let [ReadRequest { filled, .. }] = request;
-        self.fill(filled);
-        Ok(())
-    }
-
     /// Notes how much has been read.
     pub(super) fn fill(&mut self, filled: usize) {
         self.filled = filled.min(self.bytes.len());
@@ -121,6 +112,26 @@ impl Region {
     pub(super) fn word(&self) -> Option<u64> {
         self.view().word(self.start, 0)
     }
+}
+
+/// Reads all of these that there is something to read of, by one call.
+pub(super) fn read_regions<'a>(
+    memory: &impl Memory,
+    regions: impl IntoIterator<Item = &'a mut Region>,
+) -> Result<(), Fault> {
+    let regions = regions.into_iter().filter(|region| region.is_wanted());
+    let mut regions: Vec<_> = regions.collect();
+    let requests = regions.iter_mut().map(|region| {
+        let start = region.start;
+        ReadRequest::new(start, region.refill())
+    });
+    let mut requests: Vec<_> = requests.collect();
+    memory.read_many(&mut requests)?;
+    let filled: Vec<_> = requests.iter().map(|request| request.filled).collect();
+    for (region, filled) in regions.into_iter().zip(filled) {
+        region.fill(filled);
+    }
+    Ok(())
 }
 
 /// How many bytes from the start on are the same.

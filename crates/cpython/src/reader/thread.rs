@@ -376,12 +376,11 @@ impl ReadThread {
                             caller: outer.caller().copied(),
                             callee: *frame,
                         });
-                        found.dead = true;
                         break;
                     }
                 }
             }
-            if further && !found.dead {
+            if further && found.links.len() == frames.len() {
                 self.go_further(&mut judge, &mut outer, &mut found);
             }
             if asked.is_empty() || attempt == ATTEMPTS {
@@ -580,8 +579,6 @@ struct Found {
     frames: Vec<RawFrame>,
     /// Why frames further in are not among them.
     doubted: Option<Doubted>,
-    /// Whether there are such.
-    dead: bool,
 }
 
 impl Found {

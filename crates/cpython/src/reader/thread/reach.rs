@@ -9,7 +9,7 @@ use crate::layout::{CurrentFrame, Layout};
 use crate::pieces::{length, read_pieces};
 use crate::reader::chain::{Judge, Outer, Verdict};
 use crate::reader::places::{Asked, Places};
-use crate::reader::region::Region;
+use crate::reader::region::{Region, read_regions};
 use crate::runtime::Runtime;
 
 /// Chunks of a data stack that are read.
@@ -195,7 +195,7 @@ impl ReadThread {
             left -= size;
             added = true;
             let mut window = Region::new(next, size);
-            window.read(&runtime.memory)?;
+            read_regions(&runtime.memory, [&mut window])?;
             let frame = RawFrame::parse(&runtime.layout, window.view(), next);
             windows.insert(at, window);
             next = frame.map_or(Address::NULL, |frame| frame.previous);
@@ -232,7 +232,7 @@ impl ReadThread {
             };
             left -= used;
             let mut region = Region::new(previous, length(used));
-            region.read(&runtime.memory)?;
+            read_regions(&runtime.memory, [&mut region])?;
             self.regions.chunks.push(region);
         }
         Ok(self.regions.chunks.len() > before)
