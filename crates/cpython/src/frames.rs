@@ -23,7 +23,7 @@ pub(crate) use live::CallMemory;
 use live::Live;
 pub(crate) use opcodes::Instruction;
 pub(crate) use raw::{RawFrame, Standing};
-pub(crate) use walk::Head;
+pub(crate) use walk::{AHEAD, Head, MAX_CHUNK};
 use walk::{Budget, Walk};
 
 const WHAT: &str = "cannot read the thread's frames";

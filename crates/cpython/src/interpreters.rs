@@ -7,6 +7,7 @@ use invivo_process::{Fault, Memory};
 
 use crate::fields::{fault, read_fields};
 use crate::frames::Head;
+use crate::gil::GilState;
 use crate::layout::{CurrentFrame, Layout};
 use crate::limits::Limits;
 use crate::pieces::{Piece, length, read_pieces};
@@ -44,17 +45,9 @@ pub(crate) struct Found {
     /// `thread_id` of the thread in which Python was initialized.
     pub(crate) main_thread: u64,
     /// The GIL, where all interpreters share one.
-    pub(crate) gil: Option<FoundGil>,
+    pub(crate) gil: Option<GilState>,
     /// What kept the list of interpreters from being read.
     pub(crate) defects: Vec<Defect>,
-}
-
-/// What a GIL says of itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct FoundGil {
-    pub(crate) locked: bool,
-    /// The thread state that holds it, or held it last.
-    pub(crate) holder: Address,
 }
 
 /// An interpreter, with what its state says beside who it is.
@@ -159,7 +152,8 @@ struct Walk<'a, M> {
 struct Top {
     head: Address,
     main_thread: u64,
-    gil: Option<FoundGil>,
+    /// The GIL and where it is, where all interpreters share one.
+    gil: Option<(Address, GilState)>,
     collecting: Option<bool>,
 }
 
@@ -195,33 +189,40 @@ impl<M: Memory> Walk<'_, M> {
         Ok(Found {
             list,
             main_thread: top.main_thread,
-            gil: top.gil,
+            gil: top.gil.map(|(_, gil)| gil),
             defects,
         })
     }
 
     fn top(&self, runtime: Address) -> Result<Top, Fault> {
         let layout = &self.layout.runtime;
-        let head = layout.interpreters_head;
-        let gil = |field| layout.gil.map_or(head, |gil| gil + field);
-        // A version without a field has another one read in its place, and it is not looked at.
-        let fields = [
-            (head, 8),
-            (layout.main_thread, 8),
-            (gil(self.layout.gil.locked), 4),
-            (gil(self.layout.gil.last_holder), 8),
-            (layout.gc_collecting.unwrap_or(head), 4),
+        let sizes = [
+            (Some(layout.interpreters_head), 8),
+            (Some(layout.main_thread), 8),
+            (layout.gil, GilState::size(&self.layout.gil)),
+            (layout.gc_collecting, 4),
         ];
-        let [head, main_thread, locked, holder, collecting] =
-            read_fields(self.memory, runtime, fields)?;
+        // Of what a version does not have, nothing is read.
+        let places = sizes.map(|(offset, size)| match offset {
+            Some(offset) => (runtime.offset(offset).unwrap_or_default(), size),
+            None => (Address::NULL, 0),
+        });
+        let pieces = read_pieces(self.memory, places)?;
+        let [head, main_thread, gil, collecting] = &*pieces else {
+            return Err(Fault::Unmapped(runtime));
+        };
+        let word = |piece: &Piece| {
+            piece
+                .word(piece.start, 0)
+                .ok_or(Fault::Unmapped(piece.start))
+        };
+        let state = GilState::parse(&self.layout.gil, gil.start, gil.view());
+        let collecting = collecting.int(collecting.start, 0);
         Ok(Top {
-            head: Address(head),
-            main_thread,
-            gil: layout.gil.map(|_| FoundGil {
-                locked: locked == 1,
-                holder: Address(holder),
-            }),
-            collecting: layout.gc_collecting.map(|_| collecting != 0),
+            head: Address(word(head)?),
+            main_thread: word(main_thread)?,
+            gil: state.map(|state| (gil.start, state)),
+            collecting: collecting.map(|collecting| collecting != 0),
         })
     }
 
@@ -268,7 +269,10 @@ impl<M: Memory> Walk<'_, M> {
         let found = FoundInterpreter {
             interpreter,
             states,
-            gil: layout.gil.map_or(Address::NULL, |_| Address(gil)),
+            gil: match layout.gil {
+                Some(_) => Address(gil),
+                None => top.gil.map_or(Address::NULL, |(at, _)| at),
+            },
             collecting: layout
                 .gc_collecting
                 .map(|_| collecting != 0)

@@ -9,15 +9,18 @@
 
 mod asyncio;
 mod code;
+mod exceptions;
 mod exports;
 mod facts;
 mod fields;
 mod frames;
+mod gil;
 mod interpreters;
 mod layout;
 mod limits;
 mod locate;
 mod objects;
+mod patience;
 mod pending;
 mod pieces;
 mod positions;

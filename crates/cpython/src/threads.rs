@@ -35,15 +35,10 @@ impl<M: Memory> Runtime<M> {
         let statuses = self.statuses(&found);
         let mut parts = stacks.into_iter().zip(statuses);
         let main_thread = found.main_thread;
-        let only_gil = self.layout.runtime.gil;
-        let only_gil = only_gil.and_then(|offset| self.address().offset(offset));
         let mut list: Vec<_> = found
             .list
             .into_iter()
-            .map(|mut found| {
-                found.gil = only_gil.unwrap_or(found.gil);
-                together(found, main_thread, &names, &mut parts)
-            })
+            .map(|found| together(found, main_thread, &names, &mut parts))
             .collect();
         // Of the list itself: where it breaks off, the last one is the one that was to lead on.
         if let Some(last) = list.last_mut() {
@@ -99,6 +94,21 @@ impl<M: Memory> Runtime<M> {
     }
 }
 
+/// Whether a thread that is in these frames collects garbage, by what its interpreter says: whether
+/// a collection runs, and in which frame it began; and whether the thread is its only one.
+pub(crate) fn collects_garbage(
+    collecting: Option<bool>,
+    began: Option<Address>,
+    alone: bool,
+    mut frames: impl Iterator<Item = Address>,
+) -> Option<bool> {
+    match (collecting?, began) {
+        (false, _) => Some(false),
+        (true, Some(began)) => Some(frames.any(|frame| frame == began)),
+        (true, None) => alone.then_some(true),
+    }
+}
+
 /// An interpreter's threads with what was read of each: the next of `parts`.
 fn together(
     found: FoundInterpreter,
@@ -110,12 +120,9 @@ fn together(
     let interpreter = found.interpreter.address;
     let threads = found.interpreter.threads.into_iter().map(|state| {
         let (stack, status) = parts.next().unwrap_or_default();
-        let collects_garbage = match (found.collecting, found.collecting_frame) {
-            (Some(false), _) => Some(false),
-            (_, Some(frame)) => Some(stack.frames.iter().any(|each| each.address == frame)),
-            (Some(true), None) if alone => Some(true),
-            _ => None,
-        };
+        let frames = stack.frames.iter().map(|frame| frame.address);
+        let began = found.collecting_frame;
+        let collects_garbage = collects_garbage(found.collecting, began, alone, frames);
         Thread {
             name: names.get(&(interpreter, state.thread_id)).cloned(),
             gil: status.gil,

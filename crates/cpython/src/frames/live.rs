@@ -22,14 +22,15 @@ use super::walk::Walk;
 use super::{OwnCopies, Place};
 use crate::code::{CodeFacts, Codes};
 use crate::layout::CallLayout;
+use crate::patience::Patience;
 use crate::pieces::{Piece, length, read_pieces};
 use crate::runtime::Runtime;
 
 /// More call sites and functions than this are not remembered.
 const MAX_REMEMBERED: usize = 1 << 16;
-/// A call site that does not say which function it calls is asked again after so many times at
+/// A call site that does not say which function it calls is asked again after so many looks at
 /// last.
-const MAX_PATIENCE: u32 = 16;
+const MAX_PATIENCE: u64 = 16;
 /// Frames that are read a second time at most.
 const MAX_AGAIN: usize = 1 << 14;
 /// Longer bytecode is not searched for calls.
@@ -44,6 +45,8 @@ pub(crate) struct CallMemory {
     functions: HashMap<Address, (u32, Address)>,
     /// By where the bytecode begins.
     bodies: HashMap<Address, Body>,
+    /// How often frames have been looked at.
+    looks: u64,
 }
 
 /// A place in bytecode at which frames have been seen to stand.
@@ -60,29 +63,6 @@ struct Body {
     /// By the function's version, and how many bytes behind the first instruction each stands.
     calls: Vec<(u32, u32)>,
     again: Patience,
-}
-
-/// How soon something is asked again that may have changed since: later each time.
-#[derive(Clone, Copy, Debug)]
-struct Patience {
-    left: u32,
-    next: u32,
-}
-
-impl Patience {
-    fn after(before: Option<Self>) -> Self {
-        let next = before.map_or(1, |before| before.next);
-        Self {
-            left: next,
-            next: next.saturating_mul(2).min(MAX_PATIENCE),
-        }
-    }
-
-    /// Counts one use; whether it was the last.
-    fn is_over(&mut self) -> bool {
-        self.left = self.left.saturating_sub(1);
-        self.left == 0
-    }
 }
 
 /// Which frames of a walk the thread was in at one moment.
@@ -121,6 +101,7 @@ impl<M: Memory> Runtime<M> {
             return Ok(vec![Live::default(); walks.len()]);
         };
         let mut asked = Asked::default();
+        self.code_cache().calls.looks += 1;
         for walk in walks {
             self.note_unknown(walk, &mut asked);
         }
@@ -173,7 +154,7 @@ impl<M: Memory> Runtime<M> {
 
     /// Notes the call sites that have not been met before, or not for long.
     fn note_unknown(&self, walk: &Walk, asked: &mut Asked) {
-        let mut cache = self.code_cache();
+        let cache = self.code_cache();
         for frame in &walk.frames {
             let Standing::At(at) = frame.standing else {
                 continue;
@@ -181,13 +162,14 @@ impl<M: Memory> Runtime<M> {
             if !frame.waits || frame.is_sentinel(&self.layout) {
                 continue;
             }
-            let again = match cache.calls.sites.get_mut(&at) {
+            let looks = cache.calls.looks;
+            let again = match cache.calls.sites.get(&at) {
                 None => true,
                 Some(Site {
                     says: Says::CallOf(..),
                     ..
                 }) => false,
-                Some(site) => site.again.is_over(),
+                Some(site) => site.again.is_over(looks),
             };
             if again {
                 asked.sites.insert(at);
@@ -216,12 +198,16 @@ impl<M: Memory> Runtime<M> {
         let mut cache = self.code_cache();
         let calls = &mut cache.calls;
         if calls.sites.len() + calls.functions.len() + calls.bodies.len() > MAX_REMEMBERED {
-            *calls = CallMemory::default();
+            *calls = CallMemory {
+                looks: calls.looks,
+                ..CallMemory::default()
+            };
         }
         for (at, piece) in sites.into_iter().zip(of_sites) {
+            let again = calls.sites.get(&at).map(|site| site.again);
             let site = Site {
                 says: calls::says(call, first, piece),
-                again: Patience::after(calls.sites.get(&at).map(|site| site.again)),
+                again: renewed(again, calls.looks),
             };
             calls.sites.insert(at, site);
         }
@@ -236,7 +222,7 @@ impl<M: Memory> Runtime<M> {
             let again = calls.bodies.get(&piece.start).map(|body| body.again);
             let body = Body {
                 calls: calls_in(call, piece),
-                again: Patience::after(again),
+                again: renewed(again, calls.looks),
             };
             calls.bodies.insert(piece.start, body);
         }
@@ -332,7 +318,7 @@ impl<M: Memory> Runtime<M> {
             return None;
         }
         let function = callee.frame.function;
-        let mut cache = self.code_cache();
+        let cache = self.code_cache();
         let version = match callee.facts.version {
             0 => match cache.calls.functions.get(&function) {
                 Some((version, code)) if *code == callee.facts.code.address => *version,
@@ -348,14 +334,15 @@ impl<M: Memory> Runtime<M> {
         }
         let start = self.bytecode_of(&caller.frame, &caller.facts, copies)?;
         let size = usize::try_from(caller.facts.bytecode_size).ok()?;
-        let body = cache.calls.bodies.get_mut(&start);
+        let looks = cache.calls.looks;
+        let body = cache.calls.bodies.get(&start);
         let mut ask = body.is_none();
         let mut stood = None;
         if let Some(body) = body {
             let mut calls = body.calls.iter().filter(|(of, _)| *of == version);
             match (calls.next(), calls.next()) {
                 (Some((_, offset)), None) => stood = Some(Some(*offset)),
-                (None, _) => ask = body.again.is_over(),
+                (None, _) => ask = body.again.is_over(looks),
                 (Some(_), Some(_)) => {}
             }
         }
@@ -482,6 +469,13 @@ impl Asked {
     fn is_empty(&self) -> bool {
         self.sites.is_empty() && self.functions.is_empty() && self.bodies.is_empty()
     }
+}
+
+/// When something is asked again that has just been asked.
+fn renewed(before: Option<Patience>, now: u64) -> Patience {
+    let mut again = before.unwrap_or_default();
+    again.renew(now, false, MAX_PATIENCE);
+    again
 }
 
 /// The calls in the bytecode that `piece` holds, which remember what they call.

@@ -15,10 +15,10 @@ const WINDOW: usize = 2048;
 /// Bytes that are read of an older chunk of a data stack: as many as nearly all have.
 const CHUNK: usize = 16 << 10;
 /// Bytes of a chunk's used part. Only a frame of thousands of variables makes one longer.
-const MAX_CHUNK: u64 = 1 << 20;
+pub(crate) const MAX_CHUNK: u64 = 1 << 20;
 /// Bytes read behind what has been used of the newest chunk so far. More would let more time pass
 /// until the frames are read.
-const AHEAD: u64 = 256;
+pub(crate) const AHEAD: u64 = 256;
 /// Chunks of which is remembered how much has been used; then all are forgotten.
 const MAX_REACHED: usize = 1 << 12;
 /// A thread may change to another chunk while it is read: it is read again this often.
@@ -77,7 +77,7 @@ impl Head {
 
     /// Whether what is read for `planned` holds all that this one's frames take.
     fn is_as(&self, planned: &Self, reached: u64) -> bool {
-        let end = planned.used(reached);
+        let end = planned.core(reached);
         let end = end.and_then(|(start, size)| start.offset(size as u64));
         self.through == planned.through
             && self.chunk == planned.chunk
@@ -85,11 +85,24 @@ impl Head {
     }
 
     /// What is to be read of the chunk, which is known to have been used up to `reached` bytes.
-    fn used(&self, reached: u64) -> Option<(Address, usize)> {
-        let whole = self.limit.since(self.chunk)?;
-        let used = self.top.since(self.chunk)?.max(reached);
-        let size = used.saturating_add(AHEAD).min(whole).min(MAX_CHUNK);
-        (size > 0 && !self.chunk.is_null()).then(|| (self.chunk, length(size)))
+    fn core(&self, reached: u64) -> Option<(Address, usize)> {
+        let used = self.used()?.max(reached);
+        let size = self.within(used.saturating_add(AHEAD));
+        (size > 0).then(|| (self.chunk, length(size)))
+    }
+
+    /// Bytes of the chunk that are in use.
+    pub(crate) fn used(&self) -> Option<u64> {
+        self.top.since(self.chunk)
+    }
+
+    /// So many bytes of the chunk, or as many as it has and are read at most.
+    pub(crate) fn within(&self, bytes: u64) -> u64 {
+        if self.chunk.is_null() {
+            return 0;
+        }
+        let whole = self.limit.since(self.chunk).unwrap_or(0);
+        bytes.min(whole).min(MAX_CHUNK)
     }
 }
 
@@ -296,7 +309,7 @@ impl<M: Memory> Runtime<M> {
     /// of the newest chunk, or its frame.
     fn core(&self, head: &Head, reached: u64) -> (Address, usize) {
         if self.layout.chunk.is_some() {
-            head.used(reached).unwrap_or_default()
+            head.core(reached).unwrap_or_default()
         } else if head.frame.is_null() {
             (Address::NULL, 0)
         } else {
@@ -385,7 +398,7 @@ impl<M: Memory> Runtime<M> {
             cache.reached.clear();
         }
         for head in heads {
-            if let Some(used) = head.top.since(head.chunk) {
+            if let Some(used) = head.used() {
                 let reached = cache.reached.entry(head.chunk).or_default();
                 *reached = used.max(*reached);
             }

@@ -11,6 +11,7 @@ use crate::code::CodeFacts;
 use crate::frames::calls::{self, Says};
 use crate::frames::{RawFrame, Standing};
 use crate::layout::{CallLayout, Layout};
+use crate::patience::Patience;
 use crate::pieces::{length, read_pieces};
 use crate::runtime::Runtime;
 
@@ -46,26 +47,6 @@ pub struct Place {
     pub is_known: bool,
     offset: Option<u32>,
     asked: Patience,
-}
-
-/// When something is to be asked again.
-#[derive(Clone, Copy, Debug, Default)]
-struct Patience {
-    until: u64,
-    rounds: u64,
-}
-
-impl Patience {
-    fn is_over(self, round: u64) -> bool {
-        round >= self.until
-    }
-
-    /// After it has been asked in this round, and whether it had changed.
-    fn renew(&mut self, round: u64, changed: bool) {
-        let rounds = if changed { 1 } else { self.rounds * 2 };
-        self.rounds = rounds.clamp(1, MAX_PATIENCE);
-        self.until = round.saturating_add(self.rounds);
-    }
 }
 
 /// A code object as it is known.
@@ -394,7 +375,9 @@ impl Places {
                 continue;
             };
             let says = Some(calls::says(call, first, piece));
-            place.asked.renew(self.round, place.says != says);
+            place
+                .asked
+                .renew(self.round, place.says != says, MAX_PATIENCE);
             place.says = says;
         }
         for (at, piece) in asked.functions.iter().zip(pieces) {
@@ -405,7 +388,7 @@ impl Places {
             let changed = function.version != version.cast_unsigned() || function.code.0 != code;
             function.version = version.cast_unsigned();
             function.code = Address(code);
-            function.asked.renew(self.round, changed);
+            function.asked.renew(self.round, changed, MAX_PATIENCE);
         }
         asked.sites.clear();
         asked.functions.clear();

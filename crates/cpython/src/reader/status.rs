@@ -5,22 +5,20 @@ use invivo_process::{Fault, Memory};
 
 use super::region::Region;
 use super::thread::ReadThread;
-use super::world::{GilState, ReadInterpreter};
+use super::world::ReadInterpreter;
+use crate::exceptions::{Item, MAX_STEPS};
+use crate::gil::GilState;
 use crate::layout::Layout;
 use crate::layout::common::EXCEPTION_FLAG;
-use crate::pieces::{View, length};
 use crate::runtime::Runtime;
-
-/// How many steps are gone to find the exception that a thread handles. Each nested generator that
-/// runs takes one.
-const MAX_STEPS: usize = 256;
+use crate::threads::collects_garbage;
 
 /// What a thread has to do with the GIL.
 pub(super) fn gil(layout: &Layout, thread: &ReadThread, gil: Option<GilState>, waits: bool) -> Gil {
     let Some(gil) = gil else {
         return Gil::Unknown;
     };
-    if gil.locked && gil.holder == thread.state.address {
+    if gil.is_held_by(thread.state.address) {
         return Gil::Holds;
     }
     let requested = layout.thread.gil_requested.filter(|_| waits);
@@ -33,11 +31,9 @@ pub(super) fn gil(layout: &Layout, thread: &ReadThread, gil: Option<GilState>, w
 
 /// Whether a thread collects garbage.
 pub(super) fn collects(interpreter: &ReadInterpreter, thread: &ReadThread) -> Option<bool> {
-    match (interpreter.collecting?, interpreter.collecting_frame) {
-        (false, _) => Some(false),
-        (true, Some(began)) => Some(thread.frames.iter().any(|frame| frame.address == began)),
-        (true, None) => (interpreter.threads == 1).then_some(true),
-    }
+    let frames = thread.frames.iter().map(|frame| frame.address);
+    let (alone, began) = (interpreter.threads == 1, interpreter.collecting_frame);
+    collects_garbage(interpreter.collecting, began, alone, frames)
 }
 
 /// Whether a thread handles an exception or raises one.
@@ -49,13 +45,7 @@ pub(super) fn handles_exception<M: Memory>(
     calls: bool,
 ) -> Result<Option<bool>, Fault> {
     let layout = &runtime.layout;
-    let size = length(
-        layout
-            .exception_item
-            .value
-            .max(layout.exception_item.previous)
-            + 8,
-    );
+    let size = Item::size(layout);
     let address = thread.state.address;
     let state = thread.regions.state.view();
     let word = |at| state.word(address, at);
@@ -78,7 +68,7 @@ pub(super) fn handles_exception<M: Memory>(
             .into_iter()
             .find(|region| region.holds(item, size));
         let found = match at_hand {
-            Some(region) => parse(layout, region.view(), item),
+            Some(region) => Item::parse(layout, item, region.view()),
             None => {
                 // It is there the next time, if it is the same.
                 thread.regions.item.place(item, size);
@@ -88,10 +78,10 @@ pub(super) fn handles_exception<M: Memory>(
                 read.place(item, size);
                 let met = runtime.memory.read(item, read.refill());
                 read.fill(if met.is_ok() { size } else { 0 });
-                parse(layout, read.view(), item)
+                Item::parse(layout, item, read.view())
             }
         };
-        let Some((value, previous)) = found else {
+        let Some(Item { value, previous }) = found else {
             return Ok(None);
         };
         if !value.is_null() && thread.no_exception != Some(value) {
@@ -104,13 +94,6 @@ pub(super) fn handles_exception<M: Memory>(
         item = previous;
     }
     Ok(None)
-}
-
-/// The value of an item of a thread's stack of exceptions, and the item further out.
-fn parse(layout: &Layout, view: View<'_>, item: Address) -> Option<(Address, Address)> {
-    let value = view.word(item, layout.exception_item.value)?;
-    let previous = view.word(item, layout.exception_item.previous)?;
-    Some((Address(value), Address(previous)))
 }
 
 /// Whether the object at `value` is an exception, and not `None`.

@@ -3,6 +3,7 @@
 use invivo_model::Address;
 
 use super::region::Region;
+use crate::gil::GilState;
 use crate::interpreters::Found;
 use crate::layout::{GilLayout, Layout};
 use crate::pieces::length;
@@ -56,14 +57,6 @@ struct Gil {
     users: usize,
 }
 
-/// What a GIL says of itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct GilState {
-    pub(super) locked: bool,
-    pub(super) holder: Address,
-    switches: u64,
-}
-
 /// What has changed since the last time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Changes {
@@ -79,7 +72,6 @@ impl World {
     /// What is to be read of what was found.
     pub(super) fn new(layout: &Layout, runtime: Address, found: &Found) -> Self {
         let at = |base: Address, offset: u64| base.offset(offset).unwrap_or_default();
-        let only_gil = layout.runtime.gil.map(|gil| at(runtime, gil));
         let collecting = layout.runtime.gc_collecting;
         let first = found.list.first();
         let mut world = Self {
@@ -100,10 +92,9 @@ impl World {
                 let to = words.iter().max().map_or(0, |last| last + 8);
                 Region::new(at(address, from), length(to - from))
             };
-            let gil = only_gil.unwrap_or(one.gil);
             let threads = &one.interpreter.threads;
             let first_thread = threads.first().map_or(Address::NULL, |first| first.address);
-            let gil = (!gil.is_null()).then(|| world.gil_at(&layout.gil, gil));
+            let gil = (!one.gil.is_null()).then(|| world.gil_at(&layout.gil, one.gil));
             world.states.push(State {
                 lists: span(&[fields.next, fields.threads_head]),
                 expected: (next, first_thread),
@@ -135,9 +126,8 @@ impl World {
             }
             return known;
         }
-        let end = layout.locked.max(layout.last_holder).max(layout.switches) + 8;
         self.gils.push(Gil {
-            region: Region::new(address, length(end)),
+            region: Region::new(address, GilState::size(layout)),
             now: GilState::default(),
             users: 1,
         });
@@ -165,7 +155,7 @@ impl World {
             ..Changes::default()
         };
         for gil in &mut self.gils {
-            let now = gil_state(&layout.gil, &gil.region);
+            let now = GilState::parse(&layout.gil, gil.region.start, gil.region.view());
             changes.lists |= now.is_none();
             let now = now.unwrap_or_default();
             let before = std::mem::replace(&mut gil.now, now);
@@ -211,13 +201,4 @@ impl World {
             .iter()
             .all(|gil| gil.users == 1 && !gil.now.holder.is_null())
     }
-}
-
-fn gil_state(layout: &GilLayout, region: &Region) -> Option<GilState> {
-    let view = region.view();
-    Some(GilState {
-        locked: view.int(region.start, layout.locked)? == 1,
-        holder: Address(view.word(region.start, layout.last_holder)?),
-        switches: view.word(region.start, layout.switches)?,
-    })
 }

@@ -4,8 +4,10 @@ use invivo_model::{Address, Interpreter, Result, ThreadState};
 use invivo_process::{Fault, Memory};
 
 use crate::fields::{fault, read_fields};
+use crate::gil::GilState;
 use crate::layout::common::THREAD_ATTACHED;
 use crate::layout::{Recursion, RecursionLimit};
+use crate::pieces::read_pieces;
 use crate::runtime::Runtime;
 
 const WHAT: &str = "cannot read what the thread is allowed to do";
@@ -82,9 +84,10 @@ impl<M: Memory> Runtime<M> {
             return Ok(false);
         }
         let layout = &self.layout.gil;
-        let fields = [(layout.locked, 4), (layout.last_holder, 8)];
-        let [locked, holder] = read_fields(&self.memory, gil, fields)?;
-        Ok(locked == 1 && Address(holder) == thread.address)
+        let read = read_pieces(&self.memory, [(gil, GilState::size(layout))])?.pop();
+        let state = read.and_then(|piece| GilState::parse(layout, gil, piece.view()));
+        let state = state.ok_or(Fault::Unmapped(gil))?;
+        Ok(state.is_held_by(thread.address))
     }
 
     fn recursion_left(

@@ -5,15 +5,13 @@ use std::collections::HashMap;
 use invivo_model::{Address, Gil};
 use invivo_process::Memory;
 
-use crate::interpreters::{Found, FoundGil, FoundInterpreter};
+use crate::exceptions::{Item, MAX_STEPS};
+use crate::gil::GilState;
+use crate::interpreters::{Found, FoundInterpreter};
 use crate::layout::Layout;
 use crate::layout::common::EXCEPTION_FLAG;
 use crate::pieces::{Piece, length, read_pieces};
 use crate::runtime::Runtime;
-
-/// How many steps are gone for each thread to find the exception that it handles. Each nested
-/// generator that runs takes a few.
-const MAX_STEPS: usize = 256;
 
 /// What a thread is doing beside running its frames.
 #[derive(Clone, Copy, Debug)]
@@ -37,9 +35,9 @@ enum Search {
     /// This item of its stack of exceptions says so.
     Item(Address),
     /// This object is one, or `None`; if it is none, the item further out says so.
-    Object(Address, u64),
+    Object(Address, Address),
     /// As before; its class says so.
-    Class(Address, u64),
+    Class(Address, Address),
     Known(Option<bool>),
 }
 
@@ -68,8 +66,10 @@ impl<M: Memory> Runtime<M> {
 
     /// Where the GILs are that the interpreters point to, each with how much is read of it.
     fn gil_places(&self, found: &Found) -> Vec<(Address, usize)> {
-        let layout = &self.layout.gil;
-        let size = length(layout.locked.max(layout.last_holder) + 8);
+        let size = GilState::size(&self.layout.gil);
+        if found.gil.is_some() {
+            return Vec::new();
+        }
         let pointers = found.list.iter().map(|interpreter| interpreter.gil);
         let mut places: Vec<_> = pointers.filter(|gil| !gil.is_null()).collect();
         places.sort_unstable();
@@ -77,21 +77,11 @@ impl<M: Memory> Runtime<M> {
         places.into_iter().map(|place| (place, size)).collect()
     }
 
-    /// What the GIL says that `piece` holds.
-    fn gil(&self, piece: &Piece) -> Option<(Address, FoundGil)> {
-        let layout = &self.layout.gil;
-        let gil = FoundGil {
-            locked: piece.int(piece.start, layout.locked)? == 1,
-            holder: Address(piece.word(piece.start, layout.last_holder)?),
-        };
-        Some((piece.start, gil))
-    }
-
     fn begin_search(&self, thread: Address, state: &Piece) -> Search {
         let raised = state.word(thread, self.layout.thread.current_exception);
         let item = state.word(thread, self.layout.thread.exc_info);
         match (raised, item) {
-            (Some(0), Some(item)) => self.first_step(state, Search::start(item)),
+            (Some(0), Some(item)) => self.first_step(state, Search::start(Address(item))),
             (Some(0), None) | (None, _) => Search::Known(None),
             (Some(_), _) => Search::Known(Some(true)),
         }
@@ -103,8 +93,9 @@ impl<M: Memory> Runtime<M> {
         let Search::Item(item) = search else {
             return search;
         };
-        let size = exception_item_size(&self.layout);
-        let known = state.get(item, size).map(<[u8]>::to_vec);
+        let known = state
+            .get(item, Item::size(&self.layout))
+            .map(<[u8]>::to_vec);
         let known = known.map(|bytes| Piece { start: item, bytes });
         known
             .and_then(|piece| search.step(&self.layout, &piece))
@@ -117,7 +108,7 @@ impl<M: Memory> Runtime<M> {
         &self,
         searches: &mut [Search],
         gils: &[(Address, usize)],
-    ) -> HashMap<Address, FoundGil> {
+    ) -> HashMap<Address, GilState> {
         let mut found = HashMap::new();
         let mut gils = gils;
         for _ in 0..MAX_STEPS {
@@ -132,12 +123,10 @@ impl<M: Memory> Runtime<M> {
                 break;
             };
             let mut pieces = pieces.iter();
-            found.extend(
-                pieces
-                    .by_ref()
-                    .take(gils.len())
-                    .filter_map(|piece| self.gil(piece)),
-            );
+            found.extend(pieces.by_ref().take(gils.len()).filter_map(|piece| {
+                let gil = GilState::parse(&self.layout.gil, piece.start, piece.view())?;
+                Some((piece.start, gil))
+            }));
             gils = &[];
             for search in &mut *searches {
                 if search.place(&self.layout).is_some() {
@@ -164,29 +153,19 @@ fn states(found: &Found) -> impl Iterator<Item = State<'_>> {
     })
 }
 
-fn exception_item_size(layout: &Layout) -> usize {
-    length(
-        layout
-            .exception_item
-            .value
-            .max(layout.exception_item.previous)
-            + 8,
-    )
-}
-
 impl Search {
-    fn start(item: u64) -> Self {
-        if item == 0 {
+    fn start(item: Address) -> Self {
+        if item.is_null() {
             Self::Known(Some(false))
         } else {
-            Self::Item(Address(item))
+            Self::Item(item)
         }
     }
 
     /// What is to be read for the next step; `None` at the end.
     fn place(self, layout: &Layout) -> Option<(Address, usize)> {
         Some(match self {
-            Self::Item(at) => (at, exception_item_size(layout)),
+            Self::Item(at) => (at, Item::size(layout)),
             Self::Object(at, _) => (at, length(layout.object.type_of) + 8),
             Self::Class(at, _) => (at, length(layout.object.type_flags) + 8),
             Self::Known(_) => return None,
@@ -196,13 +175,12 @@ impl Search {
     fn step(self, layout: &Layout, piece: &Piece) -> Option<Self> {
         let word = |offset| piece.word(piece.start, offset);
         Some(match self {
-            Self::Item(_) => {
-                let value = Address(word(layout.exception_item.value)?);
-                let previous = word(layout.exception_item.previous)?;
-                if value.is_null() {
-                    Self::start(previous)
+            Self::Item(at) => {
+                let item = Item::parse(layout, at, piece.view())?;
+                if item.value.is_null() {
+                    Self::start(item.previous)
                 } else {
-                    Self::Object(value, previous)
+                    Self::Object(item.value, item.previous)
                 }
             }
             Self::Object(_, previous) => {
@@ -234,12 +212,12 @@ fn attached(layout: &Layout, thread: Address, state: &Piece) -> Gil {
 }
 
 /// What a thread has to do with the GIL, by its own state where that says so, else by the GIL's.
-fn held(layout: &Layout, thread: Address, state: &Piece, gil: Option<FoundGil>) -> Gil {
+fn held(layout: &Layout, thread: Address, state: &Piece, gil: Option<GilState>) -> Gil {
     let layout = &layout.thread;
     let is_set = |offset| state.int(thread, offset).map(|value| value != 0);
     let Some(holds) = layout.holds_gil else {
         return match gil {
-            Some(gil) if gil.locked && gil.holder == thread => Gil::Holds,
+            Some(gil) if gil.is_held_by(thread) => Gil::Holds,
             Some(_) => Gil::Without,
             None => Gil::Unknown,
         };

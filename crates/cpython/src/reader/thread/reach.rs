@@ -4,7 +4,7 @@ use invivo_model::Address;
 use invivo_process::{Fault, Memory};
 
 use super::{Found, ReadThread, Walked};
-use crate::frames::{Head, RawFrame};
+use crate::frames::{AHEAD, Head, MAX_CHUNK, RawFrame};
 use crate::layout::{CurrentFrame, Layout};
 use crate::pieces::{length, read_pieces};
 use crate::reader::chain::{Judge, Outer, Verdict};
@@ -14,10 +14,6 @@ use crate::runtime::Runtime;
 
 /// Chunks of a data stack that are read.
 const MAX_CHUNKS: usize = 512;
-/// Bytes of one chunk. Only a frame of thousands of variables makes one longer.
-const MAX_CHUNK: u64 = 1 << 20;
-/// Bytes read behind what has been used of the newest chunk so far.
-const AHEAD: u64 = 256;
 /// Bytes of a chunk that has not been read before.
 const FIRST_CHUNK: u64 = 1 << 10;
 /// Frames that lie by themselves and are read ahead.
@@ -47,18 +43,12 @@ impl ReadThread {
         {
             regions.chunks.remove(0);
         }
-        let used = head.top.since(head.chunk).unwrap_or(0);
-        let whole = head.limit.since(head.chunk).unwrap_or(0);
-        let whole = whole.min(MAX_CHUNK).min(self.allowed as u64);
+        let used = head.used().unwrap_or(0);
         if let Some(newest) = regions.chunks.first_mut() {
             let known = newest.start == head.chunk;
             let reached = if known { newest.length() as u64 } else { 0 };
             let size = used.saturating_add(AHEAD).max(FIRST_CHUNK).max(reached);
-            let size = if head.chunk.is_null() {
-                0
-            } else {
-                size.min(whole)
-            };
+            let size = head.within(size).min(self.allowed as u64);
             newest.place(head.chunk, length(size));
         }
         regions.chunks.truncate(MAX_CHUNKS);
@@ -66,8 +56,7 @@ impl ReadThread {
 
     /// Reads so many bytes of the newest chunk at least, as far as there are as many.
     pub(in crate::reader) fn reach(&mut self, head: &Head, bytes: u64) {
-        let whole = head.limit.since(head.chunk).unwrap_or(0);
-        let bytes = bytes.min(whole).min(MAX_CHUNK).min(self.allowed as u64);
+        let bytes = head.within(bytes).min(self.allowed as u64);
         if let Some(newest) = self.regions.chunks.first_mut()
             && newest.start == head.chunk
             && (newest.length() as u64) < bytes
@@ -89,7 +78,7 @@ impl ReadThread {
     /// Whether what was read is what this head's frames take.
     pub(super) fn fits(&self, head: &Head) -> bool {
         let through = head.through == self.regions.through.start || head.through.is_null();
-        let top = head.top.since(head.chunk);
+        let top = head.used();
         let newest = self.regions.chunks.first();
         through
             && newest.is_some_and(|newest| {
