@@ -18,13 +18,11 @@ mod status;
 mod thread;
 mod world;
 
-use invivo_model::{Address, Result};
+use invivo_model::{Result, ThreadState};
 use invivo_process::{Fault, Memory};
 
 use crate::fields::{corrupt, fault};
-use crate::frames::Head;
-use crate::interpreters::{self, thread_span};
-use crate::pieces::length;
+use crate::interpreters;
 use crate::runtime::Runtime;
 
 use places::Places;
@@ -190,40 +188,18 @@ impl<M: Memory> Reader<M> {
         let found = interpreters::find_all(&runtime.memory, address, layout, &runtime.limits)?;
         self.world = World::new(layout, address, &found);
         let mut known = std::mem::take(&mut self.threads);
-        let (from, to) = thread_span(layout);
         let mut left = MAX_BYTES;
         for (index, interpreter) in found.list.iter().enumerate() {
             let mut link = None;
             let states = interpreter.interpreter.threads.iter();
             for (state, piece) in states.zip(&interpreter.states) {
-                let same = known.iter().position(|thread| {
-                    let (one, other) = (&thread.state, state);
-                    (one.address, one.thread_id, one.native_id)
-                        == (other.address, other.thread_id, other.native_id)
-                });
-                let mut thread = match same {
-                    Some(at) => known.swap_remove(at),
-                    None => {
-                        self.serials += 1;
-                        ReadThread::new(self.serials, state.clone(), index)
-                    }
-                };
+                let mut thread = known_or_new(&mut known, &mut self.serials, state);
                 thread.interpreter = index;
                 thread.is_main = state.thread_id == found.main_thread;
-                let next = piece.word(state.address, layout.thread.next);
-                thread.next = Address(next.unwrap_or(0));
-                let regions = &mut thread.regions;
-                let start = state.address.offset(from).unwrap_or_default();
-                regions.state.place(start, length(to - from));
-                match link {
-                    Some(link) => regions.link.place(link, 8),
-                    None => regions.link.place(Address::NULL, 0),
-                }
-                link = state.address.offset(layout.thread.next);
                 thread.allowed = left;
-                let head = Head::parse(layout, state.address, piece.view());
-                thread.plan(layout, &head.unwrap_or_default());
-                left = left.saturating_sub(thread.regions.length());
+                thread.place(layout, link, piece);
+                link = state.address.offset(layout.thread.next);
+                left = left.saturating_sub(thread.regions.length);
                 self.threads.push(thread);
             }
         }
@@ -281,7 +257,7 @@ impl<M: Memory> Reader<M> {
     /// Understands what has been read.
     fn look(&mut self) -> Result<(), Fault> {
         let mut open: Vec<usize> = (0..self.threads.len()).collect();
-        let taken = self.threads.iter().map(|thread| thread.regions.length());
+        let taken = self.threads.iter().map(|thread| thread.regions.length);
         let mut left = MAX_BYTES.saturating_sub(taken.sum());
         for attempt in 1..=ATTEMPTS {
             let mut again = Vec::new();
@@ -341,6 +317,20 @@ impl<M: Memory> Reader<M> {
         }
         Ok(())
     }
+}
+
+/// The thread that has this state: one of those `known`, or a new one with the next of `serials`.
+fn known_or_new(known: &mut Vec<ReadThread>, serials: &mut u64, state: &ThreadState) -> ReadThread {
+    let is_it = |thread: &ReadThread| {
+        let (one, other) = (&thread.state, state);
+        (one.address, one.thread_id, one.native_id)
+            == (other.address, other.thread_id, other.native_id)
+    };
+    if let Some(at) = known.iter().position(is_it) {
+        return known.swap_remove(at);
+    }
+    *serials += 1;
+    ReadThread::new(*serials, state.clone())
 }
 
 /// Reads all of some threads, by one call.

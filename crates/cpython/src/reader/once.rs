@@ -81,7 +81,7 @@ impl<M: Memory> Runtime<M> {
             current_frame: head.frame,
             debugger: None,
         };
-        let mut thread = ReadThread::new(0, state, 0);
+        let mut thread = ReadThread::new(0, state);
         thread.extent = Extent::All;
         thread.allowed = *left;
         let (from, to) = Head::span(&self.layout);
@@ -89,7 +89,7 @@ impl<M: Memory> Runtime<M> {
         thread.regions.state = Region::new(start, length(to - from));
         thread.plan(&self.layout, head);
         thread.reach(head, self.reached(head));
-        *left = left.saturating_sub(thread.regions.length());
+        *left = left.saturating_sub(thread.regions.length);
         thread
     }
 

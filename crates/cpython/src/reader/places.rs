@@ -293,6 +293,30 @@ impl Places {
         Some(id)
     }
 
+    /// Looks up what is needed to judge these frames, the outermost first: their code, and what
+    /// their calls say.
+    pub(super) fn learn<M: Memory>(
+        &mut self,
+        runtime: &Runtime<M>,
+        call: &CallLayout,
+        frames: &[RawFrame],
+        asked: &mut Asked,
+    ) -> Result<(), Fault> {
+        let code = frames
+            .iter()
+            .filter(|frame| !frame.is_sentinel(&runtime.layout));
+        let code = code.map(|frame| frame.executable);
+        let unknown: Vec<_> = code.filter(|code| self.code(*code).is_none()).collect();
+        if !unknown.is_empty() {
+            self.look(runtime, unknown)?;
+        }
+        self.note(frames, asked);
+        if asked.is_empty() {
+            return Ok(());
+        }
+        self.ask(runtime, call, asked)
+    }
+
     /// Notes what has to be asked of these frames, the outermost first: what the instructions say
     /// at which they stand, and what calls remember the functions by that they run.
     pub(super) fn note(&mut self, frames: &[RawFrame], asked: &mut Asked) {

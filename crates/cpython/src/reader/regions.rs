@@ -29,6 +29,8 @@ pub(super) struct Regions {
     pub(super) after: Region,
     /// What it handles, where the thread state does not hold that itself.
     pub(super) item: Region,
+    /// Bytes that frames are read from, as of [`Regions::measure`].
+    pub(super) length: usize,
 }
 
 impl Regions {
@@ -45,9 +47,9 @@ impl Regions {
         to(&mut self.item);
     }
 
-    /// Bytes that frames are read from.
-    pub(super) fn length(&self) -> usize {
-        self.frames().map(Region::length).sum()
+    /// Counts the bytes that frames are read from, after chunks or windows have changed.
+    pub(super) fn measure(&mut self) {
+        self.length = self.frames().map(Region::length).sum();
     }
 
     fn frames(&self) -> impl Iterator<Item = &Region> {

@@ -88,7 +88,7 @@ pub(super) enum Outcome {
 }
 
 impl ReadThread {
-    pub(super) fn new(serial: u64, state: ThreadState, interpreter: usize) -> Self {
+    pub(super) fn new(serial: u64, state: ThreadState) -> Self {
         Self {
             serial,
             state,
@@ -100,7 +100,7 @@ impl ReadThread {
             cut: None,
             frames: Vec::new(),
             kept: 0,
-            interpreter,
+            interpreter: 0,
             extent: Extent::All,
             next: Address::NULL,
             regions: Regions::default(),
@@ -141,10 +141,10 @@ impl ReadThread {
         runtime: &Runtime<M>,
         places: &mut Places,
     ) -> Result<Outcome, Fault> {
-        let before = self.regions.length();
+        let before = self.regions.length;
         self.allowed = before.saturating_add(*left);
         let outcome = self.look(runtime, places);
-        let now = self.regions.length();
+        let now = self.regions.length;
         *left = left.saturating_add(before).saturating_sub(now);
         outcome
     }
@@ -326,24 +326,12 @@ impl ReadThread {
         frames: Vec<RawFrame>,
         (believed, further): (&[Doubt], bool),
     ) -> Result<Found, Fault> {
-        let mut asked = Asked::default();
         let layout = &runtime.layout;
-        let unknown: Vec<_> = frames
-            .iter()
-            .filter(|frame| !frame.is_sentinel(layout))
-            .map(|frame| frame.executable)
-            .filter(|code| places.code(*code).is_none())
-            .collect();
-        if !unknown.is_empty() {
-            places.look(runtime, unknown)?;
-        }
         let Some(call) = &layout.instructions.call else {
             return Ok(Found::default());
         };
-        places.note(&frames, &mut asked);
-        if !asked.is_empty() {
-            places.ask(runtime, call, &mut asked)?;
-        }
+        let mut asked = Asked::default();
+        places.learn(runtime, call, &frames, &mut asked)?;
         let believes = |doubt| believed.contains(&doubt) || self.doubts.believed.contains(&doubt);
         let in_one_chunk = |one: Address, other: Address| {
             let mut chunks = self.regions.chunks.iter();
@@ -358,100 +346,63 @@ impl ReadThread {
                 believes: &believes,
                 in_one_chunk: &in_one_chunk,
             };
-            found = Found {
-                from,
-                joined,
-                ..Found::default()
-            };
-            let mut outer = self.outer(&judge, joined);
-            for frame in &frames {
-                match judge.judge(&outer, frame) {
-                    Verdict::Live(link) => {
-                        judge.go_in(&mut outer, &link);
-                        found.links.push(link);
-                    }
-                    Verdict::Dead(doubt) => {
-                        found.doubted = doubt.map(|doubt| Doubted {
-                            doubt,
-                            caller: outer.caller().copied(),
-                            callee: *frame,
-                        });
-                        break;
-                    }
-                }
-            }
-            if further && found.links.len() == frames.len() {
-                self.go_further(&mut judge, &mut outer, &mut found);
-            }
+            found = self.judge_once(&mut judge, joined, &frames, further);
             if asked.is_empty() || attempt == ATTEMPTS {
                 break;
             }
             places.ask(runtime, call, &mut asked)?;
         }
-        found.frames = frames;
-        Ok(found)
+        Ok(Found {
+            from,
+            frames,
+            ..found
+        })
+    }
+
+    /// Goes from the outermost of these frames in, as far as the thread was in them; and `further`,
+    /// where it may have been in others by then.
+    fn judge_once(
+        &self,
+        judge: &mut Judge<'_>,
+        joined: usize,
+        frames: &[RawFrame],
+        further: bool,
+    ) -> Found {
+        let mut found = Found {
+            joined,
+            ..Found::default()
+        };
+        let mut outer = self.outer(judge, joined);
+        for frame in frames {
+            match judge.judge(&outer, frame) {
+                Verdict::Live(link) => {
+                    judge.go_in(&mut outer, &link);
+                    found.links.push(link);
+                }
+                Verdict::Dead(doubt) => {
+                    found.doubted = doubt.map(|doubt| Doubted {
+                        doubt,
+                        caller: outer.caller().copied(),
+                        callee: *frame,
+                    });
+                    return found;
+                }
+            }
+        }
+        if further {
+            self.go_further(judge, &mut outer, &mut found);
+        }
+        found
     }
 
     /// Takes what was found as what the thread does.
     fn take(&mut self, layout: &Layout, found: Found, places: &mut Places, still: bool) -> Outcome {
-        let shown = found
-            .joined
-            .checked_sub(1)
-            .and_then(|last| self.counts.get(last));
-        let mut shown = shown.map_or(0, |count| *count as usize);
-        for link in self.chain.drain(found.joined.min(self.chain.len())..) {
-            self.by_address.remove(&link.frame.address);
-        }
-        self.counts.truncate(found.joined);
-        while self
-            .runs
-            .last()
-            .is_some_and(|start| *start as usize >= found.joined)
-        {
-            self.runs.pop();
-        }
-        self.kept = self.kept.min(shown);
-        self.frames.truncate(shown);
-        let mut through_c = self
-            .chain
-            .iter()
-            .rev()
-            .take_while(|link| link.code.is_none())
-            .count()
-            > 0;
+        self.keep(found.joined);
         self.trust = Trust::Whole;
+        let outer = self.chain.last();
+        let mut through_c = outer.is_some_and(|link| link.code.is_none());
         for link in found.links {
-            if let Some((code, _)) = link.code {
-                places.watch(layout, code);
-            }
-            let code = link
-                .code
-                .and_then(|(code, place)| Some((places.facts(code)?, place)));
-            let known = link.code.and_then(|(_, place)| places.get(place));
-            if known.is_some_and(|place| !place.is_known) {
-                self.trust = Trust::Torn;
-            }
-            match code {
-                None => through_c = true,
-                Some((facts, place)) => {
-                    if !facts.is_shim {
-                        self.frames.push(PlacedFrame {
-                            address: link.frame.address,
-                            place,
-                            through_c: through_c || link.frame.is_entry,
-                        });
-                        shown += 1;
-                    }
-                    through_c = false;
-                }
-            }
-            if !self.goes_on(&link, length(layout.frame.size)) {
-                self.runs.push(self.chain.len() as u32);
-            }
-            self.by_address
-                .insert(link.frame.address, self.chain.len() as u32);
-            self.chain.push(link);
-            self.counts.push(u32::try_from(shown).unwrap_or(u32::MAX));
+            through_c = self.push(layout, places, link, through_c);
         }
         self.cut = None;
         self.forgets = false;
@@ -472,6 +423,56 @@ impl ReadThread {
             self.trust = Trust::Whole;
         }
         Outcome::Done
+    }
+
+    /// Keeps the first `joined` links and the frames of Python code that they show.
+    fn keep(&mut self, joined: usize) {
+        let last = joined.checked_sub(1);
+        let shown = last.and_then(|last| self.counts.get(last));
+        let shown = shown.map_or(0, |count| *count as usize);
+        for link in self.chain.drain(joined.min(self.chain.len())..) {
+            self.by_address.remove(&link.frame.address);
+        }
+        self.counts.truncate(joined);
+        let runs = self
+            .runs
+            .partition_point(|start| (*start as usize) < joined);
+        self.runs.truncate(runs);
+        self.kept = self.kept.min(shown);
+        self.frames.truncate(shown);
+    }
+
+    /// Adds a link, and the frame that it shows. `through_c` is whether C code comes before it; it
+    /// is said whether some comes before the next.
+    fn push(&mut self, layout: &Layout, places: &mut Places, link: Link, through_c: bool) -> bool {
+        if let Some((code, _)) = link.code {
+            places.watch(layout, code);
+        }
+        let known = link.code.and_then(|(_, place)| places.get(place));
+        if known.is_some_and(|place| !place.is_known) {
+            self.trust = Trust::Torn;
+        }
+        let code = link.code;
+        let code = code.and_then(|(code, place)| Some((places.facts(code)?, place)));
+        if let Some((facts, place)) = code
+            && !facts.is_shim
+        {
+            self.frames.push(PlacedFrame {
+                address: link.frame.address,
+                place,
+                through_c: through_c || link.frame.is_entry,
+            });
+        }
+        let through_c = code.is_none();
+        let index = u32::try_from(self.chain.len()).unwrap_or(u32::MAX);
+        if !self.goes_on(&link, length(layout.frame.size)) {
+            self.runs.push(index);
+        }
+        self.by_address.insert(link.frame.address, index);
+        self.chain.push(link);
+        let shown = u32::try_from(self.frames.len()).unwrap_or(u32::MAX);
+        self.counts.push(shown);
+        through_c
     }
 
     /// Whether a link lies in the same region as the last one, behind it.

@@ -5,8 +5,9 @@ use invivo_process::{Fault, Memory};
 
 use super::{Found, ReadThread, Walked};
 use crate::frames::{AHEAD, Head, MAX_CHUNK, RawFrame};
+use crate::interpreters::thread_span;
 use crate::layout::{CurrentFrame, Layout};
-use crate::pieces::{length, read_pieces};
+use crate::pieces::{Piece, length, read_pieces};
 use crate::reader::chain::{Judge, Outer, Verdict};
 use crate::reader::places::{Asked, Places};
 use crate::reader::region::{Region, read_regions};
@@ -22,6 +23,28 @@ const MAX_WINDOWS: usize = 4096;
 const LINGER: u32 = 4;
 
 impl ReadThread {
+    /// Reads from now on the thread state, of which this has been read, and what it points to; and
+    /// the pointer at `link` that leads to it, where that is another thread's.
+    pub(in crate::reader) fn place(
+        &mut self,
+        layout: &Layout,
+        link: Option<Address>,
+        piece: &Piece,
+    ) {
+        let address = self.state.address;
+        let next = piece.word(address, layout.thread.next);
+        self.next = Address(next.unwrap_or(0));
+        let (from, to) = thread_span(layout);
+        let start = address.offset(from).unwrap_or_default();
+        self.regions.state.place(start, length(to - from));
+        match link {
+            Some(link) => self.regions.link.place(link, 8),
+            None => self.regions.link.place(Address::NULL, 0),
+        }
+        let head = Head::parse(layout, address, piece.view());
+        self.plan(layout, &head.unwrap_or_default());
+    }
+
     /// Reads from now on what this head points to.
     pub(in crate::reader) fn plan(&mut self, layout: &Layout, head: &Head) {
         let regions = &mut self.regions;
@@ -52,6 +75,7 @@ impl ReadThread {
             newest.place(head.chunk, length(size));
         }
         regions.chunks.truncate(MAX_CHUNKS);
+        regions.measure();
     }
 
     /// Reads so many bytes of the newest chunk at least, as far as there are as many.
@@ -62,6 +86,7 @@ impl ReadThread {
             && (newest.length() as u64) < bytes
         {
             newest.place(head.chunk, length(bytes));
+            self.regions.measure();
         }
     }
 
@@ -164,7 +189,7 @@ impl ReadThread {
         let size = length(runtime.layout.frame.size);
         let mut added = self.older_chunks(runtime)?;
         let mut next = address;
-        let mut left = self.allowed.saturating_sub(self.regions.length());
+        let mut left = self.allowed.saturating_sub(self.regions.length);
         // Those further out are looked for at once, and not one more in each round.
         for _ in 0..runtime.limits.frames {
             if next.is_null() {
@@ -189,6 +214,7 @@ impl ReadThread {
             windows.insert(at, window);
             next = frame.map_or(Address::NULL, |frame| frame.previous);
         }
+        self.regions.measure();
         Ok(added)
     }
 
@@ -198,7 +224,7 @@ impl ReadThread {
             return Ok(false);
         };
         let before = self.regions.chunks.len();
-        let mut left = self.allowed.saturating_sub(self.regions.length()) as u64;
+        let mut left = self.allowed.saturating_sub(self.regions.length) as u64;
         while let Some(oldest) = self.regions.chunks.last() {
             let previous = oldest.view().word(oldest.start, layout.previous);
             let previous = Address(previous.unwrap_or(0));
@@ -224,6 +250,7 @@ impl ReadThread {
             read_regions(&runtime.memory, [&mut region])?;
             self.regions.chunks.push(region);
         }
+        self.regions.measure();
         Ok(self.regions.chunks.len() > before)
     }
 
@@ -243,5 +270,6 @@ impl ReadThread {
             }
         }
         windows.retain(|window| window.idle < LINGER);
+        self.regions.measure();
     }
 }
