@@ -226,6 +226,17 @@ impl Memory for Counting<'_> {
     }
 }
 
+/// The interpreter of a process, read through memory that counts in `reads`.
+fn counting<'a>(process: &synth::Target, reads: &'a Cell<usize>) -> Runtime<Counting<'a>> {
+    let target = Target::open(process.pid()).expect("the target");
+    let modules = target.modules().expect("its modules");
+    let limits = Limits::default();
+    let location = locate(&target.memory(), &modules, &target, &limits);
+    let memory = Counting(target.memory(), reads);
+    reads.set(0);
+    Runtime::open(memory, &location.expect("an interpreter"), limits).expect("a known layout")
+}
+
 #[test]
 fn ten_frames_cost_at_most_twelve_reads() {
     const TEN: &str = "
@@ -239,13 +250,8 @@ recurse(8)
 ";
     for interpreter in interpreters() {
         let process = Launch::new(interpreter, TEN).start();
-        let target = Target::open(process.pid()).unwrap();
-        let modules = target.modules().unwrap();
-        let limits = Limits::default();
-        let location = locate(&target.memory(), &modules, &target, &limits).unwrap();
         let reads = Cell::new(0);
-        let memory = Counting(target.memory(), &reads);
-        let runtime = Runtime::open(memory, &location, limits).unwrap();
+        let runtime = counting(&process, &reads);
         let options = StackOptions {
             names: true,
             ..PLAIN
@@ -278,14 +284,8 @@ threading.Event().wait()
 ";
     for interpreter in interpreters() {
         let process = Launch::new(interpreter, FIFTY).start();
-        let target = Target::open(process.pid()).unwrap();
-        let modules = target.modules().unwrap();
-        let limits = Limits::default();
-        let location = locate(&target.memory(), &modules, &target, &limits).unwrap();
         let reads = Cell::new(0);
-        let memory = Counting(target.memory(), &reads);
-        let runtime = Runtime::open(memory, &location, limits).unwrap();
-        reads.set(0);
+        let runtime = counting(&process, &reads);
         let found = runtime.interpreters().unwrap();
         let threads = &found.main().expect("the main interpreter").threads;
         assert_eq!(threads.len(), 50, "{}", interpreter.name);

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use invivo_cpython::Runtime;
 use invivo_process::{Address, Fault, Memory, ReadRequest};
 use rustc_hash::FxHashMap;
 
@@ -86,6 +87,15 @@ impl<M: Memory> Prefetch<M> {
     pub(crate) fn new(memory: M) -> Self {
         let state = Mutex::default();
         Self(Arc::new(Shared { memory, state }))
+    }
+
+    /// What `runtime` is, read ahead of its memory; and what it is then read from.
+    pub(crate) fn of(runtime: &Runtime<M>) -> (Runtime<Self>, Self)
+    where
+        M: Clone,
+    {
+        let memory = Self::new(runtime.memory().clone());
+        (runtime.with_memory(memory.clone()), memory)
     }
 
     /// Begins a round: reads what was read in the last ones.

@@ -4,11 +4,8 @@
 
 mod support;
 
-use std::collections::BTreeMap;
-
-use invivo_model::{Profile, Trust};
 use invivo_profile::Options;
-use support::{alone, names, sampled};
+use support::{alone, sampled, whole_stacks};
 use synth::{Launch, interpreters};
 
 /// Stays in a shape of calls for good.
@@ -86,19 +83,4 @@ fn nothing_is_marked_where_it_is_not_asked_for() {
             interpreter.name
         );
     }
-}
-
-/// The stacks that are certain, and in how many ticks they were seen.
-fn whole_stacks(profile: &Profile) -> BTreeMap<Vec<&str>, u32> {
-    let mut stacks = BTreeMap::new();
-    for sample in profile
-        .samples
-        .iter()
-        .filter(|one| one.trust == Trust::Whole)
-    {
-        *stacks
-            .entry(names(&profile.tables, sample.stack))
-            .or_insert(0) += sample.ticks;
-    }
-    stacks
 }

@@ -7,9 +7,9 @@ mod support;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use invivo_model::{FunctionKind, Profile, Trust};
+use invivo_model::FunctionKind;
 use invivo_profile::Options;
-use support::{alone, names, sampled};
+use support::{alone, sampled, whole_stacks};
 use synth::target::PATIENCE;
 use synth::{Interpreter, Launch, interpreters};
 
@@ -99,20 +99,6 @@ fn burns(scenario: &str) -> Vec<&'static str> {
         .collect()
 }
 
-fn whole_stacks(profile: &Profile) -> BTreeMap<Vec<&str>, u32> {
-    let mut stacks = BTreeMap::new();
-    for sample in profile
-        .samples
-        .iter()
-        .filter(|one| one.trust == Trust::Whole)
-    {
-        *stacks
-            .entry(names(&profile.tables, sample.stack))
-            .or_insert(0) += sample.ticks;
-    }
-    stacks
-}
-
 /// Each stack in a function `burnN` has to begin with `above` and the task of that name, or to say
 /// that its task is not known, which has to be rare.
 fn burning(what: &str, stacks: &BTreeMap<Vec<&str>, u32>, above: &[&str]) {
@@ -134,21 +120,20 @@ fn burning(what: &str, stacks: &BTreeMap<Vec<&str>, u32>, above: &[&str]) {
     assert!(known > unknown * 4, "{what}: {stacks:?}");
 }
 
+/// Samples a scenario in every interpreter, of which each function `burnN` has to be seen so.
+fn all_burn(scenario: &str, above: &[&str]) {
+    for interpreter in interpreters() {
+        stacks(interpreter, scenario, Options::default(), |what, stacks| {
+            burning(what, stacks, above);
+        });
+    }
+}
+
 #[test]
 fn a_task_is_seen_below_those_that_wait_for_it() {
     let _alone = alone();
-    for interpreter in interpreters() {
-        for others in [0, 1000] {
-            let scenario = CHAIN.replace("OTHERS", &others.to_string());
-            stacks(
-                interpreter,
-                &scenario,
-                Options::default(),
-                |what, stacks| {
-                    burning(what, stacks, &CHAINED);
-                },
-            );
-        }
+    for others in ["0", "1000"] {
+        all_burn(&CHAIN.replace("OTHERS", others), &CHAINED);
     }
 }
 
@@ -168,15 +153,7 @@ async def main():
 asyncio.run(main())
 "#;
     let _alone = alone();
-    for interpreter in interpreters() {
-        stacks(interpreter, CIRCLE, Options::default(), |what, stacks| {
-            burning(
-                what,
-                stacks,
-                &["<task other>", "other", "<task one>", "one"],
-            );
-        });
-    }
+    all_burn(CIRCLE, &["<task other>", "other", "<task one>", "one"]);
 }
 
 #[test]
@@ -242,15 +219,8 @@ async def main():
 asyncio.run(main())
 "#;
     let _alone = alone();
-    for interpreter in interpreters() {
-        stacks(interpreter, PYTHON, Options::default(), |what, stacks| {
-            burning(
-                what,
-                stacks,
-                &["<task Task-1>", "main", "<task parent>", "parent"],
-            );
-        });
-    }
+    let above = ["<task Task-1>", "main", "<task parent>", "parent"];
+    all_burn(PYTHON, &above);
 }
 
 #[test]

@@ -57,14 +57,14 @@ impl KnownThreads {
         (same && !known.replaced).then_some(known)
     }
 
-    /// Notes a thread that has not been seen.
+    /// Notes a thread that has not been seen, and gives it.
     pub(super) fn meet(
         &mut self,
         key: Key,
         thread: &Described<'_>,
         target: &Target,
         round: &mut Round<'_>,
-    ) -> Result<()> {
+    ) -> Result<&mut Known> {
         let mut native_id = thread.state.native_id;
         let replaced = self.threads.get(&key).is_some_and(|known| known.replaced);
         if replaced || !self.tids.contains_key(&native_id) {
@@ -96,8 +96,7 @@ impl KnownThreads {
             tick: 0,
             stacks: Vec::new(),
         };
-        self.threads.insert(key, known);
-        Ok(())
+        Ok(self.threads.entry(key).insert_entry(known).into_mut())
     }
 
     /// Threads that are there no more: what is kept of them goes, some ticks after.

@@ -1,9 +1,7 @@
 //! Sampling by a [`Reader`], which reads all threads at once.
 
-use std::collections::HashMap;
-
-use invivo_cpython::{ReadThread, Reader, ReaderOptions, Runtime};
-use invivo_model::{Address, Mode, Result, Text, Trust};
+use invivo_cpython::{PlaceId, ReadThread, Reader, ReaderOptions, Runtime};
+use invivo_model::{Mode, Result, Trust};
 use invivo_process::Memory;
 
 use super::entries::Entries;
@@ -20,9 +18,6 @@ pub(super) struct Rounds<M> {
     frames: Vec<Option<u32>>,
     era: u32,
 }
-
-/// What the threads are called.
-type Names = HashMap<(Address, u64), Text>;
 
 impl<M: Memory> Rounds<M> {
     pub(super) fn new(runtime: Runtime<M>, options: &Options) -> Self {
@@ -54,17 +49,9 @@ impl<M: Memory> Rounds<M> {
             // Before it has begun or after it has ended; or something else runs there.
             self.reader.runtime().ensure_present()?;
         }
-        let key = |thread: &ReadThread| (0, thread.state.address.0, thread.serial);
-        let mut threads = self.reader.threads().iter();
-        let is_new = |thread: &ReadThread| {
-            let known = subject.threads.get(key(thread), thread.state.native_id);
-            known.is_none()
-        };
-        let mut names = Names::new();
-        if std::mem::take(&mut subject.ask_names) || threads.any(is_new) {
-            // Who can't be named is called nothing.
-            names = self.reader.runtime().names().unwrap_or_default();
-        }
+        // Who can't be named is called nothing.
+        let ask = || self.reader.runtime().names().unwrap_or_default();
+        let mut names = std::mem::take(&mut subject.ask_names).then(ask);
         if let Some(tasks) = tasks.as_deref_mut() {
             let frames = self.reader.threads().iter().flat_map(|one| &one.frames);
             let frames = frames.filter_map(|frame| {
@@ -77,23 +64,24 @@ impl<M: Memory> Rounds<M> {
             let Some(interpreter) = self.reader.interpreter(thread) else {
                 continue;
             };
-            let native_id = thread.state.native_id;
-            let name = names.get(&(interpreter.address, thread.state.thread_id));
-            if subject.threads.get(key(thread), native_id).is_none() {
-                let described = Described {
-                    process: subject.process,
-                    state: &thread.state,
-                    name,
-                    interpreter: interpreter.id,
-                    is_main: thread.is_main,
-                };
-                let (threads, target) = (&mut subject.threads, &subject.target);
-                threads.meet(key(thread), &described, target, round)?;
-            }
-            let Some(known) = subject.threads.get(key(thread), native_id) else {
-                continue;
+            let key = (0, thread.state.address.0, thread.serial);
+            let own = (interpreter.address, thread.state.thread_id);
+            let known = match subject.threads.get(key, thread.state.native_id) {
+                Some(known) => known,
+                None => {
+                    let described = Described {
+                        process: subject.process,
+                        state: &thread.state,
+                        name: names.get_or_insert_with(ask).get(&own),
+                        interpreter: interpreter.id,
+                        is_main: thread.is_main,
+                    };
+                    let threads = &mut subject.threads;
+                    threads.meet(key, &described, &subject.target, round)?
+                }
             };
             known.tick = subject.ticks;
+            let name = names.as_ref().and_then(|names| names.get(&own));
             known.rename(name, round.sink);
             known.stacks.truncate(thread.kept);
             let options = &subject.options;
@@ -145,7 +133,7 @@ impl<M: Memory> Places<'_, M> {
             Standing::Outside => (self.plain(thread, known, round)?, Trust::Whole),
             _ => self.in_tasks(thread, standing, round)?,
         };
-        if thread.cut.is_some() && thread.trust != Trust::Whole {
+        if thread.cut.is_some() {
             let mark = self.entries.cut(round)?;
             stack = Some(Entries::on_top(None, mark, round)?);
         }
@@ -200,7 +188,7 @@ impl<M: Memory> Places<'_, M> {
     }
 
     /// The number of the frame that stands at a place.
-    fn frame(&mut self, id: invivo_cpython::PlaceId, round: &mut Round<'_>) -> Result<Option<u32>> {
+    fn frame(&mut self, id: PlaceId, round: &mut Round<'_>) -> Result<Option<u32>> {
         if let Some(Some(known)) = self.frames.get(id.index()) {
             return Ok(Some(*known));
         }

@@ -41,9 +41,9 @@ pub(super) enum Standing<'a> {
 
 impl<M: Memory + Clone> Tasks<M> {
     pub(super) fn new(runtime: &Runtime<M>) -> Self {
-        let memory = Prefetch::new(runtime.memory().clone());
+        let (runtime, memory) = Prefetch::of(runtime);
         Self {
-            runtime: runtime.with_memory(memory.clone()),
+            runtime,
             memory,
             options: TaskOptions::default(),
             looks: 0,

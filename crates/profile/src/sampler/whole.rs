@@ -20,11 +20,8 @@ pub(super) struct Whole<M> {
 
 impl<M: Memory + Clone> Whole<M> {
     pub(super) fn new(runtime: &Runtime<M>) -> Self {
-        let memory = Prefetch::new(runtime.memory().clone());
-        Self {
-            runtime: runtime.with_memory(memory.clone()),
-            memory,
-        }
+        let (runtime, memory) = Prefetch::of(runtime);
+        Self { runtime, memory }
     }
 
     pub(super) fn tick(
@@ -112,19 +109,19 @@ fn see(
 ) -> Result<()> {
     let key = key(interpreter, thread);
     let native_id = thread.state.native_id;
-    if subject.threads.get(key, native_id).is_none() {
-        let described = Described {
-            process: subject.process,
-            state: &thread.state,
-            name: thread.name.as_ref(),
-            interpreter: interpreter.id,
-            is_main: thread.is_main,
-        };
-        let (threads, target) = (&mut subject.threads, &subject.target);
-        threads.meet(key, &described, target, round)?;
-    }
-    let Some(known) = subject.threads.get(key, native_id) else {
-        return Ok(());
+    let known = match subject.threads.get(key, native_id) {
+        Some(known) => known,
+        None => {
+            let described = Described {
+                process: subject.process,
+                state: &thread.state,
+                name: thread.name.as_ref(),
+                interpreter: interpreter.id,
+                is_main: thread.is_main,
+            };
+            let threads = &mut subject.threads;
+            threads.meet(key, &described, &subject.target, round)?
+        }
     };
     known.tick = subject.ticks;
     known.rename(thread.name.as_ref(), round.sink);

@@ -3,10 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use invivo_model::{Profile, Tables};
+use invivo_model::{Profile, Tables, Trust};
 use invivo_process::Target;
 use invivo_profile::{Collect, Jitter, Options, Plan, Session, Step, Subject};
 use synth::target::PATIENCE;
@@ -111,6 +112,17 @@ pub(crate) fn names(tables: &Tables, mut stack: Option<u32>) -> Vec<&str> {
     }
     names.reverse();
     names
+}
+
+/// The stacks that are certain, and in how many ticks they were seen.
+pub(crate) fn whole_stacks(profile: &Profile) -> BTreeMap<Vec<&str>, u32> {
+    let mut stacks = BTreeMap::new();
+    let whole = profile.samples.iter();
+    for sample in whole.filter(|sample| sample.trust == Trust::Whole) {
+        let names = names(&profile.tables, sample.stack);
+        *stacks.entry(names).or_insert(0) += sample.ticks;
+    }
+    stacks
 }
 
 /// In how many ticks the stack of a thread had a function of this name.
