@@ -22,7 +22,8 @@ pub struct Lineage {
     /// The task itself, then one that waits for it, then one that waits for that, and so on. Of
     /// several that wait for the same one, it is the first by its address.
     pub kin: Vec<Kin>,
-    /// Whether that is all: otherwise one went on meanwhile, or there are more than are looked at.
+    /// Whether that is all: otherwise one went on meanwhile or could not be read, or there are more
+    /// than are looked at.
     pub is_whole: bool,
 }
 
@@ -177,6 +178,8 @@ fn kin(members: Vec<Member>, whole: bool, tasks: &HashMap<Address, Task>) -> Opt
             others,
         });
     }
-    let is_whole = whole && kin.len() == count;
+    // Whoever has no name was not read to its end: all have one.
+    let named = kin.iter().all(|kin| kin.task.name.is_some());
+    let is_whole = whole && kin.len() == count && named;
     (!kin.is_empty()).then_some(Lineage { kin, is_whole })
 }
