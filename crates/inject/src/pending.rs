@@ -2,12 +2,13 @@
 
 use invivo_cpython::{Change, PendingCall, PendingCalls, Queue, Runtime};
 use invivo_model::{Address, ErrorKind, Interpreter, Result};
-use invivo_process::{Memory, Suspension, Target, WriteRequest};
+use invivo_process::{Memory, ReadRequest, Suspension, Target, WriteRequest};
 
-use crate::calls::Tools;
+use crate::calls::{MARK, Tools};
 use crate::plan::PlannedWrite;
 use crate::protocol::Retraction;
 use crate::room;
+use crate::stage;
 
 /// A text in the target, and the call that runs it.
 #[derive(Clone, Debug)]
@@ -70,7 +71,11 @@ pub(crate) fn queue<M: Memory>(
         Err(error) if error.kind == ErrorKind::Unsupported => return Ok(Err(error.why)),
         calls => calls?,
     };
-    let waiting: Vec<Address> = calls.calls.iter().map(|call| call.argument).collect();
+    let (abandoned, waiting): (Vec<PendingCall>, Vec<PendingCall>) = calls
+        .calls
+        .iter()
+        .partition(|call| call.function == tools.run && is_abandoned(target, call.argument));
+    let waiting: Vec<Address> = waiting.iter().map(|call| call.argument).collect();
     let mut bytes = text.as_bytes().to_vec();
     bytes.push(0);
     let room = room::find(target, &tools.modules, bytes.len(), &waiting)?;
@@ -78,9 +83,14 @@ pub(crate) fn queue<M: Memory>(
         function: tools.run,
         argument: room.at,
     };
-    let changes = match entry(&calls, call)? {
-        Ok(changes) => changes,
-        Err(why) => return Ok(Err(why)),
+    let changes = if abandoned.contains(&call) {
+        // The call of a run that was killed gets our text.
+        Vec::new()
+    } else {
+        match entry(&calls, call)? {
+            Ok(changes) => changes,
+            Err(why) => return Ok(Err(why)),
+        }
     };
     // The text first: whatever cuts it short, no call stands before its text.
     write(stopped, Some((call.argument, &bytes)), &changes)?;
@@ -147,6 +157,19 @@ pub(crate) fn withdraw<M: Memory>(
 /// When the target can't be written.
 pub(crate) fn erase(stopped: &Suspension<'_>, queued: &Queued) -> Result<()> {
     write(stopped, Some((queued.call.argument, &queued.before)), &[])
+}
+
+/// Whether the text at `text` is of a run that was killed while it waited: we hold the lock on the
+/// target, so that no other waits now.
+fn is_abandoned(target: &Target, text: Address) -> bool {
+    let mut bytes = [0; TEXT_SIZE];
+    let mut read = [ReadRequest::new(text, &mut bytes)];
+    let came = match target.memory().read_many(&mut read) {
+        Ok(()) => read.first().map_or(0, |piece| piece.filled),
+        Err(_) => 0,
+    };
+    let text = bytes.get(..came).unwrap_or_default();
+    text.starts_with(MARK) && stage::is_waited_for(&String::from_utf8_lossy(text))
 }
 
 /// The changes that add a call; the inner error where that can't be done at this moment.

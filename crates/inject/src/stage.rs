@@ -90,6 +90,13 @@ impl Label {
     }
 }
 
+/// Whether a text names a script that its maker waits for.
+pub(crate) fn is_waited_for(text: &str) -> bool {
+    let mut parts = text.split('/');
+    let label = parts.find_map(Label::parse);
+    label.is_some_and(|label| label.attended)
+}
+
 /// Milliseconds since 1970, the clock that a target shares whatever its namespaces are.
 pub(crate) fn now() -> u64 {
     let since = SystemTime::now()
@@ -327,6 +334,18 @@ mod tests {
             ..LABEL
         };
         assert_eq!(Label::parse(&unattended.name()), Some(unattended));
+    }
+
+    #[test]
+    fn a_text_tells_whether_its_script_is_waited_for() {
+        let text = |label: &Label| format!("with open(b'/tmp/{}/script.py','rb')", label.name());
+        assert!(is_waited_for(&text(&LABEL)));
+        let unattended = Label {
+            attended: false,
+            ..LABEL
+        };
+        assert!(!is_waited_for(&text(&unattended)));
+        assert!(!is_waited_for("open(b'/tmp/script.py')"));
     }
 
     #[test]
