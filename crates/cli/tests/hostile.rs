@@ -108,7 +108,16 @@ while True:
             let pid = target.pid().to_string();
             let before: Vec<_> = listed(&target.root().expect("a root").join("srv"));
             for _ in 0..30 {
-                let run = within_a_minute(&["exec", &pid, "--timeout", "0.5", "-e", "1"]);
+                let run = within_a_minute(&[
+                    "exec",
+                    &pid,
+                    "--wake",
+                    "never",
+                    "--timeout",
+                    "0.5",
+                    "-e",
+                    "1",
+                ]);
                 assert!(matches!(run.code, Some(0 | 4 | 5 | 6 | 7)), "{run:#?}");
             }
             assert!(target.is_running());
@@ -148,7 +157,16 @@ time.sleep(1000)
         let target = launch.start();
         let pid = target.pid().to_string();
         for _ in 0..3 {
-            let run = within_a_minute(&["exec", &pid, "--timeout", "0.5", "-e", "1"]);
+            let run = within_a_minute(&[
+                "exec",
+                &pid,
+                "--wake",
+                "never",
+                "--timeout",
+                "0.5",
+                "-e",
+                "1",
+            ]);
             assert_eq!(run.code, Some(6), "{run:#?}");
         }
         assert!(staged(&target).is_empty());
