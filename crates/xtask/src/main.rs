@@ -28,7 +28,8 @@ usage: cargo xtask CHORE
                                 with the option, build a free-threaded one as well
   fuzz [MINUTES] [FAMILY]       changed recordings, read by every view: 10 minutes for each family
                                 of versions, or for one, such as 3.14-3.15
-  bench exec [ROUNDS]           the time that `invivo exec` takes, beside sys.remote_exec
+  bench exec [RUNS]             the time that `invivo exec` takes in every version, of threads that
+                                work and that wait, beside the peers
   bench act [RUNS]              whether a script runs in a thread that waits or works in each way
                                 there is, how fast, and whether that harms it
   bench harm [RUNS] [--peers] [PYTHON…]
@@ -55,7 +56,7 @@ fn main() -> ExitCode {
         ["pythons"] => pythons::report(),
         ["pythons", "--free-threaded"] => pythons::report_with_free_threaded(),
         ["fuzz", rest @ ..] => fuzz::run(rest),
-        ["bench", "exec", rest @ ..] => bench::exec(rest),
+        ["bench", "exec", rest @ ..] => bench::exec::run(rest),
         ["bench", "act", rest @ ..] => bench::act::run(rest),
         ["bench", "harm", rest @ ..] => bench::harm::run(rest),
         ["bench", "consistency", rest @ ..] => bench::consistency::run(rest),

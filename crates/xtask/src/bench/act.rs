@@ -15,7 +15,8 @@ use crate::run::{Doing, Outcome};
 use crate::{pythons, release};
 
 const RUNS: usize = 10;
-const VERSIONS: [&str; 8] = ["3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14", "3.15"];
+pub(super) const VERSIONS: [&str; 8] =
+    ["3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14", "3.15"];
 /// How long a wait with a time-out lasts, and a call of the long ones in C.
 const SECONDS: f64 = 5.0;
 /// So many wait at the same time; each has its scripts alone.
@@ -180,6 +181,6 @@ fn harm(wait: Wait, target: &Target) -> Option<String> {
     (!errors.is_empty()).then(|| format!("wrote on its stderr: {errors}"))
 }
 
-fn shown(time: Duration) -> String {
+pub(super) fn shown(time: Duration) -> String {
     format!("{:.1}", time.as_secs_f64() * 1e3)
 }

@@ -26,7 +26,7 @@ const RUNS_OF_PEERS: usize = 200;
 /// Memory is looked at after so many runs: what grows at first is caches.
 const ROUND: usize = 100;
 /// How long a peer may take, and a target to show that it works, before it counts as harmed.
-const PATIENCE_WITH_PEERS: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE_WITH_PEERS: Duration = Duration::from_secs(10);
 const PYTHONS: [&str; 10] = [
     "3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14", "3.15", "3.14d", "3.15d",
 ];

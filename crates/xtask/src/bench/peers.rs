@@ -42,6 +42,12 @@ pub(crate) fn program(name: &str) -> Outcome<PathBuf> {
     }
 }
 
+/// Where the peers lie that are written in Python, for other versions to import.
+pub(crate) fn packages() -> Outcome<PathBuf> {
+    program("debugpy")?;
+    Ok(workspace().join("target/peers/lib/python3.12/site-packages"))
+}
+
 /// The words that start austin. It needs a newer C library than some machines have: that of an
 /// interpreter's prefix will do.
 pub(crate) fn austin() -> Outcome<Vec<PathBuf>> {
