@@ -8,7 +8,7 @@
 //! With `--peers`, the peers inject as many scripts into the same target, and a new one is started
 //! where one has come to harm.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
@@ -80,6 +80,8 @@ fn harm(invivo: &Path, python: &Interpreter, allocator: &str, runs: usize) -> Ou
     let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
     let (mut done, mut spent) = (0, Duration::ZERO);
     let mut verdict = None;
+    // Threads that could not be asked: they are tried now and then.
+    let mut busy = BTreeSet::new();
     for number in 0..runs {
         if number % ROUND == 0 {
             if let Some(harm) = works(&target, PATIENCE) {
@@ -91,15 +93,21 @@ fn harm(invivo: &Path, python: &Interpreter, allocator: &str, runs: usize) -> Ou
         if number % (runs / 2).max(1) == 0 {
             descriptors.push(target.descriptors());
         }
-        let thread = if number % 2 == 0 {
+        let mut thread = if number % 2 == 0 {
             threads[0]
         } else {
             threads[number / 2 % threads.len()]
         };
+        if busy.contains(&thread) && number % ROUND != 1 {
+            thread = threads[0];
+        }
         let begun = Instant::now();
         match one_run(invivo, &target, thread, number)? {
             None => done += 1,
-            Some(reason) => *reasons.entry(reason).or_insert(0) += 1,
+            Some(reason) => {
+                busy.insert(thread);
+                *reasons.entry(reason).or_insert(0) += 1;
+            }
         }
         spent += begun.elapsed();
         if !target.is_running() {
@@ -169,7 +177,9 @@ fn one_run(invivo: &Path, target: &Target, thread: u64, number: usize) -> Outcom
     };
     let pid = target.pid().to_string();
     let mut command = Command::new(invivo);
-    command.args(["exec", &pid, "--thread", &thread.to_string(), option, &code]);
+    let thread_text = thread.to_string();
+    command.args(["exec", &pid, "--timeout", "3", "--thread", &thread_text]);
+    command.args([option, &code]);
     let output = command
         .stdin(Stdio::null())
         .output()
