@@ -148,8 +148,8 @@ impl<'a, M: Memory + Sync> Ask<'a, M> {
         Ok(())
     }
 
-    /// The script has begun: what lies in the target for it is removed. Where that fails, nobody
-    /// minds it, and the next run takes its place.
+    /// The script has begun, and maybe ended: what lies in the target for it is removed. Where that
+    /// fails, nobody minds it, and the next run takes its place.
     pub(crate) fn has_begun(&self) {
         if let State::Queued(queued) = &self.state {
             let erase = |stopped: &Suspension<'_>| pending::erase(stopped, queued);

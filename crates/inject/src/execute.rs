@@ -231,8 +231,10 @@ pub fn execute<M: Memory + Sync>(
             sink(Event::Began);
             // The script finds no trace of ours, and the target is spared the work.
             drop(stage);
+            let ending = call.follow(connection, decoder, &mut sink);
+            // Not before: the script waits for its task no longer than it must.
             call.ask.has_begun();
-            let ending = call.follow(connection, decoder, &mut sink)?;
+            let ending = ending?;
             let plan = call.ask.plan().clone();
             Ok(Outcome::Finished {
                 plan,

@@ -448,15 +448,18 @@ impl From<Chosen> for Place {
     }
 }
 
-/// The OS threads of thread states, by where these lie. What a thread state does not say the C
-/// library does.
+/// The OS threads of thread states, by where these lie. What a thread state does not say, or
+/// says of the process that ours was forked from, the C library does.
 fn tids(target: &Target, os_threads: &[Thread], states: &[&ThreadState]) -> HashMap<Address, u32> {
     let by_native_id: HashMap<u64, u32> = os_threads
         .iter()
         .map(|thread| (thread.native_id, thread.tid))
         .collect();
     let known: HashSet<u64> = by_native_id.keys().copied().collect();
-    let unnumbered: Vec<_> = states.iter().filter(|state| state.native_id == 0).collect();
+    let unnumbered: Vec<_> = states
+        .iter()
+        .filter(|state| !by_native_id.contains_key(&state.native_id))
+        .collect();
     let pthreads: Vec<u64> = unnumbered.iter().map(|state| state.thread_id).collect();
     let numbers = native_ids(&target.memory(), &pthreads, &known);
     let by_library = unnumbered.iter().zip(numbers);

@@ -111,7 +111,13 @@ fn harm(invivo: &Path, python: &Interpreter, allocator: &str, runs: usize) -> Ou
         }
         spent += begun.elapsed();
         if !target.is_running() {
-            verdict = Some(format!("ended in run {number}"));
+            let said = [target.stdout_so_far(), target.stderr_so_far()];
+            let last = said.map(|text| text.lines().last().unwrap_or("").to_owned());
+            let status = target.wait_exit(PATIENCE);
+            verdict = Some(format!(
+                "ended in run {number} ({status}): {}",
+                last.join(" ")
+            ));
             break;
         }
     }
