@@ -8,6 +8,7 @@ mod address;
 mod error;
 pub mod escape;
 mod interpreter;
+mod processor;
 mod profile;
 mod stack;
 mod task;
@@ -19,6 +20,7 @@ mod version;
 pub use address::Address;
 pub use error::{Error, ErrorKind, Result};
 pub use interpreter::{DebuggerSupport, Defect, Interpreter, ThreadState};
+pub use processor::ProcessorTime;
 pub use profile::{
     About, FunctionKind, Mode, Profile, ProfileFrame, ProfileFunction, ProfileProcess,
     ProfileThread, Sample, SampleStatus, StackNode, Tables,

@@ -20,10 +20,11 @@ pub use bounded::Bounded;
 pub use invivo_model::Address;
 #[cfg(target_os = "linux")]
 pub use linux::{
-    Activity, AppendFile, Argument, Call, Connection, Launched, Listener, Owner, PrivateDirectory,
-    ProcessMemory, SignalReturn, Standing, Standstill, Status, Suspension, SystemCall, Target,
-    TargetLock, TargetRoot, Thread, ThreadWatch, Transfer, Waiting, clock, descendants, is_ignored,
-    login_uid, native_ids, own_pid_namespace, own_uid, pids, random,
+    Account, Activity, AppendFile, Argument, Call, Connection, Launched, Listener, Owner,
+    PrivateDirectory, ProcessMemory, SignalReturn, Standing, Standstill, Status, Suspension,
+    SystemCall, Target, TargetLock, TargetRoot, Thread, ThreadWatch, Transfer, Waiting, clock,
+    descendants, is_ignored, is_processor_time_accounted, login_uid, native_ids, own_pid_namespace,
+    own_uid, pids, random,
 };
 pub use memory::{Fault, Memory, ReadRequest, WriteRequest};
 pub use modules::{Mapping, Module, ModuleFiles};

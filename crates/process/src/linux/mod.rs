@@ -1,6 +1,7 @@
 //! Linux, as the kernel shows it under `/proc` and by its system calls.
 
 pub(crate) mod access;
+mod accounts;
 mod append;
 mod channel;
 mod children;
@@ -23,6 +24,7 @@ mod system_calls;
 mod target;
 mod threads;
 
+pub use accounts::{Account, is_processor_time_accounted};
 pub use append::AppendFile;
 pub use channel::{Connection, Listener, Transfer};
 pub use children::descendants;

@@ -115,6 +115,17 @@ pub(super) fn parse_stat(text: &[u8]) -> Option<Stat> {
     })
 }
 
+/// The processor time that a `stat` file says, in ticks of the clock: what was spent in the program
+/// and what in the kernel for it.
+pub(super) fn parse_processor_ticks(text: &[u8]) -> Option<u64> {
+    let name_end = text.iter().rposition(|byte| *byte == b')')?;
+    let behind = str::from_utf8(text.get(name_end + 1..)?).ok()?;
+    let mut fields = behind.split_ascii_whitespace();
+    let user: u64 = fields.nth(14 - 3)?.parse().ok()?;
+    let kernel: u64 = fields.next()?.parse().ok()?;
+    user.checked_add(kernel)
+}
+
 /// The parent's number that a `stat` file says.
 pub(super) fn parse_parent(text: &[u8]) -> Option<u32> {
     let name_end = text.iter().rposition(|byte| *byte == b')')?;

@@ -341,6 +341,11 @@ impl Process {
         proc::parse_stat(&self.read_of_thread(tid, "stat")?).ok_or(Errno::IO)
     }
 
+    /// Its own `stat`, of all its threads together.
+    pub(super) fn stat(&self) -> Result<Vec<u8>, Errno> {
+        self.read("stat", MAX_SMALL)
+    }
+
     /// Whether the thread `tid` has ended, or is none of its threads.
     pub(super) fn has_ended(&self, tid: u32) -> Result<bool, Errno> {
         match self.thread_stat(tid) {
@@ -352,8 +357,7 @@ impl Process {
 
     /// How many threads it has, those that have ended but were not yet collected included.
     pub(super) fn thread_count(&self) -> Result<u64, Errno> {
-        let text = self.read("stat", MAX_SMALL)?;
-        proc::parse_stat(&text)
+        proc::parse_stat(&self.stat()?)
             .map(|stat| stat.threads)
             .ok_or(Errno::IO)
     }

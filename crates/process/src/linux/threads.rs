@@ -169,7 +169,7 @@ impl Target {
         }
     }
 
-    fn not_seen(&self, tid: u32, errno: Errno) -> Error {
+    pub(super) fn not_seen(&self, tid: u32, errno: Errno) -> Error {
         let what = format!("thread {tid} of process {} can't be seen", self.pid());
         self.process.failed(what, errno)
     }
