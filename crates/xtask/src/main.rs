@@ -22,7 +22,7 @@ usage: cargo xtask CHORE
   demo [ARGUMENT…]              see Invivo at work: builds it and runs `invivo demo`
   build                         the command as it is released: one static file
   test [--no-root] [ARGUMENT…]  run every test; the arguments go to `cargo test`
-  ci                            fmt, clippy, doc, tidy, deny and test, as CI does
+  ci [STEP…]                    fmt, clippy, doc, tidy, deny and test, as CI does, or some of them
   tidy                          check the invariants of ARCHITECTURE.md
   pythons [--free-threaded]     find or unpack the interpreters that tests and the demo use;
                                 with the option, build a free-threaded one as well
@@ -51,7 +51,7 @@ fn main() -> ExitCode {
         ["demo", rest @ ..] => demo::run(rest),
         ["build"] => release::run(),
         ["test", rest @ ..] => test::run(rest),
-        ["ci"] => ci::run(),
+        ["ci", steps @ ..] => ci::run(steps),
         ["tidy"] => tidy::run(),
         ["pythons"] => pythons::report(),
         ["pythons", "--free-threaded"] => pythons::report_with_free_threaded(),
