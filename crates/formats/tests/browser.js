@@ -110,10 +110,3 @@ function hand() {
     outside: names(outside), small: names(small),
   };
 }
-
-function run(part) {
-  const found = document.createElement('pre');
-  found.id = 'found';
-  found.textContent = JSON.stringify(part());
-  document.body.append(found);
-}

@@ -4,57 +4,21 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod chromium;
 mod common;
 
-use std::env;
-use std::fs;
-use std::process::Command;
-
+use chromium::{Chromium, DESK, Device, PHONE};
 use common::{NASTY, long, of_stacks, text};
 use invivo_formats::{DiffFormat, Format, Options, write, write_diff};
 use invivo_model::Profile;
 use serde_json::Value;
 
-/// The sizes of a window on a desk, and of one in a hand.
-const DESK: &str = "1280,800";
-const HAND: &str = "390,844";
-
-/// What a page is once its scripts have run.
-fn opened(page: &str, window: &str) -> String {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("page.html");
-    fs::write(&path, page).unwrap();
-    let program = env::var("INVIVO_CHROMIUM").unwrap_or("chromium-headless-shell".to_owned());
-    let output = Command::new(program)
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"])
-        .arg(format!("--window-size={window}"))
-        .arg(format!("--user-data-dir={}", directory.path().display()))
-        .arg(format!("file://{}", path.display()))
-        .output()
-        .expect("a Chromium, as Debian's package chromium-headless-shell has it");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// The page with `browser.js` run in it, which its policy would not let run: what that found.
-fn driven(page: &str, part: &str, window: &str) -> Value {
-    let policy = page.find("<meta http-equiv").unwrap();
-    let end = page[policy..].find('>').unwrap();
-    let mut page = format!("{}{}", &page[..policy], &page[policy + end + 1..]);
-    page = page.replace(
-        "</body>",
-        &format!(
-            "<script>{}\nrun({part});</script></body>",
-            include_str!("browser.js")
-        ),
-    );
-    let page = opened(&page, window);
-    let (_, found) = page.split_once("<pre id=\"found\">").expect(&page);
-    let found = found.split_once("</pre>").unwrap().0;
-    let found = found
-        .replace("&lt;", "<")
-        .replace("&gt;", ">")
-        .replace("&amp;", "&");
-    serde_json::from_str(&found).unwrap()
+/// What a part of `browser.js` finds in a page.
+fn driven(page: &str, part: &str, device: Device) -> Value {
+    let mut browser = Chromium::start();
+    let mut page = browser.open(page, device);
+    page.value(include_str!("browser.js"));
+    page.value(&format!("{part}()"))
 }
 
 fn page(format: Format, profile: &Profile) -> String {
@@ -89,6 +53,7 @@ fn pages_run_as_they_are_and_names_stay_text() {
     let mut diff = Vec::new();
     write_diff(DiffFormat::FlameGraph, &profile, &profile, &mut diff).unwrap();
     let diff = String::from_utf8(diff).unwrap();
+    let mut browser = Chromium::start();
     for (page, entry) in [
         (
             page(Format::FlameGraph, &profile),
@@ -100,7 +65,9 @@ fn pages_run_as_they_are_and_names_stay_text() {
             "<details id=\"f0\" open=\"\">",
         ),
     ] {
-        let dom = opened(&page, DESK);
+        let mut page = browser.open(&page, DESK);
+        let dom = page.value("document.documentElement.outerHTML");
+        let dom = dom.as_str().unwrap();
         assert!(dom.contains(entry), "{dom}");
         assert!(!dom.contains("<title>injected"), "{dom}");
         assert!(!dom.contains("<img"), "{dom}");
@@ -171,7 +138,7 @@ fn everything_can_be_reached_on_a_phone() {
     profile.tables.threads[0].name = Some(text(long()));
     profile.tables.functions[0].name = text(long());
     profile.tables.functions[0].file = text(long());
-    let found = driven(&page(Format::FlameGraph, &profile), "hand", HAND);
+    let found = driven(&page(Format::FlameGraph, &profile), "hand", PHONE);
     let expected = serde_json::json!({"window": 390, "wide": 390, "outside": [], "small": []});
     assert_eq!(found, expected);
 }
