@@ -25,6 +25,8 @@ pub(crate) enum Status {
     Gone = 7,
     /// A defect in Invivo.
     Defect = 70,
+    /// The result could not be written to where it was to go. What was done is done all the same.
+    Unwritten = 74,
     /// Stopped by Ctrl-C or SIGTERM.
     Interrupted = 130,
 }
@@ -39,6 +41,7 @@ impl From<ErrorKind> for Status {
             ErrorKind::TimedOut => Self::TimedOut,
             ErrorKind::Gone => Self::Gone,
             ErrorKind::Interrupted => Self::Interrupted,
+            ErrorKind::Unwritten => Self::Unwritten,
             ErrorKind::Internal => Self::Defect,
         }
     }
@@ -62,4 +65,5 @@ Exit codes:
    6  timed out; nothing was left pending in the target
    7  the target went away meanwhile
   70  a defect in Invivo: please report
+  74  the result could not be written (a full disk); what was done is done all the same
  130  stopped by Ctrl-C or SIGTERM; nothing was left pending in the target";

@@ -15,13 +15,33 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    let arguments = arguments::Arguments::parse();
-    let mut output = show::Output::new(arguments.color, arguments.verbose);
-    match commands::run(arguments.command, &mut output) {
-        Ok(code) => code,
-        Err(error) => {
-            output.error(&error);
-            exit::Status::from(error.kind).into()
+    let (mut output, result) = match arguments::Arguments::try_parse() {
+        Ok(arguments) => {
+            let mut output = show::Output::new(arguments.color, arguments.verbose);
+            let result = commands::run(arguments.command, &mut output);
+            (output, result)
+        }
+        // Help and the version are results too.
+        Err(answer) => {
+            let mut output = show::Output::new(arguments::Color::Auto, false);
+            output.answer(&answer);
+            let code = u8::try_from(answer.exit_code()).unwrap_or(exit::Status::Usage as u8);
+            (output, Ok(code.into()))
+        }
+    };
+    // Whatever a command did with what it printed, here it is looked whether that was written.
+    let written = output.ensure_written();
+    let mut told = |error: &invivo::Error| {
+        output.error(error);
+        ExitCode::from(exit::Status::from(error.kind))
+    };
+    match (result, written) {
+        (Ok(code), Ok(())) => code,
+        (Ok(_), Err(unwritten)) => told(&unwritten),
+        (Err(error), Ok(())) => told(&error),
+        (Err(error), Err(unwritten)) => {
+            told(&unwritten);
+            told(&error)
         }
     }
 }

@@ -219,7 +219,7 @@ impl fmt::Debug for Options<'_> {
 ///
 /// # Errors
 ///
-/// `Corrupt` where its tables do not fit together, `Refused` where `out` takes no more, and what
+/// `Corrupt` where its tables do not fit together, `Unwritten` where `out` takes no more, and what
 /// `source` fails with.
 pub fn write(
     format: Format,
@@ -235,7 +235,7 @@ pub fn write(
 /// `out` took no more.
 fn unwritten(error: io::Error) -> Error {
     Error::new(
-        ErrorKind::Refused,
+        ErrorKind::Unwritten,
         "the profile could not be written",
         error.to_string(),
         "look whether there is room where it should go",

@@ -22,6 +22,8 @@ pub enum ErrorKind {
     Interrupted,
     /// The target went away meanwhile.
     Gone,
+    /// The result could not be written to where it was to go.
+    Unwritten,
     /// What was read from the target is not what a CPython of its version holds, or a view of it
     /// could not be had: corrupted or hostile.
     Corrupt,

@@ -77,7 +77,9 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<Status> 
     // Its processes have ended, and what they saw is looked for where we are.
     let here = Target::open(std::process::id()).ok();
     let sources = here.as_ref().map(Sources::new);
-    let written = arguments.form.write(kind, source, sources, &place)?;
+    let written = arguments
+        .form
+        .write(kind, source, sources, &place, output)?;
     written.tell(kind, output);
     Ok(Status::Done)
 }

@@ -186,6 +186,7 @@ impl Tour<'_> {
         let command = format!("$ invivo {}", typed.join(" "));
         self.output
             .line(&self.output.styled(Style::Command, &command));
+        self.output.ensure_written()?;
         // A step that fails has said why; the tour goes on.
         Command::new(&self.me)
             .args(&words)

@@ -55,7 +55,7 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<Status> 
         Kind::FlameGraph => DiffFormat::FlameGraph,
         Kind::Table => DiffFormat::Table,
     };
-    let written = place.write(|out| write_diff(format, &before, &after, out))?;
+    let written = place.write(output, |out| write_diff(format, &before, &after, out))?;
     let next = match kind {
         Kind::FlameGraph => Some("open it in a browser"),
         Kind::Table => None,

@@ -12,7 +12,7 @@ use invivo::{Dump, DumpOptions, Error, ErrorKind, Recording, Result, Saved, Valu
 use super::doctor::error_json;
 use crate::arguments::seconds;
 use crate::exit::Status;
-use crate::show::Output;
+use crate::show::{Output, lacks_room, unwritten};
 
 /// Show what every thread of a live process is doing: its stack, and its variables if you like.
 ///
@@ -271,6 +271,7 @@ fn save(recording: &Recording, file: &Path, force: bool) -> Result<usize> {
         });
     match written {
         Ok(_) => Ok(bytes.len()),
+        Err(error) if lacks_room(&error) => Err(unwritten(&file.display().to_string(), &error)),
         Err(error) => Err(not_saved(file, &error.to_string())),
     }
 }

@@ -186,6 +186,8 @@ pub(crate) fn run(arguments: Arguments, output: &mut Output) -> Result<Status> {
         Err(error) => Err(failed(error, output)),
     };
     let Some(act) = act else { return result };
+    // What came of it is what whoever started us is told.
+    let result = result.and_then(|status| output.ensure_written().map(|()| status));
     let status = result
         .as_ref()
         .map_or_else(|error| error.kind.into(), |status| *status);

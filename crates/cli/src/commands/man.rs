@@ -7,7 +7,7 @@ use clap_mangen::Man;
 use invivo::{Error, ErrorKind, Result};
 
 use crate::exit::Status;
-use crate::show::Output;
+use crate::show::{Output, lacks_room, unwritten};
 
 /// Print the man page, or write one for each command.
 #[derive(Debug, Args)]
@@ -55,6 +55,9 @@ fn write_pages(command: &clap::Command, name: &str, directory: &Path) -> io::Res
 }
 
 fn failed(place: &Path, error: &io::Error) -> Error {
+    if lacks_room(error) {
+        return unwritten(&place.display().to_string(), error);
+    }
     Error::new(
         ErrorKind::Usage,
         format!("could not write the man pages to {}", place.display()),

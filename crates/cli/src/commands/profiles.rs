@@ -71,6 +71,7 @@ impl Form {
         source: &dyn Source,
         sources: Option<Sources<'_>>,
         place: &Place,
+        output: &mut Output,
     ) -> Result<Written> {
         let Kind::Profile(format) = kind else {
             return Err(Error::internal("a recording is not written from another"));
@@ -97,7 +98,7 @@ impl Form {
             ..WriteOptions::default()
         };
         let source = rooted.as_ref().map_or(source, |rooted| rooted);
-        place.write(|out| write(format, source, &options, out))
+        place.write(output, |out| write(format, source, &options, out))
     }
 }
 

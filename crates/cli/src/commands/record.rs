@@ -158,7 +158,7 @@ fn perform(arguments: &Arguments, output: &mut Output) -> Result<ExitCode> {
     let written = match (finished, report.nothing()) {
         (Err(error), _) => Err(left(draft, error)),
         (Ok(()), Some(error)) => Err(error),
-        (Ok(()), None) => write(arguments, kind, &place, draft, sources),
+        (Ok(()), None) => write(arguments, kind, &place, draft, sources, output),
     };
     interrupts.may_end_us(false);
     match written {
@@ -303,18 +303,21 @@ fn write(
     place: &Place,
     draft: Draft,
     sources: Option<Sources<'_>>,
+    output: &mut Output,
 ) -> Result<Vec<Written>> {
     if kind == Kind::Recording {
-        let written = draft.persist(place);
+        let written = draft.persist(place, output);
         return written
             .map(|written| vec![written])
             .map_err(|(error, draft)| left(draft, error));
     }
     let written = draft.open().and_then(Recorded::open).and_then(|recorded| {
         if arguments.subprocesses == Some(Subprocesses::Separate) {
-            return write_separate(arguments, kind, place, &recorded, sources);
+            return write_separate(arguments, kind, place, &recorded, sources, output);
         }
-        let written = arguments.form.write(kind, &recorded, sources, place);
+        let written = arguments
+            .form
+            .write(kind, &recorded, sources, place, output);
         written.map(|written| vec![written])
     });
     written.map_err(|error| left(draft, error))
@@ -327,6 +330,7 @@ fn write_separate(
     place: &Place,
     recorded: &Recorded<File>,
     mut sources: Option<Sources<'_>>,
+    output: &mut Output,
 ) -> Result<Vec<Written>> {
     let processes = recorded.tables().processes.iter();
     // One that has become another program is there more than once.
@@ -338,7 +342,9 @@ fn write_separate(
         };
         let place = place.with_part(&pid.to_string(), kind.ending());
         let part = Part::new(recorded, &wanted);
-        arguments.form.write(kind, &part, sources.take(), &place)
+        arguments
+            .form
+            .write(kind, &part, sources.take(), &place, output)
     };
     pids.into_iter().map(one).collect()
 }

@@ -79,7 +79,7 @@ struct Command {
 
 pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<ExitCode> {
     let dumb = env::var_os("TERM").is_some_and(|value| value == "dumb");
-    let once = arguments.once || dumb || !io::stdout().is_terminal() || !io::stdin().is_terminal();
+    let once = arguments.once || dumb || !output.is_terminal() || !io::stdin().is_terminal();
     let (feed, slices) = live::feed();
     let (session, command) = begin(arguments, feed, once)?;
     let duration = arguments.duration.or(once.then_some(ONCE));

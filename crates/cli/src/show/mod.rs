@@ -1,16 +1,19 @@
 //! From data to what a person reads: the one door to the terminal.
 
+mod delivery;
 mod excerpt;
 mod table;
 mod value;
 
 use std::io::{self, BufWriter, IsTerminal, Write};
 
-use invivo::Error;
 pub(crate) use invivo::escape::{shown, shown_bytes, shown_lines};
+use invivo::{Error, Result};
 use serde::Serialize;
 
 use crate::arguments::Color;
+use delivery::{Fate, Stdout};
+pub(crate) use delivery::{lacks_room, unwritten};
 pub(crate) use excerpt::{Excerpt, cut, cut_path};
 pub(crate) use table::Table;
 pub(crate) use value::{grouped, value_text, value_within};
@@ -50,9 +53,13 @@ impl Style {
 
 /// Where a command writes: results to stdout, diagnostics to stderr.
 ///
-/// A reader that has gone (`invivo … | head`) is no error: what follows is dropped.
+/// A result that can't be written is told of at the end ([`Output::ensure_written`]). What can't be
+/// said on stderr can't be said at all; only what a script printed there is a result as well. A
+/// reader that has gone (`invivo … | head`) is no error: what follows is dropped.
 #[derive(Debug)]
 pub(crate) struct Output {
+    stdout: Stdout,
+    script_stderr: Fate,
     stdout_color: bool,
     stderr_color: bool,
     verbose: bool,
@@ -69,11 +76,23 @@ impl Output {
                 terminal && !refused && !dumb
             }
         };
+        let stdout = Stdout::new();
         Self {
-            stdout_color: wanted(io::stdout().is_terminal()),
+            stdout_color: wanted(stdout.is_terminal()),
             stderr_color: wanted(io::stderr().is_terminal()),
             verbose,
+            stdout,
+            script_stderr: Fate::default(),
         }
+    }
+
+    /// Says whether all that was printed so far is where it was to go. An error is told once.
+    ///
+    /// `main` asks this of every command. One asks it itself that goes on to something else, or
+    /// records how it ended.
+    pub(crate) fn ensure_written(&mut self) -> Result<()> {
+        self.stdout.fate.tell()?;
+        self.script_stderr.tell()
     }
 
     /// Whether more than the usual was asked for.
@@ -83,15 +102,19 @@ impl Output {
 
     /// How many columns the terminal on stdout has; `None` where stdout is no terminal.
     pub(crate) fn columns(&self) -> Option<usize> {
-        io::stdout()
-            .is_terminal()
+        self.is_terminal()
             .then(terminal_size::terminal_size)?
             .map(|(width, _)| width.0.into())
     }
 
+    /// Whether results go to a terminal.
+    pub(crate) fn is_terminal(&self) -> bool {
+        self.stdout.is_terminal()
+    }
+
     /// Whether results and diagnostics go to a terminal, which shows them as one stream.
     pub(crate) fn shares_terminal(&self) -> bool {
-        io::stdout().is_terminal() && io::stderr().is_terminal()
+        self.is_terminal() && io::stderr().is_terminal()
     }
 
     /// Whether what goes to stdout has colour.
@@ -111,24 +134,32 @@ impl Output {
 
     /// The result as one line of JSON, written as it is made: it may have many megabytes.
     pub(crate) fn document(&mut self, report: &impl Serialize) {
-        let mut stdout = BufWriter::with_capacity(1 << 16, io::stdout().lock());
-        let _ = serde_json::to_writer(&mut stdout, report)
+        let mut out = BufWriter::with_capacity(1 << 16, &mut self.stdout);
+        let outcome = serde_json::to_writer(&mut out, report)
             .map_err(io::Error::from)
-            .and_then(|()| stdout.write_all(b"\n"))
-            .and_then(|()| stdout.flush())
-            .and_then(|()| stdout.get_mut().flush());
+            .and_then(|()| out.write_all(b"\n"))
+            .and_then(|()| out.flush());
+        drop(out);
+        // Stdout takes all: what fails is the report itself.
+        self.stdout.fate.note("JSON", outcome);
     }
 
     /// Bytes of the result, as they are.
     pub(crate) fn raw(&mut self, bytes: &[u8]) {
-        let mut stdout = io::stdout().lock();
-        let _ = stdout.write_all(bytes).and_then(|()| stdout.flush());
+        let outcome = self.stdout.write_all(bytes);
+        debug_assert!(outcome.is_ok(), "stdout keeps its errors for the end");
+    }
+
+    /// Where the result goes, to write it as it is made. On a terminal, what would drive it is
+    /// escaped.
+    pub(crate) fn writer(&mut self) -> impl Write {
+        BufWriter::new(Escaped(self))
     }
 
     /// What a script in the target printed: bytes as they are for a file or pipe, escaped for a
     /// terminal.
     pub(crate) fn script_stdout(&mut self, bytes: &[u8]) {
-        if io::stdout().is_terminal() {
+        if self.is_terminal() {
             self.raw(shown_lines(bytes).as_bytes());
         } else {
             self.raw(bytes);
@@ -137,10 +168,26 @@ impl Output {
 
     /// The same for what it printed to its stderr.
     pub(crate) fn script_stderr(&mut self, bytes: &[u8]) {
-        if io::stderr().is_terminal() {
-            self.diagnostic(&shown_lines(bytes));
+        if !matches!(self.script_stderr, Fate::Whole) {
+            return;
+        }
+        let mut stderr = io::stderr().lock();
+        let outcome = if stderr.is_terminal() {
+            stderr.write_all(shown_lines(bytes).as_bytes())
         } else {
-            let _ = io::stderr().lock().write_all(bytes);
+            stderr.write_all(bytes)
+        };
+        self.script_stderr.note("stderr", outcome);
+    }
+
+    /// What clap answers to a command line that asks for help, or is wrong.
+    pub(crate) fn answer(&mut self, answer: &clap::Error) {
+        let text = answer.render();
+        match (answer.use_stderr(), self.stdout_color, self.stderr_color) {
+            (false, false, _) => self.raw(text.to_string().as_bytes()),
+            (false, true, _) => self.raw(text.ansi().to_string().as_bytes()),
+            (true, _, false) => self.diagnostic(&text.to_string()),
+            (true, _, true) => self.diagnostic(&text.ansi().to_string()),
         }
     }
 
@@ -192,6 +239,20 @@ impl Output {
             shown(&error.remedy),
         );
         self.diagnostic(&text);
+    }
+}
+
+/// Stdout for bytes that may be anything.
+struct Escaped<'a>(&'a mut Output);
+
+impl Write for Escaped<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.script_stdout(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -20,7 +20,7 @@ impl Recorder {
     /// Begins a recording of what `about` says that goes to `out`.
     ///
     /// # Errors
-    /// `Refused` where `out` does not take the first bytes.
+    /// `Unwritten` where `out` does not take the first bytes.
     pub fn new(out: impl Write + Send + 'static, about: &About) -> Result<Self> {
         Ok(Self {
             writer: Writer::new(out, about)?,
@@ -48,7 +48,7 @@ impl Recorder {
     /// Ends the recording. `about` is how things stood at the end.
     ///
     /// # Errors
-    /// `Refused` where what was recorded could not be written.
+    /// `Unwritten` where what was recorded could not be written.
     pub fn finish(self, about: &About) -> Result<()> {
         self.writer.finish(about)
     }

@@ -1,5 +1,8 @@
 //! What we are ourselves, and what the kernel gives us.
 
+use std::fs::File;
+use std::io;
+
 use invivo_model::{Error, ErrorKind, Result};
 use rustix::rand::{GetRandomFlags, getrandom};
 
@@ -32,6 +35,16 @@ pub fn is_ignored(signal: i32) -> bool {
     let bit = u32::try_from(signal).ok().and_then(|n| n.checked_sub(1));
     let bit = bit.and_then(|n| 1_u64.checked_shl(n));
     mask.zip(bit).is_some_and(|(mask, bit)| mask & bit != 0)
+}
+
+/// Our standard output as a file that hides nothing: std's own takes a write that failed since
+/// nobody may write there for one that went well.
+///
+/// # Errors
+/// Where there is none, or no room for another descriptor.
+pub fn standard_output() -> io::Result<File> {
+    let copy = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 0)?;
+    Ok(File::from(copy))
 }
 
 /// The real user that we run as.

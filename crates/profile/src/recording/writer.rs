@@ -80,7 +80,7 @@ impl Writer {
     ///
     /// # Errors
     ///
-    /// `Refused` where `out` does not take the first bytes.
+    /// `Unwritten` where `out` does not take the first bytes.
     pub fn new(mut out: impl Write + Send + 'static, about: &About) -> Result<Self> {
         out.write_all(&MAGIC).map_err(unwritten)?;
         let mut writer = Self {
@@ -105,7 +105,7 @@ impl Writer {
     ///
     /// # Errors
     ///
-    /// `Refused` where what was recorded could not be written.
+    /// `Unwritten` where what was recorded could not be written.
     pub fn finish(mut self, about: &About) -> Result<()> {
         self.about.clone_from(about);
         self.flush(true);
@@ -402,7 +402,7 @@ fn write_blocks(
 
 fn unwritten(error: io::Error) -> Error {
     Error::new(
-        ErrorKind::Refused,
+        ErrorKind::Unwritten,
         "the recording could not be written",
         error.to_string(),
         "look whether there is room where it should go",

@@ -179,8 +179,27 @@ pub(super) fn printed_by_the_command_only(tree: &Tree) -> Vec<Finding> {
         tree,
         &["crates/cli/", "crates/xtask/"],
         "prints or exits outside crates/cli",
-        |line| !line.test && has_any(&line.bare, &WAYS),
+        |line| !line.test && WAYS.iter().any(|way| has_word(&line.bare, way)),
     )
+}
+
+/// A write that goes past the one way to stdout is one whose failure nobody would be told of.
+pub(super) fn written_to_stdout_in_one_place(tree: &Tree) -> Vec<Finding> {
+    const WAYS: [&str; 4] = ["print!", "println!", "io::stdout", "stdout()"];
+    let goes_past = |line: &Line| WAYS.iter().any(|way| has_word(&line.bare, way));
+    let places = [
+        "crates/cli/src/show/delivery.rs",
+        "crates/cli/src/top/screen.rs",
+    ];
+    let all = outside(
+        tree,
+        &places,
+        "goes past the one way to stdout, which is crates/cli/src/show/delivery.rs",
+        |line| !line.test && goes_past(line),
+    );
+    all.into_iter()
+        .filter(|finding| finding.path.starts_with("crates/cli/src/"))
+        .collect()
 }
 
 pub(super) fn no_ignored_tests(tree: &Tree) -> Vec<Finding> {
@@ -319,6 +338,15 @@ mod tests {
             [1, 2, 3]
         );
         assert!(faults(printed_by_the_command_only, "crates/cli/src/a.rs", text).is_empty());
+    }
+
+    #[test]
+    fn writing_to_stdout() {
+        let text = "println!(\"a\");\nio::stdout().lock();\nuse x::stdout;\nwrite(stdout());\ns.stdout(b);";
+        let rule = written_to_stdout_in_one_place;
+        assert_eq!(faults(rule, "crates/cli/src/a.rs", text), [1, 2, 4]);
+        assert!(faults(rule, "crates/cli/src/show/delivery.rs", text).is_empty());
+        assert!(faults(rule, "crates/xtask/src/a.rs", text).is_empty());
     }
 
     #[test]

@@ -49,7 +49,7 @@ impl fmt::Display for Finding {
 
 type Rule = fn(&Tree) -> Vec<Finding>;
 
-const RULES: [Rule; 15] = [
+const RULES: [Rule; 16] = [
     code::unsafe_in_its_place,
     code::unsafe_forbidden,
     code::system_named_in_process_only,
@@ -57,6 +57,7 @@ const RULES: [Rule; 15] = [
     code::written_by_inject_only,
     code::readers_without_side_doors,
     code::printed_by_the_command_only,
+    code::written_to_stdout_in_one_place,
     code::no_ignored_tests,
     code::files_of_bearable_length,
     manifests::allowed_edges,

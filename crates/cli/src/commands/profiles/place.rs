@@ -1,12 +1,12 @@
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use invivo::{Error, ErrorKind, Result};
 use tempfile::{Builder, NamedTempFile};
 
 use super::kind::{Kind, RECORDING};
-use crate::show::{Output, grouped, shown_lines};
+use crate::show::{Output, grouped, lacks_room, unwritten};
 
 /// Names that are tried where a file is to have one that is free.
 const NAMES: u32 = 10_000;
@@ -95,31 +95,27 @@ impl Place {
 
     /// Has `fill` write the file. It is there under its name when it is whole, unless that is the
     /// name of a pipe or a device.
-    pub(crate) fn write(&self, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<Written> {
+    pub(crate) fn write(
+        &self,
+        output: &mut Output,
+        fill: impl FnOnce(&mut dyn Write) -> Result<()>,
+    ) -> Result<Written> {
         let Some(path) = self.path() else {
-            let mut out = Counted::new(Stdout::new());
-            fill(&mut out)?;
-            return Ok(Written {
-                file: None,
-                bytes: out.bytes,
-            });
+            let bytes = filled(output.writer(), Path::new("stdout"), fill)?;
+            output.ensure_written()?;
+            return Ok(Written { file: None, bytes });
         };
-        let failed = |error: io::Error| unwritable(path, &error.to_string());
+        let failed = |error: io::Error| failed(path, &error);
         if !is_regular(path) {
             let file = OpenOptions::new().write(true).open(path).map_err(failed)?;
-            let mut out = Counted::new(BufWriter::new(file));
-            fill(&mut out)?;
+            let bytes = filled(BufWriter::new(file), path, fill)?;
             return Ok(Written {
                 file: Some(path.to_owned()),
-                bytes: out.bytes,
+                bytes,
             });
         }
         let new = beside(path, ".part").map_err(failed)?;
-        let mut out = Counted::new(BufWriter::new(new.as_file()));
-        fill(&mut out)?;
-        out.flush().map_err(failed)?;
-        let bytes = out.bytes;
-        drop(out);
+        let bytes = filled(BufWriter::new(new.as_file()), path, fill)?;
         let file = self.keep(new).map_err(|(error, _)| error)?;
         Ok(Written {
             file: Some(file),
@@ -129,8 +125,8 @@ impl Place {
 
     /// Gives a whole file its name. Where that fails, the file is given back.
     fn keep(&self, new: NamedTempFile) -> Result<PathBuf, (Error, NamedTempFile)> {
-        let failed = |path: &Path, failed: tempfile::PersistError| {
-            (unwritable(path, &failed.error.to_string()), failed.file)
+        let failed = |path: &Path, persisted: tempfile::PersistError| {
+            (failed(path, &persisted.error), persisted.file)
         };
         match self {
             Self::Stdout => Err((Error::internal("stdout has no name"), new)),
@@ -206,14 +202,12 @@ impl Draft {
     /// A new one for what goes to `place`.
     pub(crate) fn new(place: &Place) -> Result<Self> {
         let file = match place.path().filter(|path| is_regular(path)) {
-            Some(path) => {
-                beside(path, RECORDING).map_err(|error| unwritable(path, &error.to_string()))?
-            }
+            Some(path) => beside(path, RECORDING).map_err(|error| failed(path, &error))?,
             None => Builder::new()
                 .prefix("invivo-")
                 .suffix(RECORDING)
                 .tempfile()
-                .map_err(|error| unwritable(&std::env::temp_dir(), &error.to_string()))?,
+                .map_err(|error| failed(&std::env::temp_dir(), &error))?,
         };
         Ok(Self { file })
     }
@@ -222,7 +216,7 @@ impl Draft {
     pub(crate) fn open(&self) -> Result<File> {
         let path = self.file.path();
         let opened = OpenOptions::new().read(true).write(true).open(path);
-        opened.map_err(|error| unwritable(path, &error.to_string()))
+        opened.map_err(|error| failed(path, &error))
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -235,14 +229,20 @@ impl Draft {
 
     /// Gives it the name of `place`, or copies it to where no name is to be given: it is what was
     /// asked for.
-    pub(crate) fn persist(self, place: &Place) -> Result<Written, (Error, Self)> {
+    pub(crate) fn persist(
+        self,
+        place: &Place,
+        output: &mut Output,
+    ) -> Result<Written, (Error, Self)> {
         if place.path().is_none_or(|path| !is_regular(path)) {
+            let name = place.path().unwrap_or(Path::new("stdout"));
             let copy = |out: &mut dyn Write| {
-                let copied = self.open().map(|mut file| io::copy(&mut file, out));
-                let copied = copied?.and_then(|_| out.flush());
-                copied.map_err(|error| unwritable(Path::new("stdout"), &error.to_string()))
+                let copied = io::copy(&mut self.open()?, out);
+                copied
+                    .map(drop)
+                    .map_err(|error| unwritten(&name.display().to_string(), &error))
             };
-            return place.write(copy).map_err(|error| (error, self));
+            return place.write(output, copy).map_err(|error| (error, self));
         }
         let bytes = self.bytes();
         match place.keep(self.file) {
@@ -260,6 +260,15 @@ impl Draft {
     }
 }
 
+/// Why nothing can be written there: for want of room, or since it was badly named.
+fn failed(path: &Path, error: &io::Error) -> Error {
+    if lacks_room(error) {
+        unwritten(&path.display().to_string(), error)
+    } else {
+        unwritable(path, &error.to_string())
+    }
+}
+
 /// What can't be written, and why.
 fn unwritable(path: &Path, why: &str) -> Error {
     Error::new(
@@ -270,16 +279,23 @@ fn unwritable(path: &Path, why: &str) -> Error {
     )
 }
 
+/// Has `fill` write to `out`, to the last byte; says how many there were.
+fn filled(
+    out: impl Write,
+    place: &Path,
+    fill: impl FnOnce(&mut dyn Write) -> Result<()>,
+) -> Result<u64> {
+    let mut out = Counted { out, bytes: 0 };
+    fill(&mut out)?;
+    out.flush()
+        .map_err(|error| unwritten(&place.display().to_string(), &error))?;
+    Ok(out.bytes)
+}
+
 /// Counts what is written.
 struct Counted<W> {
     out: W,
     bytes: u64,
-}
-
-impl<W> Counted<W> {
-    fn new(out: W) -> Self {
-        Self { out, bytes: 0 }
-    }
 }
 
 impl<W: Write> Write for Counted<W> {
@@ -294,60 +310,14 @@ impl<W: Write> Write for Counted<W> {
     }
 }
 
-/// Stdout. On a terminal, what would drive it is escaped. A reader that has gone is no error: what
-/// follows is dropped.
-struct Stdout {
-    out: BufWriter<io::Stdout>,
-    is_terminal: bool,
-    is_gone: bool,
-}
-
-impl Stdout {
-    fn new() -> Self {
-        Self {
-            out: BufWriter::new(io::stdout()),
-            is_terminal: io::stdout().is_terminal(),
-            is_gone: false,
-        }
-    }
-
-    fn unless_gone(&mut self, outcome: io::Result<()>) -> io::Result<()> {
-        match outcome {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                self.is_gone = true;
-                Ok(())
-            }
-            outcome => outcome,
-        }
-    }
-}
-
-impl Write for Stdout {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if !self.is_gone {
-            let outcome = if self.is_terminal {
-                self.out.write_all(shown_lines(bytes).as_bytes())
-            } else {
-                self.out.write_all(bytes)
-            };
-            self.unless_gone(outcome)?;
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        let outcome = if self.is_gone {
-            Ok(())
-        } else {
-            self.out.flush()
-        };
-        self.unless_gone(outcome)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arguments::Color;
+
+    fn write(place: &Place, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<Written> {
+        place.write(&mut Output::new(Color::Never, false), fill)
+    }
 
     fn text(text: &str) -> impl FnOnce(&mut dyn Write) -> Result<()> {
         move |out| {
@@ -360,8 +330,8 @@ mod tests {
     fn a_named_file_is_replaced_and_nothing_else_is_left() {
         let directory = tempfile::tempdir().expect("a directory");
         let place = Place::File(directory.path().join("a.txt"));
-        place.write(text("one")).expect("written");
-        let written = place.write(text("second")).expect("written");
+        write(&place, text("one")).expect("written");
+        let written = write(&place, text("second")).expect("written");
         assert_eq!(written.bytes, 6);
         let file = written.file.expect("it has a name");
         assert_eq!(fs::read_to_string(file).expect("it is there"), "second");
@@ -376,7 +346,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let place = Place::Free(directory.path().join("a.pb.gz"));
         for name in ["a.pb.gz", "a-2.pb.gz", "a-3.pb.gz"] {
-            let written = place.write(text(name)).expect("written");
+            let written = write(&place, text(name)).expect("written");
             assert_eq!(written.file, Some(directory.path().join(name)));
         }
     }
@@ -385,8 +355,8 @@ mod tests {
     fn what_fails_leaves_what_was_there() {
         let directory = tempfile::tempdir().expect("a directory");
         let place = Place::File(directory.path().join("a.txt"));
-        place.write(text("one")).expect("written");
-        let failing = place.write(|out| {
+        write(&place, text("one")).expect("written");
+        let failing = write(&place, |out| {
             text("half")(out)?;
             Err(Error::internal("it breaks off"))
         });
