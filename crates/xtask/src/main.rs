@@ -7,12 +7,14 @@ mod browser;
 mod ci;
 mod demo;
 mod fuzz;
+mod processes;
 mod pythons;
 mod release;
 mod run;
 mod sources;
 mod test;
 mod tidy;
+mod watched;
 
 use std::process::ExitCode;
 
@@ -48,6 +50,8 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
+        // For cargo: a test program with a limit for each of its tests.
+        [watched::CHORE, program, rest @ ..] => return watched::run(program, rest),
         ["demo", rest @ ..] => demo::run(rest),
         ["build"] => release::run(),
         ["test", rest @ ..] => test::run(rest),

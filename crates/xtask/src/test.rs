@@ -1,12 +1,12 @@
 //! `cargo xtask test`: every test of the workspace, with its interpreters and a browser.
 
-use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
+use std::{env, fs};
 
 use crate::run::{Doing, Outcome, cargo};
-use crate::{browser, pythons};
+use crate::{browser, pythons, watched};
 
 /// Tests that need root lie in modules of this name.
 const AS_ROOT: &str = "as_root";
@@ -77,9 +77,14 @@ pub(crate) fn tally(arguments: &[&str]) -> Outcome<(Tally, Outcome)> {
         .position(|a| *a == "--")
         .unwrap_or(chosen.len());
     let (for_cargo, for_tests) = chosen.split_at(end);
+    let program = env::current_exe().doing(|| "finding xtask".to_owned())?;
+    let runner = serde_json::json!([program, watched::CHORE]);
     let mut command = cargo();
     command
         .env(browser::VARIABLE, browser)
+        // Not by a variable, whose name would be that of the machine's triple.
+        .arg("--config")
+        .arg(format!("target.'cfg(all())'.runner = {runner}"))
         .args(["test", "--workspace", "--locked", "--no-fail-fast"])
         .args(["--features", "invivo-formats/browser"])
         .args(for_cargo)

@@ -73,7 +73,10 @@ const EDGES: [(&str, &[&str]); 11] = [
         ],
     ),
     ("synth", &["rustix", "serde", "serde_json", "tempfile"]),
-    ("xtask", &["serde", "serde_json", "synth", "tempfile"]),
+    (
+        "xtask",
+        &["rustix", "serde", "serde_json", "synth", "tempfile"],
+    ),
 ];
 
 /// A section of a manifest, and the dependencies named in it with their lines.
