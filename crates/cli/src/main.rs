@@ -8,6 +8,7 @@ mod arguments;
 mod commands;
 mod exit;
 mod show;
+mod signals;
 mod top;
 
 use std::process::ExitCode;

@@ -13,7 +13,7 @@ use invivo::profile::live::Board;
 
 pub(crate) use output::Tail;
 pub(crate) use plain::tables;
-pub(crate) use view::{Ending, Show};
+pub(crate) use view::{Ending, Show, Signals};
 
 pub(crate) use state::State;
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
-use support::{INVIVO, Run, busy, eventually, invivo, not_held, unharmed};
+use support::{Run, busy, eventually, heedful, invivo, not_held, runs_invivo, unharmed};
 use synth::{Interpreter, Launch, Target, interpreter, interpreters};
 
 /// Every format: its name, its ending, and what its files begin with.
@@ -43,10 +43,9 @@ fn names(directory: &Path) -> Vec<String> {
 
 /// `invivo record` in a directory.
 fn record(directory: &Path, words: &[&str]) -> Command {
-    // Whoever runs the tests may ignore signals, as `nohup` does, and what they start inherits that.
-    let mut command = Command::new("env");
+    let mut command = heedful();
     command
-        .args(["--default-signal=HUP,INT,QUIT,TERM", INVIVO, "record"])
+        .arg("record")
         .args(words)
         .current_dir(directory)
         .stdin(Stdio::null());
@@ -539,6 +538,7 @@ fn many_that_are_stopped_at_random_leave_the_target_unharmed() {
             .stderr(Stdio::null())
             .spawn()
             .expect("running invivo");
+        runs_invivo(&child);
         // Somewhere between its start and its work.
         let moment = round.wrapping_mul(2_654_435_761) % 60;
         std::thread::sleep(std::time::Duration::from_millis(moment));

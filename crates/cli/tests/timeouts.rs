@@ -239,7 +239,7 @@ fn ctrl_c_withdraws_what_has_not_begun() {
 
     for signal in [Signal::INT, Signal::TERM] {
         let target = sleeper();
-        let waiting = Command::new(INVIVO)
+        let waiting = support::heedful()
             .args(sleepy(&target))
             .args(["--timeout", "60"])
             .stdout(Stdio::null())

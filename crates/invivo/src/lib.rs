@@ -61,7 +61,9 @@ pub use invivo_model::{
     Result, Role, SequenceForm, Stack, Task, TaskState, Tasks, Text, Thread, ThreadState, Trust,
     Value, ValueKind, Variable, Version, Waited, escape,
 };
-pub use invivo_process::{ProcessMemory, Target, access, standard_output};
+pub use invivo_process::{
+    ProcessMemory, Target, access, is_ignored, standard_output, with_signals_held,
+};
 pub use os::{OsActivity, OsThread};
 pub use processes::{FoundInterpreter, PythonProcess, python_processes};
 pub use repeats::{Run, repeats};

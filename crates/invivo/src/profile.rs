@@ -38,7 +38,7 @@ pub use invivo_model::{
     About, FunctionKind, Mode, Profile, ProfileFrame, ProfileFunction, ProfileProcess,
     ProfileThread, Sample, SampleStatus, StackNode, Tables,
 };
-pub use invivo_process::{Launched, is_ignored};
+pub use invivo_process::Launched;
 pub use invivo_profile::live;
 pub use invivo_profile::{Collect, Jitter, Options, Plan, Seen, Session, Sink, Step};
 pub use part::{Part, Wanted};

@@ -24,7 +24,7 @@ pub use linux::{
     PrivateDirectory, ProcessMemory, SignalReturn, Standing, Standstill, Status, Suspension,
     SystemCall, Target, TargetLock, TargetRoot, Thread, ThreadWatch, Transfer, Waiting, clock,
     descendants, is_ignored, is_processor_time_accounted, login_uid, native_ids, own_pid_namespace,
-    own_uid, pids, random, standard_output,
+    own_uid, pids, random, standard_output, with_signals_held,
 };
 pub use memory::{Fault, Memory, ReadRequest, WriteRequest};
 pub use modules::{Mapping, Module, ModuleFiles};

@@ -1,6 +1,6 @@
 /* Runs a program and kills it, or another process, at the entry of its N-th system call.
  *
- *     killat [-p PID] N REPORT PROGRAM [ARGUMENT...]
+ *     killat [-p PID | -s SIGNAL] N REPORT PROGRAM [ARGUMENT...]
  *
  * Counted from the return of execve, over all threads, in the order in which the kernel enters
  * them; the call that is reached is not carried out. N = 0 never kills. Writes one line to the
@@ -8,6 +8,11 @@
  * ends with 137 after a kill, otherwise as the program did. 125: the program was not started.
  *
  * With -p the process PID is killed, and the program goes on once that has ended.
+ *
+ * With -s only calls that change what a signal does (rt_sigaction) count, and at the N-th of them the
+ * program is sent this signal and goes on: the call is carried out, and unless it is blocked the
+ * signal comes before the next instruction. REPORT says "sent COUNT STATUS" then, or
+ * "ended-by-it COUNT STATUS" where the signal has ended it, as it does by default.
  *
  * The program may trace others itself. Processes that it forks are not followed.
  */
@@ -80,13 +85,17 @@ static pid_t start(char **words)
 int main(int argc, char **argv)
 {
     pid_t other = 0;
-    if (argc > 2 && !strcmp(argv[1], "-p")) {
-        other = (pid_t)atol(argv[2]);
+    int wanted = 0, sent = 0;
+    if (argc > 2 && (!strcmp(argv[1], "-p") || !strcmp(argv[1], "-s"))) {
+        if (argv[1][1] == 'p')
+            other = (pid_t)atol(argv[2]);
+        else
+            wanted = atoi(argv[2]);
         argc -= 2;
         argv += 2;
     }
     if (argc < 4) {
-        fprintf(stderr, "usage: killat [-p PID] N REPORT PROGRAM [ARGUMENT...]\n");
+        fprintf(stderr, "usage: killat [-p PID | -s SIGNAL] N REPORT PROGRAM [ARGUMENT...]\n");
         return 125;
     }
     long aim = atol(argv[1]), count = 0, number = 0, killed = -1;
@@ -106,14 +115,20 @@ int main(int argc, char **argv)
             int code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
             if (!executed)
                 return 125;
-            return report(argv[2], "ended", count, code);
+            int by_it = sent && WIFSIGNALED(status) && WTERMSIG(status) == wanted;
+            return report(argv[2], by_it ? "ended-by-it" : sent ? "sent" : "ended", count, code);
         }
         int signal = WSTOPSIG(status), event = status >> 16;
         if (signal == (SIGTRAP | 0x80)) {
             signal = 0;
-            int reached = executed && killed < 0 && at_entry(thread, &number) && ++count == aim;
+            int counts = executed && killed < 0 && at_entry(thread, &number) &&
+                         (!wanted || number == SYS_rt_sigaction);
+            int reached = counts && ++count == aim;
             if (reached && other) {
                 end(other);
+            } else if (reached && wanted) {
+                sent = 1;
+                check(kill(program, wanted) != 0, "kill");
             } else if (reached) {
                 killed = number;
                 kill(program, SIGKILL);

@@ -9,9 +9,10 @@ use std::{env, fs};
 use crate::interpreters::{Interpreter, interpreters, workspace};
 
 /// Runs a program under a tracer that kills it at the entry of its N-th system call, or another
-/// process, of which it then waits for the end.
+/// process, of which it then waits for the end; or that sends it a signal at the N-th of those that
+/// change what a signal does.
 ///
-/// `killat [-p PID] N REPORT PROGRAM [ARGUMENT…]`
+/// `killat [-p PID | -s SIGNAL] N REPORT PROGRAM [ARGUMENT…]`
 pub fn killat() -> PathBuf {
     compile("killat", include_str!("../c/killat.c"), &[])
 }

@@ -15,10 +15,13 @@ use invivo::exec::{
     ThreadChoice, Wake,
 };
 use invivo::{Attached, Error, ErrorKind, Result, Target};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 
 use crate::arguments::seconds;
 use crate::exit::Status;
 use crate::show::Output;
+use crate::signals::catch;
 use report::{Planned, Report};
 use streams::{Collected, Streams};
 
@@ -370,15 +373,16 @@ fn request(arguments: &Arguments, source: &Source) -> Result<Request> {
 /// Ctrl-C and SIGTERM end the waiting, so that the request is withdrawn; the second of them ends
 /// Invivo at once.
 fn on_interrupt() -> Result<Cancel> {
-    let cancel = Cancel::default();
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        let status = Status::Interrupted as i32;
-        // In this order: the first signal sets the flag that the second one looks at.
-        signal_hook::flag::register_conditional_shutdown(signal, status, Arc::clone(&cancel.0))
-            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&cancel.0)))
-            .map_err(|error| Error::internal(format!("signals can't be handled: {error}")))?;
-    }
-    Ok(cancel)
+    catch(|| {
+        let cancel = Cancel::default();
+        for signal in [SIGINT, SIGTERM] {
+            let status = Status::Interrupted as i32;
+            // In this order: the first signal sets the flag that the second one looks at.
+            flag::register_conditional_shutdown(signal, status, Arc::clone(&cancel.0))?;
+            flag::register(signal, Arc::clone(&cancel.0))?;
+        }
+        Ok(cancel)
+    })
 }
 
 fn source(arguments: &Arguments) -> Result<Source> {

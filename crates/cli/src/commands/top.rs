@@ -15,7 +15,7 @@ use super::sampling::{ModeChoice, Stacks, Subject, Words, interval};
 use crate::arguments::seconds;
 use crate::exit::Status;
 use crate::show::{Output, shown, shown_lines};
-use crate::top::{Ending, Show, State, Tail, WINDOW, tables};
+use crate::top::{Ending, Show, Signals, State, Tail, WINDOW, tables};
 
 /// Watch live what a process, or a command, spends its time in.
 ///
@@ -80,6 +80,8 @@ struct Command {
 pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<ExitCode> {
     let dumb = env::var_os("TERM").is_some_and(|value| value == "dumb");
     let once = arguments.once || dumb || !output.is_terminal() || !io::stdin().is_terminal();
+    // Before anything runs that they would leave behind.
+    let signals = Signals::catch(!once)?;
     let (feed, slices) = live::feed();
     let (session, command) = begin(arguments, feed, once)?;
     let duration = arguments.duration.or(once.then_some(ONCE));
@@ -92,7 +94,11 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<ExitCode
         color: output.has_color(),
         until: duration.map(|duration| Instant::now() + duration),
     };
-    let ending = if once { show.wait() } else { show.run() };
+    let ending = if once {
+        show.wait(&signals)
+    } else {
+        show.run(&signals)
+    };
     let nothing = show.board.overview().samples == 0;
     if once && ending.is_ok() && !nothing {
         let tables = tables(&show.board, &mut show.state, output);

@@ -10,11 +10,13 @@ use invivo::profile::live::{Board, Received, Sampling, Slices};
 use invivo::{Error, ErrorKind, Result};
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
+use signal_hook::flag;
 
 use super::listing::Listing;
 use super::screen::Screen;
 use super::state::{Asked, State};
 use super::{Picture, draw};
+use crate::signals::{catch, stays_ignored};
 
 /// How long we wait for a key at a time: so late a signal or a slice may be noticed.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -30,27 +32,30 @@ pub(crate) enum Ending {
 
 /// What signals asked for.
 #[derive(Debug, Default)]
-struct Signals {
+pub(crate) struct Signals {
     end: Arc<AtomicBool>,
     suspend: Arc<AtomicBool>,
     resumed: Arc<AtomicBool>,
 }
 
 impl Signals {
-    fn new(ending: &[i32]) -> io::Result<Self> {
-        let signals = Self::default();
-        for signal in ending {
-            signal_hook::flag::register(*signal, Arc::clone(&signals.end))?;
-        }
-        Ok(signals)
-    }
-
-    /// Those that matter to a screen as well.
-    fn of_screen() -> io::Result<Self> {
-        let signals = Self::new(&[SIGINT, SIGTERM, SIGHUP, SIGQUIT])?;
-        signal_hook::flag::register(SIGTSTP, Arc::clone(&signals.suspend))?;
-        signal_hook::flag::register(SIGCONT, Arc::clone(&signals.resumed))?;
-        Ok(signals)
+    /// From now on they are caught: those that end programs, and where there is a screen those that
+    /// matter to it.
+    pub(crate) fn catch(screen: bool) -> Result<Self> {
+        catch(|| {
+            let signals = Self::default();
+            let mut ending = vec![SIGINT, SIGTERM, SIGHUP];
+            if screen {
+                ending.push(SIGQUIT);
+                flag::register(SIGTSTP, Arc::clone(&signals.suspend))?;
+                flag::register(SIGCONT, Arc::clone(&signals.resumed))?;
+            }
+            ending.retain(|signal| !stays_ignored(*signal));
+            for signal in ending {
+                flag::register(signal, Arc::clone(&signals.end))?;
+            }
+            Ok(signals)
+        })
     }
 }
 
@@ -78,8 +83,7 @@ impl Show {
     ///
     /// # Errors
     /// Why the process can't be sampled any more, if it lives; or the terminal not be used.
-    pub(crate) fn run(&mut self) -> Result<Ending> {
-        let signals = Signals::of_screen().map_err(unusable)?;
+    pub(crate) fn run(&mut self, signals: &Signals) -> Result<Ending> {
         let mut screen = Screen::enter().map_err(unusable)?;
         let mut stale = true;
         loop {
@@ -90,7 +94,7 @@ impl Show {
                 return Ok(Ending::Left);
             }
             if signals.suspend.swap(false, Ordering::Relaxed) {
-                suspend(&mut screen, &signals).map_err(unusable)?;
+                suspend(&mut screen, signals).map_err(unusable)?;
                 stale = true;
             }
             // Whoever stopped us without asking may have changed the terminal.
@@ -121,8 +125,7 @@ impl Show {
     ///
     /// # Errors
     /// Why the process can't be sampled any more, if it lives.
-    pub(crate) fn wait(&mut self) -> Result<Ending> {
-        let signals = Signals::new(&[SIGINT, SIGTERM, SIGHUP]).map_err(unusable)?;
+    pub(crate) fn wait(&mut self, signals: &Signals) -> Result<Ending> {
         loop {
             self.take()?;
             let left = self

@@ -10,7 +10,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -71,6 +71,22 @@ impl Run {
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
     }
+}
+
+/// `invivo` that ignores no signal. Whoever runs the tests may do so, as `nohup` does, or a shell in
+/// the background, and what they start inherits that. See [`runs_invivo`].
+pub(crate) fn heedful() -> Command {
+    let mut command = Command::new("env");
+    command.args(["--default-signal=HUP,INT,QUIT,TERM", INVIVO]);
+    command
+}
+
+/// Waits until what was started so runs `invivo`, and ignores no signal any more.
+pub(crate) fn runs_invivo(child: &Child) {
+    let program = format!("/proc/{}/exe", child.id());
+    eventually("it runs invivo", || {
+        fs::read_link(&program).is_ok_and(|path| path == Path::new(INVIVO))
+    });
 }
 
 /// Runs `invivo` with these words.

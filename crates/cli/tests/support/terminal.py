@@ -10,6 +10,7 @@ import json
 import os
 import re
 import select
+import signal
 import struct
 import sys
 import termios
@@ -125,6 +126,9 @@ class Terminal:
             os.close(self.master)
             os.login_tty(self.slave)
             os.environ["TERM"] = "xterm-256color"
+            # Whoever runs the tests may ignore some, and it would inherit that.
+            for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_DFL)
             os.execv(program[0], program)
 
     def resize(self, rows, columns):

@@ -33,7 +33,9 @@ pub use list::pids;
 pub use lock::TargetLock;
 pub use machine::{Argument, Call};
 pub use memory::ProcessMemory;
-pub use own::{is_ignored, login_uid, own_pid_namespace, own_uid, random, standard_output};
+pub use own::{
+    is_ignored, login_uid, own_pid_namespace, own_uid, random, standard_output, with_signals_held,
+};
 pub use proc::Status;
 pub use root::TargetRoot;
 pub use staging::{Owner, PrivateDirectory};

@@ -6,6 +6,8 @@ use std::io;
 use invivo_model::{Error, ErrorKind, Result};
 use rustix::rand::{GetRandomFlags, getrandom};
 
+use super::sys;
+
 /// The pid namespace in which we number processes, by its inode: what tells our numbers from
 /// those of an Invivo in another container.
 ///
@@ -45,6 +47,22 @@ pub fn is_ignored(signal: i32) -> bool {
 pub fn standard_output() -> io::Result<File> {
     let copy = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 0)?;
     Ok(File::from(copy))
+}
+
+/// Does something while every signal that comes to this thread waits: it is delivered afterwards. So
+/// does one to the whole process, as long as it has no other thread. For installing handlers: one
+/// that came halfway would be nobody's.
+pub fn with_signals_held<R>(act: impl FnOnce() -> R) -> R {
+    struct Held(sys::SignalMask);
+
+    impl Drop for Held {
+        fn drop(&mut self) {
+            sys::set_signal_mask(&self.0);
+        }
+    }
+
+    let _held = Held(sys::block_all_signals());
+    act()
 }
 
 /// The real user that we run as.

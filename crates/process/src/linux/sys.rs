@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::io::Errno;
@@ -218,6 +219,28 @@ pub(super) fn reap(tid: Pid) {
     let flags = libc::__WALL | libc::WNOHANG;
     // SAFETY: a null status pointer is allowed and means that it is not wanted.
     unsafe { libc::waitpid(tid.as_raw_nonzero().get(), std::ptr::null_mut(), flags) };
+}
+
+/// The signals that a thread of ours blocks.
+#[derive(Clone, Copy)]
+pub(super) struct SignalMask(libc::sigset_t);
+
+/// Has the calling thread block every signal that can be blocked; gives what it blocked before.
+pub(super) fn block_all_signals() -> SignalMask {
+    let mut all = MaybeUninit::uninit();
+    // SAFETY: the call fills the set.
+    unsafe { libc::sigfillset(all.as_mut_ptr()) };
+    // SAFETY: it has been filled.
+    set_signal_mask(&SignalMask(unsafe { all.assume_init() }))
+}
+
+/// Has the calling thread block these signals and no others; gives what it blocked before.
+pub(super) fn set_signal_mask(mask: &SignalMask) -> SignalMask {
+    // A copy, so that it is right whatever the call does: it fails for no valid request.
+    let mut before = mask.0;
+    // SAFETY: both point to sets of ours, and the call only reads the first.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &mask.0, &mut before) };
+    SignalMask(before)
 }
 
 /// Makes the calling thread's file accesses count as this user and group, and returns the pair

@@ -1,12 +1,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use invivo::profile::{Launched, is_ignored};
-use invivo::{Error, Result};
+use invivo::Result;
+use invivo::profile::Launched;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
 use crate::exit::Status;
+use crate::signals::{catch, stays_ignored};
 
 /// A signal that asks us to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,27 +41,28 @@ pub(crate) struct Interrupts {
 }
 
 impl Interrupts {
-    /// From now on they don't end us. One that we were told to ignore (`nohup`) stays so, but for
-    /// Ctrl-C, which shells have everything ignore that they start in the background.
+    /// From now on they don't end us, but for those that stay ignored.
     pub(crate) fn catch() -> Result<Self> {
-        let at_once = Arc::new(AtomicBool::new(false));
-        let mut flags = Vec::new();
-        for (signal, number) in [
+        let wanted = [
             (Signal::Interrupt, SIGINT),
             (Signal::Terminate, SIGTERM),
             (Signal::HangUp, SIGHUP),
-        ] {
-            if number != SIGINT && is_ignored(number) {
-                continue;
+        ];
+        catch(|| {
+            let at_once = Arc::new(AtomicBool::new(false));
+            let mut flags = Vec::new();
+            for (signal, number) in wanted {
+                if stays_ignored(number) {
+                    continue;
+                }
+                let flag = Arc::new(AtomicBool::new(false));
+                let code = Status::Interrupted as i32;
+                flag::register_conditional_shutdown(number, code, Arc::clone(&at_once))?;
+                flag::register(number, Arc::clone(&flag))?;
+                flags.push((signal, flag));
             }
-            let flag = Arc::new(AtomicBool::new(false));
-            let code = Status::Interrupted as i32;
-            flag::register_conditional_shutdown(number, code, Arc::clone(&at_once))
-                .and_then(|_| flag::register(number, Arc::clone(&flag)))
-                .map_err(|error| Error::internal(format!("signals can't be handled: {error}")))?;
-            flags.push((signal, flag));
-        }
-        Ok(Self { flags, at_once })
+            Ok(Self { flags, at_once })
+        })
     }
 
     /// One that has come since this was last asked.
