@@ -173,12 +173,17 @@ fn a_heat_map_shows_the_source() {
     let text = fs::read_to_string(&page).expect("it is there");
     assert!(text.contains(line), "{text}");
     invivo(["record", &pid, "-d", "1", "-o", &recording]).expect(0);
-    invivo(["convert", &recording, "-o", &page]).expect(0);
+    invivo(["convert", &recording, "-o", &page, "--sources"]).expect(0);
     let text = fs::read_to_string(&page).expect("it is there");
     assert!(text.contains(line), "{text}");
+    // A recording may name any file: none is read unless that is asked for.
+    let run = invivo(["convert", &recording, "-o", &page]).expect(0);
+    assert!(run.stderr.contains("--sources"), "{run:#?}");
+    let text = fs::read_to_string(&page).expect("it is there");
+    assert!(!text.contains(line), "{text}");
     // With the target its file has gone.
     drop(target);
-    invivo(["convert", &recording, "-o", &page]).expect(0);
+    invivo(["convert", &recording, "-o", &page, "--sources"]).expect(0);
     let text = fs::read_to_string(&page).expect("it is there");
     assert!(
         text.contains("could not be read") && !text.contains(line),

@@ -79,6 +79,109 @@ mod as_root {
         }
     }
 
+    const SECRET: &str = "the secret that only root may read";
+
+    /// Puts a link of nobody's in the place of a target's program: to a file that only root may
+    /// read, with many lines.
+    fn lead_to_secret(program: &Path, directory: &Path) {
+        let secret = directory.join("secret.py");
+        fs::write(&secret, format!("# {SECRET}\n").repeat(500)).expect("a secret");
+        let closed = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        fs::set_permissions(&secret, closed).expect("closing it");
+        fs::remove_file(program).expect("removing it");
+        symlink(&secret, program).expect("a link");
+        std::os::unix::fs::lchown(program, Some(65534), Some(65534)).expect("we are root");
+    }
+
+    /// The program that a target runs, as `/proc` shows it.
+    fn program_of(pid: &str) -> std::path::PathBuf {
+        let words = fs::read(format!("/proc/{pid}/cmdline")).expect("its command line");
+        let mut words = words.split(|byte| *byte == 0);
+        let program = words.find(|word| word.ends_with(b"target.py"));
+        String::from_utf8(program.expect("it runs one").to_owned())
+            .expect("plain")
+            .into()
+    }
+
+    #[test]
+    fn it_has_no_file_read_to_it_that_it_may_not_read() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| {
+            directory
+                .path()
+                .join(name)
+                .to_str()
+                .expect("plain")
+                .to_owned()
+        };
+        let launch = Launch::new(synth::interpreter("3.14"), samples::BUSY);
+        let target = launch.user(65534, 65534).start();
+        let pid = target.pid().to_string();
+        let program = program_of(&pid);
+        let name = program.to_str().expect("plain");
+        let line = "if not check(n):";
+        let raising = format!("exec(compile('\\n' * 30 + '1/0', {name:?}, 'exec'))");
+        let all = || {
+            let (page, image) = (path("a.heatmap.html"), path("a.image"));
+            let mut said = Vec::new();
+            for words in [
+                &["dump", &pid][..],
+                &["dump", &pid, "--json"],
+                &["dump", &pid, "--save-image", &image, "--force"],
+                &["dump", "--image", &image],
+                &["record", &pid, "-d", "0.5", "-f", "heatmap", "-o", &page],
+                &["exec", &pid, "--json", "-c", &raising],
+            ] {
+                let run = within_a_minute(words);
+                assert!(matches!(run.code, Some(0 | 1)), "{run:#?}");
+                said.push(format!("{}{}", run.stdout, run.stderr));
+            }
+            said.push(fs::read_to_string(&page).expect("a page"));
+            said
+        };
+        // So it would show, if it could be read.
+        let own = all();
+        let shown = own.iter().filter(|said| said.contains(line)).count();
+        assert!(shown >= 4, "{shown}: {own:#?}");
+        lead_to_secret(&program, directory.path());
+        for said in all() {
+            assert!(!said.contains(SECRET), "{said}");
+        }
+        target.checked();
+    }
+
+    #[test]
+    fn a_recording_has_no_file_read_that_its_maker_may_not_read() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| {
+            directory
+                .path()
+                .join(name)
+                .to_str()
+                .expect("plain")
+                .to_owned()
+        };
+        let launch = Launch::new(synth::interpreter("3.14"), samples::BUSY);
+        let target = launch.user(65534, 65534).start();
+        let pid = target.pid().to_string();
+        let (page, recording) = (path("a.heatmap.html"), path("a.invivo"));
+        within_a_minute(&["record", &pid, "-d", "0.5", "-o", &recording]).expect(0);
+        lead_to_secret(&program_of(&pid), directory.path());
+        let shows = |more: &[&str]| {
+            let words = ["convert", &recording, "-f", "heatmap", "-o", &page];
+            within_a_minute(&[&words[..], more].concat()).expect(0);
+            fs::read_to_string(&page).expect("a page").contains(SECRET)
+        };
+        // Of our own too no file is read that nobody asked for. (The link to it is nobody's.)
+        assert!(!shows(&[]));
+        std::os::unix::fs::lchown(program_of(&pid), Some(0), None).expect("we are root");
+        assert!(shows(&["--sources"]));
+        std::os::unix::fs::chown(&recording, Some(65534), None).expect("we are root");
+        assert!(!shows(&[]));
+        assert!(!shows(&["--sources"]));
+        target.checked();
+    }
+
     #[test]
     fn it_removes_or_swaps_what_is_staged_while_we_work() {
         const REMOVER: &str = "

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use invivo_cpython::Runtime;
 use invivo_model::{Error, ErrorKind, Result};
 use invivo_process::{
-    Listener, Memory, Owner, PrivateDirectory, Target, TargetRoot, own_pid_namespace,
+    Identity, Listener, Memory, PrivateDirectory, Target, TargetRoot, own_pid_namespace,
 };
 
 use crate::plan::STOP_WITHIN;
@@ -24,7 +24,7 @@ const FOREIGN_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The directories that are tried, in this order, as the target sees them.
 pub(crate) fn candidates(target: &Target) -> Result<Vec<PathBuf>> {
-    let uid = target.owner()?.uid;
+    let uid = target.identity()?.uid;
     let mut list = Vec::new();
     if let Some(own) = target.environment_variable("TMPDIR")?.map(PathBuf::from)
         && own.has_root()
@@ -124,11 +124,11 @@ impl Stage {
         path_size: u64,
     ) -> Result<(Self, Listener)> {
         let root = target.root()?;
-        let owner = target.owner()?;
+        let owner = target.identity()?;
         let name = label.name();
         let mut tried = Vec::new();
         for parent in candidates {
-            match Self::make(&root, parent, &name, owner, path_size) {
+            match Self::make(&root, parent, &name, &owner, path_size) {
                 Ok(made) => return Ok(made),
                 Err(error) => tried.push(format!("{}: {error}", parent.display())),
             }
@@ -140,7 +140,7 @@ impl Stage {
         root: &TargetRoot,
         parent: &Path,
         name: &str,
-        owner: Owner,
+        owner: &Identity,
         path_size: u64,
     ) -> std::io::Result<(Self, Listener)> {
         let longest = parent.join(name).join(SCRIPT).as_os_str().len() as u64;
@@ -214,9 +214,9 @@ pub(crate) fn sweep<M: Memory + Sync>(
     candidates: &[PathBuf],
 ) -> Result<()> {
     let root = target.root()?;
-    let owner = target.owner()?;
+    let owner = target.identity()?;
     for parent in candidates {
-        let names = root.names_with_prefix(parent, PREFIX, owner, ENTRIES_MAX);
+        let names = root.names_with_prefix(parent, PREFIX, &owner, ENTRIES_MAX);
         for name in names.unwrap_or_default() {
             let Some(label) = Label::parse(&name) else {
                 continue;
@@ -224,7 +224,7 @@ pub(crate) fn sweep<M: Memory + Sync>(
             let Some(abandoned) = abandonment(target, &label)? else {
                 continue;
             };
-            let Ok(directory) = root.open_private_directory(parent, &name, owner) else {
+            let Ok(directory) = root.open_private_directory(parent, &name, &owner) else {
                 continue;
             };
             // Its maker holds the lock as long as it lives.
@@ -290,10 +290,10 @@ fn withdraw<M: Memory + Sync>(target: &Target, runtime: &Runtime<M>, script: &Pa
 /// `Unsupported`, with what is wrong with each.
 pub(crate) fn first_usable(target: &Target, candidates: &[PathBuf]) -> Result<PathBuf> {
     let root = target.root()?;
-    let owner = target.owner()?;
+    let owner = target.identity()?;
     let mut tried = Vec::new();
     for parent in candidates {
-        match root.check_writable_directory(parent, owner) {
+        match root.check_writable_directory(parent, &owner) {
             Ok(()) => return Ok(parent.clone()),
             Err(error) => tried.push(format!("{}: {error}", parent.display())),
         }

@@ -1,9 +1,8 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use invivo_process::{Target, TargetRoot};
+use invivo_process::{Identity, Target, TargetRoot};
 
 /// A file with more bytes than this is no source file that a person reads.
 const FILE_MAX: u64 = 4 << 20;
@@ -20,6 +19,8 @@ pub struct Sources<'a> {
     target: &'a Target,
     /// The target's root and, below it, its working directory.
     root: Option<(TargetRoot, Option<PathBuf>)>,
+    /// Who names the files, where that is not the target.
+    named_by: Option<Identity>,
     /// By the names as they came: comparing paths as such takes long.
     texts: HashMap<OsString, Option<Source>>,
     left: u64,
@@ -54,8 +55,19 @@ impl<'a> Sources<'a> {
         Self {
             target,
             root: None,
+            named_by: None,
             texts: HashMap::new(),
             left: BYTES_MAX,
+        }
+    }
+
+    /// The same for files that somebody else names, and may read: their rights count, not the
+    /// target's.
+    #[must_use]
+    pub fn named_by(self, identity: Identity) -> Self {
+        Self {
+            named_by: Some(identity),
+            ..self
         }
     }
 
@@ -65,9 +77,22 @@ impl<'a> Sources<'a> {
         self
     }
 
+    /// Sees anew with which rights the target may read files, where its root is open: what it names
+    /// after it has given some up is read without them. Of a target that has ended, what was seen
+    /// last holds; so who holds the files of one that may end does this from time to time.
+    pub fn refresh(&mut self) {
+        if let Some((root, directory)) = &mut self.root {
+            root.refresh();
+            *directory = root.working_directory().or(directory.take());
+        }
+    }
+
     fn open_root(&mut self) -> Option<&(TargetRoot, Option<PathBuf>)> {
         if self.root.is_none() {
-            let root = self.target.root().ok()?;
+            let mut root = self.target.root().ok()?;
+            if let Some(identity) = &self.named_by {
+                root = root.named_by(identity.clone());
+            }
             let directory = root.working_directory();
             self.root = Some((root, directory));
         }
@@ -100,15 +125,14 @@ impl<'a> Sources<'a> {
 
     fn read(&mut self, file: &Path) -> Option<String> {
         let room = FILE_MAX.min(self.left);
+        self.refresh();
         let (root, directory) = self.open_root()?;
-        let opened = if file.has_root() {
-            root.open_file(file, room).ok()?
+        let bytes = if file.has_root() {
+            root.read_file(file, room).ok()?
         } else {
             let whole = directory.as_ref()?.join(file);
-            root.open_file(&whole, room).ok()?
+            root.read_file(&whole, room).ok()?
         };
-        let mut bytes = Vec::new();
-        opened.take(room).read_to_end(&mut bytes).ok()?;
         self.left = self.left.saturating_sub(bytes.len() as u64);
         // The mark that some editors put at the beginning is no part of the first line.
         let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);

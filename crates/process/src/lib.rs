@@ -20,7 +20,7 @@ pub use bounded::Bounded;
 pub use invivo_model::Address;
 #[cfg(target_os = "linux")]
 pub use linux::{
-    Account, Activity, AppendFile, Argument, Call, Connection, Launched, Listener, Owner,
+    Account, Activity, AppendFile, Argument, Call, Connection, Identity, Launched, Listener,
     PrivateDirectory, ProcessMemory, SignalReturn, Standing, Standstill, Status, Suspension,
     SystemCall, Target, TargetLock, TargetRoot, Thread, ThreadWatch, Transfer, Waiting, clock,
     descendants, is_ignored, is_processor_time_accounted, login_uid, native_ids, own_pid_namespace,

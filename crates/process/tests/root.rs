@@ -30,7 +30,8 @@ fn assert_is(file: Result<File>, module: &Module) {
     assert_eq!(&magic, b"\x7fELF");
 }
 
-fn assert_refused(outcome: Result<File>, why: &str) {
+#[track_caller]
+fn assert_refused<T: std::fmt::Debug>(outcome: Result<T>, why: &str) {
     let error = outcome.expect_err("it must not be opened");
     assert_eq!((error.kind, error.why.as_str()), (ErrorKind::Refused, why));
 }
@@ -154,14 +155,10 @@ fn only_regular_files_of_bounded_size_are_opened() {
     // As often up as one likes: the root is above itself.
     let from_above = format!("{}{}/file", "../".repeat(20), directory.path().display());
     for path in [at("file"), at("link"), at(&from_above)] {
-        let mut text = String::new();
-        root.open_file(&path, 10)
-            .expect("a file")
-            .read_to_string(&mut text)
-            .expect("readable");
-        assert_eq!(text, "0123456789");
+        let text = root.read_file(&path, 10).expect("a file");
+        assert_eq!(text, b"0123456789");
     }
-    let open = |path: &Path| root.open_file(path, 9);
+    let open = |path: &Path| root.read_file(path, 9);
     let there_is = |what: &str| format!("there is {what} where a regular file should be");
     assert_refused(open(&at("file")), "it has more than 9 bytes");
     assert_refused(open(&at("fifo")), &there_is("a FIFO"));
@@ -183,6 +180,29 @@ fn only_regular_files_of_bounded_size_are_opened() {
         "a link on the way to it may not be followed",
     );
     assert_refused(open(&at("nothing")), "there is no such file");
+}
+
+const MADE_UP: &str =
+    "its file system (number 0x9fa0 of statfs) is none that is known to hold files";
+
+/// The kernel makes up what is in them as it is read, and tells each reader something else.
+#[test]
+fn what_the_kernel_makes_up_is_not_read() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let link = directory.path().join("module.py");
+    symlink("/proc/version", &link).expect("a link can be made");
+    let subject = Subject::new(&["asleep"]);
+    let root = subject.target().root().expect("it has one");
+    let open = |path: &str| root.read_file(Path::new(path), u64::MAX);
+    let environ = format!("/proc/{}/environ", subject.pid());
+    for path in ["/proc/version", "/proc/kmsg", &environ] {
+        assert_refused(open(path), MADE_UP);
+    }
+    assert_refused(root.read_file(&link, u64::MAX), MADE_UP);
+    assert_refused(
+        open("/sys/kernel/notes"),
+        "its file system (number 0x62656572 of statfs) is none that is known to hold files",
+    );
 }
 
 /// A FIFO or device must not even be opened: where the reader would wait, the test would.
@@ -208,11 +228,9 @@ fn whatever_is_swapped_in_meanwhile_is_not_opened() {
         });
         let (mut opened, mut refused) = (0, 0);
         while opened < 50 || refused < 50 {
-            match root.open_file(&at("name"), 4) {
-                Ok(mut file) => {
-                    let mut text = String::new();
-                    file.read_to_string(&mut text).expect("readable");
-                    assert_eq!(text, "good");
+            match root.read_file(&at("name"), 4) {
+                Ok(text) => {
+                    assert_eq!(text, b"good");
                     opened += 1;
                 }
                 Err(error) => {
@@ -312,7 +330,7 @@ mod as_root {
         let subject = in_chroot(root.path());
         let target = subject.target();
         let files = target.root().expect("it has one");
-        let open = |path: &str| files.open_file(Path::new(path), 100);
+        let open = |path: &str| files.read_file(Path::new(path), 100);
         let gone = "there is no such file";
         for path in [
             "/absolute",
@@ -333,13 +351,141 @@ mod as_root {
         fs::create_dir_all(inside.parent().expect("it has one")).expect("it can be made");
         fs::write(&inside, "inside").expect("it can be written");
         for path in ["/absolute", "/relative", "/directory/secret"] {
-            let mut text = String::new();
-            open(path)
-                .expect("it is inside")
-                .read_to_string(&mut text)
-                .expect("readable");
-            assert_eq!(text, "inside");
+            assert_eq!(open(path).expect("it is inside"), b"inside");
         }
+    }
+
+    /// `subject.c` as a user, in these groups.
+    fn run_as(directory: &Path, uid: u32, groups: &str) -> Subject {
+        let program = directory.join(format!("app-{uid}-{groups}"));
+        copy_program(static_program(), &program);
+        let mut command = Command::new("setpriv");
+        let uid = uid.to_string();
+        command.args(["--reuid", &uid, "--regid", &uid]);
+        match groups {
+            "" => command.arg("--clear-groups"),
+            groups => command.args(["--groups", groups]),
+        };
+        Subject::start(command.arg(program).arg("asleep"))
+    }
+
+    /// A directory that everyone may search.
+    fn open_directory() -> tempfile::TempDir {
+        let directory = tempfile::tempdir().expect("a directory");
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(directory.path(), open).expect("it is ours");
+        directory
+    }
+
+    fn write(path: &Path, mode: u32, gid: u32) {
+        fs::write(path, "text").expect("it can be written");
+        std::os::unix::fs::chown(path, Some(0), Some(gid)).expect("we are root");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        fs::set_permissions(path, mode).expect("it is ours");
+    }
+
+    #[test]
+    fn files_are_read_with_the_rights_of_who_names_them() {
+        const KEPT: &str = "the kernel says: Permission denied (os error 13)";
+        let directory = open_directory();
+        let at = |name: &str| directory.path().join(name);
+        write(&at("open"), 0o644, 0);
+        write(&at("root's"), 0o600, 0);
+        write(&at("group's"), 0o640, 4);
+        fs::create_dir(at("closed")).expect("a directory can be made");
+        write(&at("closed/open"), 0o644, 0);
+        let closed = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        fs::set_permissions(at("closed"), closed).expect("it is ours");
+        let nobody = run_as(directory.path(), 65534, "");
+        let member = run_as(directory.path(), 65534, "4,20");
+        let check = || {
+            for (subject, expected) in [(&nobody, false), (&member, true)] {
+                let root = subject.target().root().expect("it has one");
+                let open = |name: &str| root.read_file(&at(name), 10);
+                assert_eq!(open("open").expect("it is for all"), b"text");
+                assert_refused(open("root's"), KEPT);
+                assert_refused(open("closed/open"), KEPT);
+                match open("group's") {
+                    Ok(text) => assert_eq!((text.as_slice(), expected), (&b"text"[..], true)),
+                    refused if !expected => assert_refused(refused, KEPT),
+                    refused => panic!("{refused:?}"),
+                }
+            }
+        };
+        check();
+        // Groups of ours are none of its.
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let groups = [4, 20, 27].map(rustix::process::Gid::from_raw);
+                rustix::thread::set_thread_groups(&groups).expect("we are root");
+                check();
+            });
+        });
+        let root = Subject::new(&["asleep"]).target().root().expect("one");
+        assert_eq!(root.read_file(&at("root's"), 10).expect("ours"), b"text");
+    }
+
+    /// What it names after it has become another user is read as that one.
+    #[test]
+    fn rights_that_were_given_up_do_not_count() {
+        let directory = open_directory();
+        let at = |name: &str| directory.path().join(name);
+        write(&at("root's"), 0o600, 0);
+        copy_program(static_program(), &at("app"));
+        let script = "echo ready; read line
+            exec setpriv --reuid 65534 --regid 65534 --clear-groups \"$1\" asleep";
+        let mut command = Command::new("sh");
+        command.args(["-c", script, "sh"]).arg(at("app"));
+        let mut subject = Subject::start(&mut command);
+        let mut root = subject.target().root().expect("it has one");
+        assert_eq!(root.read_file(&at("root's"), 10).expect("its"), b"text");
+        let mut input = subject.input.take().expect("it is piped");
+        std::io::Write::write_all(&mut input, b"go\n").expect("it reads");
+        assert!(subject.line().starts_with("ready"));
+        root.refresh();
+        assert!(root.read_file(&at("root's"), 10).is_err());
+        // What was seen last holds when it has ended.
+        drop(subject);
+        root.refresh();
+        assert!(root.read_file(&at("root's"), 10).is_err());
+    }
+
+    /// One who may not read a file can make a link to it where one who may will look.
+    #[test]
+    fn a_link_of_somebody_else_is_not_followed() {
+        let directory = open_directory();
+        let at = |name: &str| directory.path().join(name);
+        write(&at("secret"), 0o600, 0);
+        symlink("secret", at("link")).expect("a link can be made");
+        let subject = Subject::new(&["asleep"]);
+        let root = subject.target().root().expect("it has one");
+        assert_eq!(root.read_file(&at("link"), 10).expect("ours"), b"text");
+        std::os::unix::fs::lchown(at("link"), Some(65534), None).expect("we are root");
+        assert_refused(
+            root.read_file(&at("link"), 10),
+            "a link on the way to it may not be followed",
+        );
+    }
+
+    /// A process with capabilities in a namespace of its own has none here.
+    #[test]
+    fn what_it_may_in_its_own_namespace_it_may_not_here() {
+        let directory = open_directory();
+        let program = directory.path().join("app");
+        copy_program(static_program(), &program);
+        write(&directory.path().join("root's"), 0o600, 0);
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
+        command.args(["unshare", "--user", "--map-root-user"]);
+        let subject = Subject::start(command.arg(program).arg("asleep"));
+        let target = subject.target();
+        let status = target.status().expect("it is there");
+        assert_ne!(status.effective_capabilities, Some(0));
+        let root = target.root().expect("it has one");
+        assert!(
+            root.read_file(&directory.path().join("root's"), 10)
+                .is_err()
+        );
     }
 
     #[test]
@@ -349,12 +495,12 @@ mod as_root {
         let script = "mount -t proc none \"$1\"/proc; exec chroot \"$1\" /app asleep";
         let subject = start(script, root.path());
         let files = subject.target().root().expect("it has one");
-        let open = |path: &str| files.open_file(Path::new(path), u64::MAX);
+        let open = |path: &str| files.read_file(Path::new(path), u64::MAX);
         let link = "a link on the way to it may not be followed";
         for path in ["root/app", "cwd/app", "exe"] {
             assert_refused(open(&format!("/proc/{}/{path}", subject.pid())), link);
         }
-        assert!(open("/proc/version").is_ok());
+        assert_refused(open("/proc/version"), MADE_UP);
     }
 
     #[test]
@@ -374,6 +520,6 @@ mod as_root {
         let device = "there is a device where a regular file should be";
         assert_refused(target.open_module(&module), device);
         let files = target.root().expect("it has one");
-        assert_refused(files.open_file(Path::new("/app"), 100), device);
+        assert_refused(files.read_file(Path::new("/app"), 100), device);
     }
 }

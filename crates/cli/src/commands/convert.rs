@@ -2,7 +2,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use invivo::profile::{Part, Source, Wanted};
+use invivo::profile::{Format, Part, Source, Wanted};
 use invivo::{Error, ErrorKind, Result, Sources, Target};
 
 use super::profiles::{Form, Kind, open, stem};
@@ -15,7 +15,8 @@ use crate::show::Output;
 /// that was killed. One that is cut off or damaged is read as far as it goes.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The formats are those of invivo record. A heat map shows the sources as they are here and now.
+The formats are those of invivo record. A heat map shows lines of source only with --sources: a
+recording may name any file, and what is read goes into the profile.
 
 Examples:
   invivo convert job.invivo                     writes job.html, a flame graph
@@ -29,6 +30,11 @@ pub(crate) struct Arguments {
 
     #[command(flatten)]
     form: Form,
+
+    /// Show the lines of source files as they are here and now (heatmap). Only files ending in .py,
+    /// and as root only those that the recording's owner may read.
+    #[arg(long, help_heading = "Output")]
+    sources: bool,
 
     /// Only this process.
     #[arg(long, value_name = "PID", help_heading = "Part")]
@@ -64,7 +70,7 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<Status> 
             "say what with --format, or by the ending of --output",
         ));
     }
-    let recorded = open(&arguments.file, output)?;
+    let (recorded, maker) = open(&arguments.file, output)?;
     let wanted = wanted(arguments);
     let part = (wanted != Wanted::default()).then(|| Part::new(&recorded, &wanted));
     let source: &dyn Source = match &part {
@@ -74,9 +80,14 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<Status> 
         }
         None => &recorded,
     };
-    // Its processes have ended, and what they saw is looked for where we are.
-    let here = Target::open(std::process::id()).ok();
-    let sources = here.as_ref().map(Sources::new);
+    let here = arguments
+        .sources
+        .then(|| Target::open(std::process::id()))
+        .transpose()?;
+    let sources = here.as_ref().map(|here| Sources::new(here).named_by(maker));
+    if kind == Kind::Profile(Format::HeatMap) && sources.is_none() {
+        output.note("it shows no source lines: --sources reads those of the files that are here");
+    }
     let written = arguments
         .form
         .write(kind, source, sources, &place, output)?;

@@ -49,8 +49,8 @@ enum Kind {
 pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<Status> {
     let (kind, place) = decide(arguments)?;
     place.check()?;
-    let before = open(&arguments.before, output)?;
-    let after = open(&arguments.after, output)?;
+    let (before, _) = open(&arguments.before, output)?;
+    let (after, _) = open(&arguments.after, output)?;
     let format = match kind {
         Kind::FlameGraph => DiffFormat::FlameGraph,
         Kind::Table => DiffFormat::Table,

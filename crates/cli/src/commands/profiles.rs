@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::Args;
 use invivo::profile::{By, Recorded, Rooted, Source, WriteOptions, write};
-use invivo::{Error, ErrorKind, Result, Sources};
+use invivo::{Error, ErrorKind, Identity, Result, Sources};
 
 use crate::show::{Output, grouped};
 pub(crate) use kind::Kind;
@@ -102,8 +102,9 @@ impl Form {
     }
 }
 
-/// Opens a recording, and says where not all of it can be read.
-pub(crate) fn open(file: &Path, output: &mut Output) -> Result<Recorded<File>> {
+/// Opens a recording, and says where not all of it can be read, and with whose rights what it
+/// names.
+pub(crate) fn open(file: &Path, output: &mut Output) -> Result<(Recorded<File>, Identity)> {
     let named = |error: Error| Error {
         what: format!("{}: {}", file.display(), error.what),
         ..error
@@ -116,6 +117,8 @@ pub(crate) fn open(file: &Path, output: &mut Output) -> Result<Recorded<File>> {
             "name a file that invivo record wrote: FILE.invivo",
         )
     })?;
+    let maker = Identity::of_maker(&opened);
+    let maker = maker.map_err(|error| Error::internal(format!("our own user: {error}")))?;
     let recorded = Recorded::open(opened).map_err(named)?;
     if !recorded.is_complete() {
         let duration = Duration::from_nanos(recorded.about().duration).as_secs_f64();
@@ -129,7 +132,7 @@ pub(crate) fn open(file: &Path, output: &mut Output) -> Result<Recorded<File>> {
             grouped(recorded.about().ticks),
         ));
     }
-    Ok(recorded)
+    Ok((recorded, maker))
 }
 
 /// The name of a recording without its ending.

@@ -146,8 +146,8 @@ fn perform(arguments: &Arguments, output: &mut Output) -> Result<ExitCode> {
         started.draft.path().display()
     ));
     let target = Target::open(started.pid).ok();
-    let sources = target.as_ref().map(|target| Sources::new(target).held());
-    let ending = started.sample(arguments, &interrupts, output);
+    let mut sources = target.as_ref().map(|target| Sources::new(target).held());
+    let ending = started.sample(arguments, &interrupts, sources.as_mut(), output);
     output.progress("");
 
     let (recorder, about) = started.session.end();
@@ -251,6 +251,7 @@ impl Started {
         &mut self,
         arguments: &Arguments,
         interrupts: &Interrupts,
+        mut sources: Option<&mut Sources<'_>>,
         output: &mut Output,
     ) -> Ending {
         let begun = Instant::now();
@@ -282,10 +283,15 @@ impl Started {
                     return Ending::Target;
                 }
             }
-            // A command has the terminal for itself.
-            if self.command.is_none() && now.duration_since(shown) >= SHOWN {
+            if now.duration_since(shown) >= SHOWN {
                 shown = now;
-                output.progress(&report::progress(&self.session, end.is_none()));
+                if let Some(sources) = &mut sources {
+                    sources.refresh();
+                }
+                // A command has the terminal for itself.
+                if self.command.is_none() {
+                    output.progress(&report::progress(&self.session, end.is_none()));
+                }
             }
         }
     }

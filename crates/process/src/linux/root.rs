@@ -1,37 +1,45 @@
 //! Files as the target sees them, opened so that it can't lead us astray.
 
 use std::ffi::OsStr;
-use std::fmt;
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use invivo_model::{Error, ErrorKind, Result};
-use rustix::fs::{
-    CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, major, minor, openat, openat2,
-};
-use rustix::io::Errno;
+use rustix::fs::{CWD, OFlags, ResolveFlags, Stat, fstat, major, minor};
 
+use super::Identity;
+use super::files::{NotOpened, find, find_through_links, open_found, read_found};
 use super::maps::DELETED;
 use super::target::{Process, Target};
 use crate::{Module, ModuleFiles};
 
-/// How often a path is walked again because a directory was moved meanwhile.
-const WALKS: usize = 32;
+/// How long a file system may take to give a file.
+const ANSWER: Duration = Duration::from_secs(2);
 
 /// The root directory of a process.
 ///
 /// Paths are resolved under it as the process would resolve them, but nothing leads out: `..`
 /// stops at it, absolute links begin at it, and the links of a `/proc` that is mounted there are
-/// not followed.
+/// not followed. What is read is read with the process's rights, or ours where these are less.
 #[derive(Debug)]
 pub struct TargetRoot {
     process: Arc<Process>,
-    dir: OwnedFd,
+    dir: Arc<OwnedFd>,
     /// Where it lies as seen from our own root; `/` where it is ours, or the top of its mounts.
     seen_as: PathBuf,
+    /// With whose rights files are read.
+    identity: Identity,
+    /// Whether that is another's than the process's.
+    is_named_by_another: bool,
+    /// A file system has not answered: none is asked again.
+    stalled: AtomicBool,
 }
 
 impl TargetRoot {
@@ -49,23 +57,71 @@ impl TargetRoot {
         let seen_as = process.read_link("root").map_err(failed)?;
         Ok(Self {
             process: Arc::clone(process),
-            dir,
+            dir: Arc::new(dir),
             seen_as,
+            identity: Identity::of(process).map_err(failed)?,
+            is_named_by_another: false,
+            stalled: AtomicBool::new(false),
         })
     }
 
-    /// Opens a file by the path under which the process knows it, to read from it. It is a regular
-    /// file of at most `max_bytes` (but may grow: bound what you read).
+    /// The same for files that not the process has named, but somebody with this identity.
+    #[must_use]
+    pub fn named_by(self, identity: Identity) -> Self {
+        Self {
+            identity,
+            is_named_by_another: true,
+            ..self
+        }
+    }
+
+    /// Sees anew which root the process has, and which rights: it may have given some up. Of one
+    /// that has ended, what was seen last holds.
+    pub fn refresh(&mut self) {
+        if self.is_named_by_another {
+            return;
+        }
+        if let Ok(identity) = Identity::of(&self.process) {
+            self.identity = identity;
+        }
+        if let Ok(new) = Self::open(&self.process) {
+            (self.dir, self.seen_as) = (new.dir, new.seen_as);
+        }
+    }
+
+    /// Reads a file by the path under which the process knows it: a regular file of at most
+    /// `max_bytes`, on a file system that holds files.
+    ///
+    /// Neither a link that leads out of the root is followed, nor one at the path's end that belongs
+    /// to others than root and the process's user.
     ///
     /// # Errors
-    /// `Refused`, with what was found there instead.
-    pub fn open_file(&self, path: &Path, max_bytes: u64) -> Result<File> {
-        let flags = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let (file, stat) = open_regular(&self.dir, path, flags)
-            .map_err(|why| self.not_opened(path, why.to_string()))?;
-        match u64::try_from(stat.st_size) {
-            Ok(size) if size <= max_bytes => Ok(file),
-            _ => Err(self.not_opened(path, format!("it has more than {max_bytes} bytes"))),
+    /// `Refused`, with what was found there instead, or that its file system does not answer.
+    pub fn read_file(&self, path: &Path, max_bytes: u64) -> Result<Vec<u8>> {
+        let silent = || {
+            let why = "its file system does not answer";
+            self.not_read(path, why.to_owned())
+        };
+        if self.stalled.load(Ordering::Relaxed) {
+            return Err(silent());
+        }
+        let (sender, receiver) = mpsc::channel();
+        let (dir, identity) = (Arc::clone(&self.dir), self.identity.clone());
+        let name = path.to_owned();
+        // It is left behind where the file system holds it up.
+        let reading = thread::Builder::new().spawn(move || {
+            let _ = sender.send(read_as(&identity, &dir, &name, max_bytes));
+        });
+        reading.map_err(|error| self.not_read(path, error.to_string()))?;
+        match receiver.recv_timeout(ANSWER) {
+            Ok(outcome) => outcome.map_err(|why| self.not_read(path, why.to_string())),
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                self.stalled.store(true, Ordering::Relaxed);
+                Err(silent())
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => Err(Error::internal(
+                "the thread that was to read a file has failed",
+            )),
         }
     }
 
@@ -82,11 +138,11 @@ impl TargetRoot {
         self.dir.as_fd()
     }
 
-    fn not_opened(&self, path: &Path, why: String) -> Error {
+    fn not_read(&self, path: &Path, why: String) -> Error {
         Error::new(
             ErrorKind::Refused,
             format!(
-                "{} of process {} can't be opened",
+                "{} of process {} can't be read",
                 path.display(),
                 self.process.pid
             ),
@@ -109,16 +165,9 @@ impl ModuleFiles for Target {
         let mut likely = None;
         let mut why = NotOpened::Nameless;
         for (directory, path) in candidates(&root, module) {
-            // The kernel's names hold no symbolic link: one that is there now was put there since.
-            let flags = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-            let opened = match directory {
-                Some(root) => open_regular(root, &path, flags | ResolveFlags::IN_ROOT),
-                None => open_regular(CWD, &path, flags),
-            };
-            match opened {
-                Ok((_, stat)) if stat.st_ino != module.inode => why = NotOpened::Replaced,
-                Ok((file, stat)) if device(&stat) == module.device => return Ok(file),
-                Ok((file, _)) => likely = likely.or(Some(file)),
+            match open_mapped(directory, &path, module, &root.identity) {
+                Ok((file, true)) => return Ok(file),
+                Ok((file, false)) => likely = likely.or(Some(file)),
                 Err(found) if why.is_empty() => why = found,
                 Err(_) => {}
             }
@@ -136,6 +185,53 @@ impl ModuleFiles for Target {
             )
         })
     }
+}
+
+/// Reads a file in the calling thread, which is to end then.
+fn read_as(
+    identity: &Identity,
+    dir: &OwnedFd,
+    path: &Path,
+    max_bytes: u64,
+) -> Result<Vec<u8>, NotOpened> {
+    let own = Identity::own()?;
+    if own != *identity {
+        identity.take_on(&own)?;
+    }
+    let flags = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    read_found(&find_through_links(dir, path, flags, identity)?, max_bytes)
+}
+
+/// Opens the file of a module by a path, and says whether it is surely that file.
+///
+/// If so, the target has it open, by its mapping, and it does not matter who may walk to it. If
+/// not, it is opened with the target's rights.
+fn open_mapped(
+    directory: Option<BorrowedFd<'_>>,
+    path: &Path,
+    module: &Module,
+    identity: &Identity,
+) -> Result<(File, bool), NotOpened> {
+    // The kernel's names hold no symbolic link: one that is there now was put there since.
+    let flags = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let walk = || match directory {
+        Some(root) => find(root, path, flags | ResolveFlags::IN_ROOT),
+        None => find(CWD, path, flags),
+    };
+    let checked = |(file, stat): (File, Stat)| {
+        if stat.st_ino == module.inode {
+            Ok((file, device(&stat) == module.device))
+        } else {
+            Err(NotOpened::Replaced)
+        }
+    };
+    let handle = walk()?;
+    let stat = fstat(&handle)?;
+    if (stat.st_ino, device(&stat)) == (module.inode, module.device) {
+        return open_found(&handle).and_then(checked);
+    }
+    let open = || Ok(walk().and_then(|handle| open_found(&handle)));
+    identity.act(open)?.and_then(checked)
 }
 
 /// Where a module's file may be: under the target's root (`Some`) or under ours.
@@ -165,90 +261,6 @@ fn candidates<'a>(root: &'a TargetRoot, module: &Module) -> Vec<(Option<Borrowed
         found.push((None, path.to_owned()));
     }
     found
-}
-
-/// Why a path gave no file.
-#[derive(Debug)]
-enum NotOpened {
-    /// There is no path.
-    Nameless,
-    /// The kernel says this of the way to it.
-    Walk(Errno),
-    /// It is no regular file.
-    Kind(FileType),
-    /// It is another file.
-    Replaced,
-}
-
-impl NotOpened {
-    /// Whether nothing was there: then what another path gives tells more.
-    fn is_empty(&self) -> bool {
-        matches!(self, Self::Nameless | Self::Walk(Errno::NOENT))
-    }
-}
-
-impl fmt::Display for NotOpened {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self {
-            Self::Nameless => return f.write_str("it is no file with a name"),
-            Self::Replaced => return f.write_str("another file has its name now"),
-            Self::Walk(Errno::NOENT) => return f.write_str("there is no such file"),
-            Self::Walk(Errno::LOOP) => {
-                return f.write_str("a link on the way to it may not be followed");
-            }
-            Self::Walk(errno) => return write!(f, "the kernel says: {errno}"),
-            Self::Kind(FileType::Directory) => "a directory",
-            Self::Kind(FileType::Fifo) => "a FIFO",
-            Self::Kind(FileType::Socket) => "a socket",
-            Self::Kind(FileType::CharacterDevice | FileType::BlockDevice) => "a device",
-            Self::Kind(_) => "something else",
-        };
-        write!(f, "there is {kind} where a regular file should be")
-    }
-}
-
-impl From<Errno> for NotOpened {
-    fn from(errno: Errno) -> Self {
-        Self::Walk(errno)
-    }
-}
-
-/// Opens a regular file for reading, and nothing else: opening a device can do things, and a FIFO
-/// can make us wait. So the path is walked once, to a handle that can't do either; what is behind
-/// it is looked at, and that very thing is opened.
-fn open_regular(
-    root: impl AsFd,
-    path: &Path,
-    resolve: ResolveFlags,
-) -> Result<(File, Stat), NotOpened> {
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let mut walks = 0;
-    let handle = loop {
-        walks += 1;
-        match openat2(&root, path, flags, Mode::empty(), resolve) {
-            // A directory was moved while `..` was resolved.
-            Err(Errno::AGAIN | Errno::INTR) if walks < WALKS => {}
-            outcome => break outcome?,
-        }
-    };
-    ensure_regular(&handle)?;
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-    let file = openat(
-        CWD,
-        format!("/proc/self/fd/{}", handle.as_raw_fd()),
-        flags,
-        Mode::empty(),
-    )?;
-    let stat = ensure_regular(&file)?;
-    Ok((File::from(file), stat))
-}
-
-fn ensure_regular(file: impl AsFd) -> Result<Stat, NotOpened> {
-    let stat = fstat(file)?;
-    match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => Ok(stat),
-        kind => Err(NotOpened::Kind(kind)),
-    }
 }
 
 /// The device a file lies on, as `maps` gives it.

@@ -1,9 +1,8 @@
 //! Private directories inside a target's root.
 //!
 //! The target controls its root: every path here is resolved by the kernel within it
-//! (`RESOLVE_IN_ROOT`), and everything is done with the file-system identity of the target's own
-//! user, so that a link or a swapped directory can at worst lead us to what that user could have
-//! written itself.
+//! (`RESOLVE_IN_ROOT`), and everything is done with the [`Identity`] of the target, so that a link
+//! or a swapped directory can at worst lead us to what it could have written itself.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -12,80 +11,16 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use invivo_model::{Error, Result};
 use rustix::fs::{Access, AtFlags, FlockOperation, Mode, OFlags, RawDir, ResolveFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::channel::Listener;
-use super::{Target, TargetRoot, sys};
+use super::{Identity, TargetRoot};
 
 /// The longest path a Unix socket's address holds on Linux, without the terminating NUL
 /// (`sockaddr_un.sun_path`).
 const SOCKET_PATH_MAX: usize = 107;
-
-/// The user whose files we make: the target's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Owner {
-    /// The file-system user id, as we see it.
-    pub uid: u32,
-    /// The file-system group id, as we see it.
-    pub gid: u32,
-}
-
-impl Target {
-    /// The identity with which the target touches files.
-    ///
-    /// # Errors
-    /// `Refused` or `Gone`.
-    pub fn owner(&self) -> Result<Owner> {
-        let status = self.status()?;
-        match (status.uid, status.gid) {
-            (Some([.., uid]), Some([.., gid])) => Ok(Owner { uid, gid }),
-            _ => Err(Error::internal(format!(
-                "/proc/{}/status names no user",
-                self.pid()
-            ))),
-        }
-    }
-}
-
-/// While it lives, this *thread* touches files as another user. The kernel takes the capabilities
-/// that override permissions away for the same time.
-struct AsUser {
-    previous: Option<Owner>,
-}
-
-impl AsUser {
-    fn assume(owner: Owner) -> io::Result<Self> {
-        let own = Owner {
-            uid: rustix::process::geteuid().as_raw(),
-            gid: rustix::process::getegid().as_raw(),
-        };
-        if own == owner {
-            return Ok(Self { previous: None });
-        }
-        // Made first, so that a half-done change is undone too.
-        let guard = Self {
-            previous: Some(own),
-        };
-        sys::set_fs_ids(owner.uid, owner.gid);
-        // The call does not say whether it worked, but what was in force before: so once more.
-        if sys::set_fs_ids(owner.uid, owner.gid) == (owner.uid, owner.gid) {
-            Ok(guard)
-        } else {
-            Err(io::Error::from(Errno::PERM))
-        }
-    }
-}
-
-impl Drop for AsUser {
-    fn drop(&mut self) {
-        if let Some(own) = self.previous {
-            sys::set_fs_ids(own.uid, own.gid);
-        }
-    }
-}
 
 /// A directory of mode 0700 that belongs to the target's user and lies inside its root.
 pub struct PrivateDirectory {
@@ -93,7 +28,7 @@ pub struct PrivateDirectory {
     directory: OwnedFd,
     name: String,
     path: PathBuf,
-    owner: Owner,
+    owner: Identity,
 }
 
 impl fmt::Debug for PrivateDirectory {
@@ -116,19 +51,20 @@ impl TargetRoot {
         &self,
         parent: &Path,
         name: &str,
-        owner: Owner,
+        owner: &Identity,
     ) -> io::Result<PrivateDirectory> {
-        let _user = AsUser::assume(owner)?;
-        let parent_fd = self.open_directory(parent)?;
-        rustix::fs::mkdirat(&parent_fd, name, Mode::RWXU)?;
-        let made = self.adopt(parent_fd, parent, name, owner);
-        if made.is_err()
-            && let Ok(parent_fd) = self.open_directory(parent)
-        {
-            // Nothing is in it yet; an empty directory is all there could be to take back.
-            let _ = rustix::fs::unlinkat(&parent_fd, name, AtFlags::REMOVEDIR);
-        }
-        made
+        owner.act(|| {
+            let parent_fd = self.open_directory(parent)?;
+            rustix::fs::mkdirat(&parent_fd, name, Mode::RWXU)?;
+            let made = self.adopt(parent_fd, parent, name, owner);
+            if made.is_err()
+                && let Ok(parent_fd) = self.open_directory(parent)
+            {
+                // Nothing is in it yet; an empty directory is all there could be to take back.
+                let _ = rustix::fs::unlinkat(&parent_fd, name, AtFlags::REMOVEDIR);
+            }
+            made
+        })
     }
 
     /// Opens the directory `name` in `parent` that an earlier run made for `owner`.
@@ -139,10 +75,9 @@ impl TargetRoot {
         &self,
         parent: &Path,
         name: &str,
-        owner: Owner,
+        owner: &Identity,
     ) -> io::Result<PrivateDirectory> {
-        let _user = AsUser::assume(owner)?;
-        self.adopt(self.open_directory(parent)?, parent, name, owner)
+        owner.act(|| self.adopt(self.open_directory(parent)?, parent, name, owner))
     }
 
     /// The names in `parent` that begin with `prefix`, as `owner` can list them: of the first
@@ -154,25 +89,26 @@ impl TargetRoot {
         &self,
         parent: &Path,
         prefix: &str,
-        owner: Owner,
+        owner: &Identity,
         entries: usize,
     ) -> io::Result<Vec<String>> {
-        let _user = AsUser::assume(owner)?;
-        let path = self.open_directory(parent)?;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory = rustix::fs::openat(&path, ".", flags, Mode::empty())?;
-        let mut buffer = vec![MaybeUninit::uninit(); 16 * 1024];
-        let mut listing = RawDir::new(directory, &mut buffer);
-        let mut names = Vec::new();
-        for _ in 0..entries {
-            let Some(entry) = listing.next() else { break };
-            if let Ok(name) = entry?.file_name().to_str()
-                && name.starts_with(prefix)
-            {
-                names.push(name.to_owned());
+        owner.act(|| {
+            let path = self.open_directory(parent)?;
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let directory = rustix::fs::openat(&path, ".", flags, Mode::empty())?;
+            let mut buffer = vec![MaybeUninit::uninit(); 16 * 1024];
+            let mut listing = RawDir::new(directory, &mut buffer);
+            let mut names = Vec::new();
+            for _ in 0..entries {
+                let Some(entry) = listing.next() else { break };
+                if let Ok(name) = entry?.file_name().to_str()
+                    && name.starts_with(prefix)
+                {
+                    names.push(name.to_owned());
+                }
             }
-        }
-        Ok(names)
+            Ok(names)
+        })
     }
 
     /// Whether `owner` could make an entry in `parent`, by the permissions and flags that the
@@ -180,17 +116,18 @@ impl TargetRoot {
     ///
     /// # Errors
     /// What stands in the way.
-    pub fn check_writable_directory(&self, parent: &Path, owner: Owner) -> io::Result<()> {
-        let _user = AsUser::assume(owner)?;
-        let fd = self.open_directory(parent)?;
-        // EACCESS asks for the effective (here: file-system) identity instead of the real one.
-        rustix::fs::accessat(
-            &fd,
-            ".",
-            Access::WRITE_OK | Access::EXEC_OK,
-            AtFlags::EACCESS,
-        )?;
-        Ok(())
+    pub fn check_writable_directory(&self, parent: &Path, owner: &Identity) -> io::Result<()> {
+        owner.act(|| {
+            let fd = self.open_directory(parent)?;
+            // EACCESS asks for the effective (here: file-system) identity instead of the real one.
+            rustix::fs::accessat(
+                &fd,
+                ".",
+                Access::WRITE_OK | Access::EXEC_OK,
+                AtFlags::EACCESS,
+            )?;
+            Ok(())
+        })
     }
 
     fn open_directory(&self, path: &Path) -> io::Result<OwnedFd> {
@@ -213,7 +150,7 @@ impl TargetRoot {
         parent: OwnedFd,
         parent_path: &Path,
         name: &str,
-        owner: Owner,
+        owner: &Identity,
     ) -> io::Result<PrivateDirectory> {
         let directory = rustix::fs::openat2(
             &parent,
@@ -245,7 +182,7 @@ impl TargetRoot {
             directory,
             name: name.to_owned(),
             path,
-            owner,
+            owner: owner.clone(),
         })
     }
 }
@@ -261,11 +198,12 @@ impl PrivateDirectory {
     /// # Errors
     /// What the file system says.
     pub fn write_file(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let _user = AsUser::assume(self.owner)?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
-        let mode = Mode::RUSR | Mode::WUSR;
-        let file = rustix::fs::openat(&self.directory, name, flags | OFlags::CLOEXEC, mode)?;
-        std::fs::File::from(file).write_all(bytes)
+        self.owner.act(|| {
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+            let mode = Mode::RUSR | Mode::WUSR;
+            let file = rustix::fs::openat(&self.directory, name, flags | OFlags::CLOEXEC, mode)?;
+            std::fs::File::from(file).write_all(bytes)
+        })
     }
 
     /// Opens a Unix stream socket `name` that only the owner can connect to.
@@ -279,17 +217,18 @@ impl PrivateDirectory {
                 "the path is longer than the {SOCKET_PATH_MAX} bytes of a socket's address"
             )));
         }
-        let _user = AsUser::assume(self.owner)?;
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket =
-            rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-        // There is no bindat(2); our own descriptor's magic link is as good.
-        let here = format!("/proc/self/fd/{}/{name}", self.directory.as_raw_fd());
-        rustix::net::bind(&socket, &SocketAddrUnix::new(here)?)?;
-        let mode = Mode::RUSR | Mode::WUSR;
-        rustix::fs::chmodat(&self.directory, name, mode, AtFlags::empty())?;
-        rustix::net::listen(&socket, 4)?;
-        Ok(Listener::new(socket.into(), self.owner.uid))
+        self.owner.act(|| {
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            let socket =
+                rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+            // There is no bindat(2); our own descriptor's magic link is as good.
+            let here = format!("/proc/self/fd/{}/{name}", self.directory.as_raw_fd());
+            rustix::net::bind(&socket, &SocketAddrUnix::new(here)?)?;
+            let mode = Mode::RUSR | Mode::WUSR;
+            rustix::fs::chmodat(&self.directory, name, mode, AtFlags::empty())?;
+            rustix::net::listen(&socket, 4)?;
+            Ok(Listener::new(socket.into(), self.owner.uid))
+        })
     }
 
     /// Takes the directory's lock, which its maker holds as long as it lives. `false` where
@@ -311,23 +250,24 @@ impl PrivateDirectory {
     /// # Errors
     /// The first thing that could not be removed.
     pub fn remove(&self, files: &[&str]) -> io::Result<()> {
-        let _user = AsUser::assume(self.owner)?;
-        let gone = |result: rustix::io::Result<()>| match result {
-            Err(Errno::NOENT) => Ok(()),
-            other => other,
-        };
-        for file in files {
+        self.owner.act(|| {
+            let gone = |result: rustix::io::Result<()>| match result {
+                Err(Errno::NOENT) => Ok(()),
+                other => other,
+            };
+            for file in files {
+                gone(rustix::fs::unlinkat(
+                    &self.directory,
+                    *file,
+                    AtFlags::empty(),
+                ))?;
+            }
             gone(rustix::fs::unlinkat(
-                &self.directory,
-                *file,
-                AtFlags::empty(),
+                &self.parent,
+                &self.name,
+                AtFlags::REMOVEDIR,
             ))?;
-        }
-        gone(rustix::fs::unlinkat(
-            &self.parent,
-            &self.name,
-            AtFlags::REMOVEDIR,
-        ))?;
-        Ok(())
+            Ok(())
+        })
     }
 }

@@ -137,11 +137,8 @@ impl Target {
     /// `Refused` or `Gone`.
     pub fn status(&self) -> Result<Status> {
         let what = || format!("the status of process {} can't be read", self.pid());
-        let text = self
-            .process
-            .read("status", MAX_SMALL)
-            .map_err(|e| self.process.failed(what(), e))?;
-        Ok(proc::parse_status(&text))
+        let status = self.process.status();
+        status.map_err(|errno| self.process.failed(what(), errno))
     }
 
     /// Its command and arguments, as it shows them now: it may have overwritten them. Empty for a
@@ -262,6 +259,11 @@ impl Process {
     /// Reads a file of `/proc/PID`; `TOOBIG` where it is longer than `limit`.
     pub(super) fn read(&self, name: &str, limit: u64) -> Result<Vec<u8>, Errno> {
         read_at(&self.dir, name, limit)
+    }
+
+    /// What `status` says, of a process that has ended too, for as long as it was not collected.
+    pub(super) fn status(&self) -> Result<Status, Errno> {
+        Ok(proc::parse_status(&self.read("status", MAX_SMALL)?))
     }
 
     /// Reads a small file of one of its threads.

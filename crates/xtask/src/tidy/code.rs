@@ -41,6 +41,13 @@ fn has_word(text: &str, word: &str) -> bool {
     })
 }
 
+/// Whether a name in `text` begins with `word`.
+fn begins_word(text: &str, word: &str) -> bool {
+    let part_of_name = |c: char| c.is_alphanumeric() || c == '_';
+    text.match_indices(word)
+        .any(|(at, _)| !text[..at].chars().next_back().is_some_and(part_of_name))
+}
+
 fn has_any(text: &str, parts: &[&str]) -> bool {
     parts.iter().any(|part| text.contains(part))
 }
@@ -163,6 +170,43 @@ pub(super) fn readers_without_side_doors(tree: &Tree) -> Vec<Finding> {
     all.into_iter()
         .filter(|finding| readers(&finding.path))
         .collect()
+}
+
+/// Files that a target, a recording or an image names are opened by one door. What else opens files
+/// is given them by who runs the command.
+pub(super) fn files_opened_by_one_door(tree: &Tree) -> Vec<Finding> {
+    const OPENERS: [&str; 8] = [
+        "File::open",
+        "File::create",
+        "OpenOptions",
+        "fs::read",
+        "fs::write",
+        "fs::canonicalize",
+        "fs::metadata",
+        "read_link",
+    ];
+    // The caller's own: a script, a recording, an image, where to write, the sample program.
+    const GIVEN: [&str; 6] = ["exec", "profiles", "profiles/place", "dump", "demo", "man"];
+    let given = GIVEN.map(|name| format!("crates/cli/src/commands/{name}.rs"));
+    let given: Vec<&str> = given.iter().map(String::as_str).collect();
+    let elsewhere = ["crates/process/", "crates/invivo/src/audit_tests.rs"];
+    let mut found = outside(
+        tree,
+        &[&elsewhere[..], &given, &CHORES].concat(),
+        "opens a file by another door than TargetRoot",
+        |line| !line.test && OPENERS.iter().any(|name| begins_word(&line.bare, name)),
+    );
+    // Within it, whoever walks a path as a target names it.
+    let walkers = ["access", "files", "root", "staging"];
+    let walkers = walkers.map(|name| format!("crates/process/src/linux/{name}.rs"));
+    let walkers: Vec<&str> = walkers.iter().map(String::as_str).collect();
+    found.extend(outside(
+        tree,
+        &[&walkers[..], &CHORES].concat(),
+        "walks a path that a target may name outside crates/process/src/linux/files.rs",
+        |line| !line.test && has_any(&line.bare, &["openat2(", "ResolveFlags"]),
+    ));
+    found
 }
 
 pub(super) fn printed_by_the_command_only(tree: &Tree) -> Vec<Finding> {
@@ -328,6 +372,18 @@ mod tests {
             [1, 2, 3, 4]
         );
         assert!(faults(readers_without_side_doors, "crates/process/src/a.rs", text).is_empty());
+    }
+
+    #[test]
+    fn opening() {
+        let text = "File::open(x);\nfs::read_to_string(x);AppendFile::open(x);\n\"fs::read\";\nroot.read_file(x);\n#[cfg(test)]\nfs::read(x);";
+        let rule = files_opened_by_one_door;
+        assert_eq!(faults(rule, "crates/invivo/src/a.rs", text), [1, 2]);
+        assert_eq!(faults(rule, "crates/cli/src/commands/ps.rs", text), [1, 2]);
+        assert!(faults(rule, "crates/cli/src/commands/dump.rs", text).is_empty());
+        let walk = "openat2(root, path);";
+        assert_eq!(faults(rule, "crates/process/src/linux/maps.rs", walk), [1]);
+        assert!(faults(rule, "crates/process/src/linux/files.rs", walk).is_empty());
     }
 
     #[test]

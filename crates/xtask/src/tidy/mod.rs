@@ -49,13 +49,14 @@ impl fmt::Display for Finding {
 
 type Rule = fn(&Tree) -> Vec<Finding>;
 
-const RULES: [Rule; 16] = [
+const RULES: [Rule; 17] = [
     code::unsafe_in_its_place,
     code::unsafe_forbidden,
     code::system_named_in_process_only,
     code::versions_named_in_layout_only,
     code::written_by_inject_only,
     code::readers_without_side_doors,
+    code::files_opened_by_one_door,
     code::printed_by_the_command_only,
     code::written_to_stdout_in_one_place,
     code::no_ignored_tests,
