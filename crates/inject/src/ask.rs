@@ -37,8 +37,8 @@ pub(crate) struct Ask<'a, M> {
     runtime: &'a Runtime<M>,
     plan: &'a Plan,
     script: PathBuf,
-    /// What runs the script, where the thread has to be given a text.
-    text: String,
+    /// Makes names unique.
+    nonce: u32,
     wake: Wake,
     tools: Option<Tools>,
     state: State,
@@ -73,7 +73,7 @@ impl<'a, M: Memory + Sync> Ask<'a, M> {
             target,
             runtime,
             plan,
-            text: runner(&script, plan.thread.thread_id, nonce),
+            nonce,
             script,
             wake,
             tools: None,
@@ -240,7 +240,7 @@ impl<'a, M: Memory + Sync> Ask<'a, M> {
         }
         let obstacle = match self.place(stopped, (interpreter, thread), tools)? {
             Place::Waits(standing) => {
-                match waiting::run(stopped, tools, &standing, thread, &self.text) {
+                match waiting::run(stopped, tools, &standing, thread, &self.text(None)) {
                     Ok(()) => return Ok(Attempt::default().standing_in(State::Called)),
                     Err(error) if error.kind == ErrorKind::Unsupported => Some(error.why),
                     Err(error) => return Err(error),
@@ -253,6 +253,7 @@ impl<'a, M: Memory + Sync> Ask<'a, M> {
             Ok(queue) => queue,
             Err(why) => return Ok(Attempt::not(obstacle.unwrap_or(why))),
         };
+        let only = (queue == Queue::AnyThread).then_some(thread.thread_id);
         let (target, runtime) = (self.target, self.runtime);
         let queued = pending::queue(
             target,
@@ -261,7 +262,7 @@ impl<'a, M: Memory + Sync> Ask<'a, M> {
             interpreter,
             tools,
             queue,
-            &self.text,
+            &self.text(only),
         )?;
         Ok(match queued {
             Ok(queued) => Attempt {
@@ -271,6 +272,11 @@ impl<'a, M: Memory + Sync> Ask<'a, M> {
             },
             Err(why) => Attempt::not(why),
         })
+    }
+
+    /// What runs the script, where the thread has to be given a text.
+    fn text(&self, only: Option<u64>) -> String {
+        runner(&self.script, only, self.nonce)
     }
 
     /// The queue whose calls the thread makes, or why there is none now.

@@ -32,20 +32,34 @@ sock = None
 # What this run has put into `sys`.
 placed = {}
 try:
-    import sys
-
+    # An import would run what the program has put in its way. The import system itself holds all
+    # that is needed, also where a program has emptied `sys.modules`.
+    core = __loader__.find_spec.__globals__
+    sys = core['sys']
+    posix = core['_bootstrap_external']._os
     (hello, reply, directory, script, deadline, mode, limit, task, remove, load, extension,
-     connect, peer) = invivo
-    modules = sys.modules
-    posix = modules['posix']
-    get_ident = modules['_thread'].get_ident
+     connect, peer, locks) = invivo
+    modules = getattr(sys, 'modules', {})
     pid = posix.getpid()
+    # Who holds this runs the script: `_thread.get_ident` may have been patched. No type that is
+    # written in C can be, but its name. (Of types written in Python bit 9 is set, bit 8 is not.)
+    flags = type.__dict__['__flags__'].__get__
+    lock = getattr(core['_thread'], 'RLock', None)
+    if type(lock) is not type or flags(lock) & 768 == 512:
+        exec(locks)
+    lock = lock()
+    lock.acquire()
+    is_owned = lock._is_owned
     # What the interrupted code is handling becomes the context of whatever the script raises,
     # but is no part of it.
     outer = sys.exc_info()[1]
     try:
-        if modules['time'].time() * 1000 > deadline:
+        # if unattended
+        # The kernel tells the time, whatever a program has made of `time.time`.
+        posix.unlink(directory + b'/' + script)
+        if posix.stat(directory).st_ctime * 1000 > deadline:
             raise OSError
+        # end
         # if attended
         # The target's own module if it has it ready.
         socket = modules.get('_socket')
@@ -84,8 +98,8 @@ try:
     # By the names in `placed` what that replaced: what is used, and what comes back in the end.
     # A list, so that another run that ends earlier can take itself out of the chain.
     replaced = {}
-    # The thread and the process that run the script, while they do. What they print is the
-    # script's output, what others print is for the replaced object.
+    # The process that runs the script, while it does. What the thread that holds `lock` prints in
+    # it is the script's output, what others print is for the replaced object.
     who = []
     output = {}
 
@@ -107,8 +121,8 @@ try:
 
         # A stand-in for a stream. A module is the one builtin type whose instances may look up
         # attributes by a function. This one makes way for a better one when the script prints.
-        def find(attribute, name=name, link=link, who=who, get_ident=get_ident, lookup=getattr):
-            if get_ident() in who:
+        def find(attribute, name=name, link=link, who=who, is_owned=is_owned, lookup=getattr):
+            if who and is_owned():
                 exec(stream, globals())
                 return getattr(placed[name], attribute)
             return lookup(link[0], attribute)
@@ -120,7 +134,7 @@ try:
         setattr(sys, name, proxy)
     replaced['argv'] = [getattr(sys, 'argv', None)]
     placed['argv'] = sys.argv = arguments
-    who += get_ident(), pid
+    who.append(pid)
     result = b''
     # Neither is known yet.
     code = value = who
@@ -168,6 +182,14 @@ except BaseException:
 globals().update(dict.fromkeys(globals().keys() - {'__builtins__'}))
 
 
+# as text: locks
+
+lock = [
+    kind for kind in object.__subclasses__()
+    if flags(kind) & 768 != 512 and kind.__name__ == 'RLock'
+][0]
+
+
 # as text: remove
 
 for unlink, name in (posix.unlink, b'/' + script), (posix.unlink, b'/s'), (posix.rmdir, b''):
@@ -181,7 +203,7 @@ for unlink, name in (posix.unlink, b'/' + script), (posix.unlink, b'/s'), (posix
 
 # Sets `socket` to a copy of the module that is registered nowhere: an import would leave an entry
 # behind, or wait for a lock that the interrupted code holds.
-imp = modules['_imp']
+imp = core['_imp']
 spec = type(sys.implementation)(name='_socket', origin=None)
 socket = imp.create_builtin(spec)
 if socket:
@@ -308,9 +330,9 @@ def put(kind, data):
         flush()
 
 
-def finder(name, kind, link, who, get_ident, getpid, lookup):
+def finder(name, kind, link, who, is_owned, getpid, lookup):
     def ours():
-        return get_ident() in who and getpid() in who
+        return who and is_owned() and getpid() in who
 
     def write(string):
         if not ours():
@@ -335,7 +357,7 @@ def finder(name, kind, link, who, get_ident, getpid, lookup):
 
 for name, kind in ('stdout', b'O'), ('stderr', b'E'):
     placed[name].__getattr__ = finder(
-        name, kind, replaced[name], who, get_ident, posix.getpid, getattr
+        name, kind, replaced[name], who, is_owned, posix.getpid, getattr
     )
 
 
@@ -360,7 +382,7 @@ def others_of(name, kind, link, ours, lookup, write):
     def fileno():
         if not ours():
             return lookup(link[0], 'fileno')()
-        raise modules['_io'].UnsupportedOperation('fileno')
+        raise core['_bootstrap_external']._io.UnsupportedOperation('fileno')
 
     def no(*_, **__):
         return False

@@ -22,9 +22,13 @@ fn a_thousand_runs_leave_nothing() {
                 }
             }
             let state = ask(target, "state()");
-            let objects: i64 = ask(target, "len(gc.get_objects())")
-                .parse()
-                .expect("a number");
+            // Without the GIL, functions and their code wait for the collector.
+            let counted = if interpreter.free_threaded {
+                "(gc.collect(), len(gc.get_objects()))[1]"
+            } else {
+                "len(gc.get_objects())"
+            };
+            let objects: i64 = ask(target, counted).parse().expect("a number");
             if round == 0 {
                 before = (state, objects);
             } else {
@@ -68,20 +72,11 @@ fn a_script_that_comes_too_late_does_nothing() {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .expect("after 1970");
-        let passed = u64::try_from(now.as_millis()).expect("before the year 584556019") - 1;
+        let passed = u64::try_from(now.as_millis()).expect("before the year 584556019") - 100;
         let task = payload(false, "__import__('__main__').ran = 1");
         let staged = Staged::at("run", passed, &task, false);
         tell(target, &staged.statement());
         assert_eq!(ask(target, "'ran' in globals()"), "False");
-        assert!(staged.is_gone());
-        let staged = Staged::at("run", passed, &task, true);
-        tell(target, &staged.statement());
-        assert_eq!(ask(target, "'ran' in globals()"), "False");
-        staged
-            .listener
-            .set_nonblocking(true)
-            .expect("asking only once");
-        assert!(staged.listener.accept().is_err(), "it did not call");
         assert!(staged.is_gone());
         // Without a deadline behind it, the same does run, and drops what it prints.
         let mut task = task;
