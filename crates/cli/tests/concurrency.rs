@@ -165,3 +165,51 @@ fn runs_in_two_threads_that_overlap_give_the_streams_back() {
     eventually("the streams are the target's own again", own);
     assert_eq!(target.stderr_so_far(), "");
 }
+
+#[test]
+fn texts_that_are_taken_back_or_wait_use_up_no_room() {
+    // The main thread makes its pending calls now and then, and others queue up behind ours.
+    let program = "
+import ctypes, os, select, threading, time
+call = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(lambda _: 0)
+add, usleep = ctypes.CDLL(None).Py_AddPendingCall, ctypes.CDLL(None).usleep
+def adds():
+    while True: add(call, None); time.sleep(0.01)
+threading.Thread(target=adds, daemon=True).start()
+print('ready', flush=True)
+while not select.select([0], [], [], 0)[0]: usleep(250000)
+os._exit(0)
+";
+    let older: Vec<_> = synth::acted_on()
+        .into_iter()
+        .filter(|python| python.minor() < 14)
+        .collect();
+    let name = |python: &&synth::Interpreter| python.name.clone();
+    support::each(&older, name, |python| {
+        let target = Launch::new(python, program).start();
+        let place = tempfile::tempdir().expect("a directory");
+        let file = place.path().join("ran");
+        let code = format!("with open({file:?}, 'a') as f: f.write('x')");
+        for number in 0..24 {
+            // Of these every fourth is left there.
+            let words = match number % 4 {
+                0 => ["--timeout", "60", "--no-wait", "-c", &code].to_vec(),
+                _ => ["--timeout", "0.04", "-e", "6 * 7"].to_vec(),
+            };
+            let run = exec(&target, &words);
+            match run.code {
+                Some(0) => {}
+                _ => drop(run.refused(6, "did not begin", "")),
+            }
+        }
+        let run = exec(&target, &["--timeout", "60", "-e", "6 * 7"]).expect(0);
+        assert_eq!(run.stdout, "42\n");
+        eventually("what was left has run", || {
+            std::fs::read_to_string(&file).is_ok_and(|text| text == "xxxxxx")
+        });
+        eventually("nothing is left", || staged(&target).is_empty());
+        target.close_input();
+        assert!(target.wait_exit(synth::target::PATIENCE).success());
+        assert_eq!(target.stderr_so_far(), "");
+    });
+}

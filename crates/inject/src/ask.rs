@@ -253,7 +253,9 @@ impl<'a, M: Memory + Sync> Ask<'a, M> {
             Ok(queue) => queue,
             Err(why) => return Ok(Attempt::not(obstacle.unwrap_or(why))),
         };
-        let only = (queue == Queue::AnyThread).then_some(thread.thread_id);
+        // Also the main thread's: a text may come to lie where another queue's has just been.
+        let any = self.runtime.has_queue(Queue::AnyThread);
+        let only = any.then_some(thread.thread_id);
         let (target, runtime) = (self.target, self.runtime);
         let queued = pending::queue(
             target,

@@ -89,9 +89,8 @@ pub(crate) const MARK: &[u8] = b"#invivo\n";
 /// `__main__` stand for and whatever modules the program has patched, and never raises. `nonce`
 /// makes the two names unique that it needs there for a moment.
 ///
-/// Where any thread may make the call, it does nothing in others than `only` (a thread as
-/// `threading.get_ident()` numbers it). What a callback or the main thread's queue runs is known to
-/// run there.
+/// It does nothing in other threads than `only` (a thread as `threading.get_ident()` numbers it).
+/// `None` is for what no other thread can come to run.
 pub(crate) fn runner(path: &Path, only: Option<u64>, nonce: u32) -> String {
     let mark = String::from_utf8_lossy(MARK);
     let path = literal(path.as_os_str().as_encoded_bytes());

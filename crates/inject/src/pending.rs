@@ -1,10 +1,12 @@
 //! Pending calls: what `Py_AddPendingCall` does, done from outside while all threads stand still.
 
+use std::path::Path;
+
 use invivo_cpython::{Change, PendingCall, PendingCalls, Queue, Runtime};
 use invivo_model::{Address, ErrorKind, Interpreter, Result};
 use invivo_process::{Memory, ReadRequest, Suspension, Target, WriteRequest};
 
-use crate::calls::{MARK, Tools};
+use crate::calls::{MARK, Tools, runner};
 use crate::plan::PlannedWrite;
 use crate::protocol::Retraction;
 use crate::room;
@@ -19,9 +21,6 @@ pub(crate) struct Queued {
     before: Vec<u8>,
 }
 
-/// What a text takes, in bytes, where the staging directory's path is not unusually long.
-const TEXT_SIZE: usize = 640;
-
 /// What a pending call writes, in this order.
 ///
 /// # Errors
@@ -33,15 +32,21 @@ pub(crate) fn planned<M: Memory>(
     queue: Queue,
     tools: &Tools,
 ) -> Result<Vec<PlannedWrite>> {
+    /// No script's path is longer, unless the target's directory for temporary files is far down.
+    const PATH: usize = 96;
     let calls = runtime.pending_calls(interpreter, queue)?;
     let nothing = PendingCall {
         function: Address::NULL,
         argument: Address::NULL,
     };
+    let path = "x".repeat(PATH);
+    let only = runtime.has_queue(Queue::AnyThread).then_some(u64::MAX);
+    let size = runner(Path::new(&path), only, 0).len() + 1;
+    let waiting = texts(runtime).unwrap_or_default();
     let mut writes = vec![PlannedWrite {
         field: "text",
-        address: Some(room::find(target, &tools.modules, TEXT_SIZE, &[])?.at),
-        size: TEXT_SIZE as u64,
+        address: Some(room::find(target, &tools.modules, size, &waiting)?.at),
+        size: size as u64,
         change: "what runs the staged script, in memory that nobody uses; as before afterwards",
     }];
     writes.extend(calls.entry(nothing)?.iter().map(|change| PlannedWrite {
@@ -71,11 +76,16 @@ pub(crate) fn queue<M: Memory>(
         Err(error) if error.kind == ErrorKind::Unsupported => return Ok(Err(error.why)),
         calls => calls?,
     };
-    let (abandoned, waiting): (Vec<PendingCall>, Vec<PendingCall>) = calls
+    let is_ours = |call: &PendingCall| call.function == tools.run;
+    let (abandoned, _): (Vec<PendingCall>, Vec<PendingCall>) = calls
         .calls
         .iter()
-        .partition(|call| call.function == tools.run && is_abandoned(target, call.argument));
-    let waiting: Vec<Address> = waiting.iter().map(|call| call.argument).collect();
+        .partition(|call| is_ours(call) && is_abandoned(target, call.argument));
+    let mut waiting = match texts(runtime) {
+        Err(error) if error.kind == ErrorKind::Unsupported => return Ok(Err(error.why)),
+        waiting => waiting?,
+    };
+    waiting.retain(|text| abandoned.iter().all(|call| call.argument != *text));
     let mut bytes = text.as_bytes().to_vec();
     bytes.push(0);
     let room = room::find(target, &tools.modules, bytes.len(), &waiting)?;
@@ -143,7 +153,9 @@ pub(crate) fn withdraw<M: Memory>(
     }
     let Some(changes) = calls.without_last(queued.call) else {
         // Others have queued up behind it: it is made, and does nothing.
-        write(stopped, Some((queued.call.argument, b"0\0")), &[])?;
+        let mut nothing = MARK.to_vec();
+        nothing.resize(queued.before.len(), 0);
+        write(stopped, Some((queued.call.argument, &nothing)), &[])?;
         return Ok(Retraction::Withdrawn);
     };
     write(stopped, None, &changes)?;
@@ -159,17 +171,40 @@ pub(crate) fn erase(stopped: &Suspension<'_>, queued: &Queued) -> Result<()> {
     write(stopped, Some((queued.call.argument, &queued.before)), &[])
 }
 
-/// Whether the text at `text` is of a run that was killed while it waited: we hold the lock on the
-/// target, so that no other waits now.
+/// The arguments of all calls that wait, whoever is to make them.
+fn texts<M: Memory>(runtime: &Runtime<M>) -> Result<Vec<Address>> {
+    let mut texts = Vec::new();
+    for interpreter in runtime.interpreters()?.list {
+        for queue in [Queue::MainThread, Queue::AnyThread] {
+            let of_main = queue == Queue::MainThread;
+            if of_main && interpreter.id != 0 || !runtime.has_queue(queue) {
+                continue;
+            }
+            let calls = match runtime.pending_calls(&interpreter, queue) {
+                // Nobody is there to make any.
+                Err(_) if interpreter.threads.is_empty() => continue,
+                calls => calls?,
+            };
+            texts.extend(calls.calls.iter().map(|call| call.argument));
+        }
+    }
+    Ok(texts)
+}
+
+/// Whether the text at `text` does nothing any more: it was taken back, is of a run that was killed
+/// while it waited (we hold the lock on the target, so that no other waits now), or of one whose
+/// time is up.
 fn is_abandoned(target: &Target, text: Address) -> bool {
-    let mut bytes = [0; TEXT_SIZE];
+    let mut bytes = [0; room::SLOT as usize];
     let mut read = [ReadRequest::new(text, &mut bytes)];
     let came = match target.memory().read_many(&mut read) {
         Ok(()) => read.first().map_or(0, |piece| piece.filled),
         Err(_) => 0,
     };
-    let text = bytes.get(..came).unwrap_or_default();
-    text.starts_with(MARK) && stage::is_waited_for(&String::from_utf8_lossy(text))
+    let bytes = bytes.get(..came).unwrap_or_default();
+    let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+    let ours = text.strip_prefix(MARK);
+    ours.is_some_and(|ours| ours.is_empty() || stage::is_over(&String::from_utf8_lossy(ours)))
 }
 
 /// The changes that add a call; the inner error where that can't be done at this moment.

@@ -29,6 +29,9 @@ pub(crate) struct Room {
     pub(crate) before: Vec<u8>,
 }
 
+/// How far apart texts lie. None is longer, so that several may wait behind one library's data.
+pub(crate) const SLOT: u64 = 1280;
+
 /// A place for `size` bytes; never one that a call in `waiting` refers to.
 ///
 /// # Errors
@@ -46,8 +49,7 @@ pub(crate) fn find(
     let mut rooms = modules
         .iter()
         .filter(stays)
-        .filter_map(|module| unused(target, module, size))
-        .filter(|room| !waiting.contains(&room.at));
+        .filter_map(|module| unused(target, module, size, waiting));
     let room = if modules.iter().any(Module::is_musl) {
         None
     } else {
@@ -67,7 +69,7 @@ pub(crate) fn find(
 }
 
 /// `size` bytes in the last page of a library's data, behind its end.
-fn unused(target: &Target, module: &Module, size: usize) -> Option<Room> {
+fn unused(target: &Target, module: &Module, size: usize, waiting: &[Address]) -> Option<Room> {
     let memory = target.memory();
     let base = module.mappings.first().filter(|first| first.offset == 0)?;
     let read = |at, buffer: &mut [u8]| memory.read(Address(at), buffer).is_ok();
@@ -78,23 +80,38 @@ fn unused(target: &Target, module: &Module, size: usize) -> Option<Room> {
     // A text begins at a multiple of 16.
     let start = end.checked_add(15)? & !15;
     let page_end = end.checked_add(PAGE - 1)? & !(PAGE - 1);
-    let room = page_end.min(last.range.end.0).checked_sub(start)?;
-    if room < u64::try_from(size).ok()? {
-        return None;
-    }
-    let mut before = vec![0; size];
-    memory.read(Address(start), &mut before).ok()?;
+    let room_end = page_end.min(last.range.end.0);
+    let mut slots = (start..room_end).step_by(usize::try_from(SLOT).ok()?);
+    slots.find_map(|at| {
+        let room = usize::try_from(room_end.min(at.checked_add(SLOT)?) - at).ok()?;
+        if waiting.contains(&Address(at)) || room < size {
+            return None;
+        }
+        let mut before = vec![0; room];
+        memory.read(Address(at), &mut before).ok()?;
+        let from_file = of_file(target, module, last, at, room)?;
+        clear(&mut before, &from_file, size).then_some(Room {
+            at: Address(at),
+            before,
+        })
+    })
+}
+
+/// Makes what lies in a place what is to lie there again, all of it that is to be written; `false`
+/// where somebody uses it. What `from_file` has there, or zeros, nobody uses; nor a text of ours
+/// that no call refers to, which may be longer than the next one.
+fn clear(before: &mut Vec<u8>, from_file: &[u8], size: usize) -> bool {
+    let mut length = size;
     if before.starts_with(MARK) {
-        // A text of ours that nobody needs any more.
-        before.fill(0);
-    } else if before.iter().any(|byte| *byte != 0)
-        && of_file(target, module, last, start, size)? != before
-    {
-        return None;
+        let text = before.iter().position(|byte| *byte == 0);
+        let text = text.unwrap_or(before.len());
+        before.iter_mut().take(text).for_each(|byte| *byte = 0);
+        length = length.max(text);
     }
-    Some(Room {
-        at: Address(start),
-        before,
+    before.truncate(length);
+    let known = before.iter().zip(from_file);
+    known.fold(true, |all, (byte, other)| {
+        all && (*byte == 0 || byte == other)
     })
 }
 
@@ -116,4 +133,27 @@ fn of_file(
         .ok()?;
     bytes.resize(size, 0);
     Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_earlier_text_left_uses_up_no_room() {
+        let file = vec![7; 64];
+        // A long one, then a shorter one in its place, and one that is long again.
+        let mut old = [MARK, &[b'x'; 40]].concat();
+        old.resize(64, 0);
+        assert!(clear(&mut old, &file, 16));
+        assert_eq!(old, [0; 48]);
+        let mut foreign = [MARK, b"\0y"].concat();
+        foreign.resize(64, 0);
+        assert!(!clear(&mut foreign, &file, 16), "what is behind its end");
+        let mut partly = [vec![0; 16], vec![7; 48]].concat();
+        assert!(clear(&mut partly, &file, 32));
+        assert_eq!(partly, [vec![0; 16], vec![7; 16]].concat());
+        let mut used = vec![1; 64];
+        assert!(!clear(&mut used, &file, 16));
+    }
 }

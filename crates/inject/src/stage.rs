@@ -90,11 +90,12 @@ impl Label {
     }
 }
 
-/// Whether a text names a script that its maker waits for.
-pub(crate) fn is_waited_for(text: &str) -> bool {
+/// Whether a text of a run that has ended names a script that does nothing any more: its maker
+/// was to wait for it, or its time is up.
+pub(crate) fn is_over(text: &str) -> bool {
     let mut parts = text.split('/');
     let label = parts.find_map(Label::parse);
-    label.is_some_and(|label| label.attended)
+    label.is_some_and(|label| label.attended || now() > label.deadline)
 }
 
 /// Milliseconds since 1970, the clock that a target shares whatever its namespaces are.
@@ -337,15 +338,17 @@ mod tests {
     }
 
     #[test]
-    fn a_text_tells_whether_its_script_is_waited_for() {
-        let text = |label: &Label| format!("with open(b'/tmp/{}/script.py','rb')", label.name());
-        assert!(is_waited_for(&text(&LABEL)));
-        let unattended = Label {
+    fn a_text_tells_whether_its_script_is_over() {
+        let text = |label: &Label| format!("FileIO(b'/tmp/{}/script.py')", label.name());
+        assert!(is_over(&text(&LABEL)));
+        let unattended = |deadline| Label {
             attended: false,
+            deadline,
             ..LABEL
         };
-        assert!(!is_waited_for(&text(&unattended)));
-        assert!(!is_waited_for("open(b'/tmp/script.py')"));
+        assert!(!is_over(&text(&unattended(now() + 60_000))));
+        assert!(is_over(&text(&unattended(now() - 60_000))));
+        assert!(!is_over("FileIO(b'/tmp/script.py')"));
     }
 
     #[test]

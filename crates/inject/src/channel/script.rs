@@ -7,7 +7,11 @@ use std::sync::LazyLock;
 use super::{Parameters, Payload};
 
 /// The bootstrap as it is written.
-const BOOTSTRAP: &str = include_str!("../bootstrap.py");
+const BOOTSTRAP: &str = concat!(
+    include_str!("../bootstrap.py"),
+    include_str!("../bootstrap/output.py"),
+    include_str!("../bootstrap/result.py"),
+);
 
 /// What stands before each part of the bootstrap that is compiled only when it is needed.
 const MARKER: &str = "# as text: ";
