@@ -6,6 +6,7 @@ mod live;
 mod opcodes;
 mod raw;
 mod walk;
+mod watch;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ pub(crate) use opcodes::Instruction;
 pub(crate) use raw::{RawFrame, Standing};
 pub(crate) use walk::{AHEAD, Head, MAX_CHUNK};
 use walk::{Budget, Walk};
+pub(crate) use watch::{Met, Watch};
 
 const WHAT: &str = "cannot read the thread's frames";
 /// Threads whose stacks are read together.

@@ -6,5 +6,7 @@ mod strings;
 
 pub use dicts::DictItems;
 pub(crate) use dicts::Pairs;
-pub(crate) use steps::{Step, Want, byte, finish, half, pointers, read_all, word};
+pub(crate) use steps::{
+    Step, Want, at, byte, finish, finish_with_pieces, half, pointers, read_all, word,
+};
 pub(crate) use strings::decode;

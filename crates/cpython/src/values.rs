@@ -1,8 +1,12 @@
 //! What objects hold, understood from memory alone: nothing runs in the target.
 
 mod attributes;
+mod checks;
 mod classes;
 mod containers;
+mod described;
+mod head;
+mod indirect;
 mod kinds;
 mod named;
 mod numbers;
@@ -16,6 +20,7 @@ use invivo_model::{Address, Error, Value, ValueKind};
 use invivo_process::Memory;
 
 use crate::runtime::Runtime;
+use checks::Root;
 use classes::Classes;
 use picture::Picture;
 
@@ -59,21 +64,31 @@ impl ValueLimits {
 impl<M: Memory> Runtime<M> {
     /// What the object at `address` holds. What can't be read of it says so where it would stand.
     ///
-    /// The target runs on meanwhile, so this may be of several moments.
+    /// The target runs on meanwhile: what changed while it was read is marked so. What led to the
+    /// object is not looked at.
     pub fn value(&self, address: Address, limits: &ValueLimits) -> Value {
         let mut values = self.values(&[address], limits).into_iter();
         values.next().unwrap_or_else(|| Value {
             address,
             class: None,
             kind: ValueKind::Unreadable(Error::internal("a value was lost").why),
+            changed: true,
         })
     }
 
     /// What each of the objects at `addresses` holds, read together. The limit of objects is for
     /// all of them.
     pub fn values(&self, addresses: &[Address], limits: &ValueLimits) -> Vec<Value> {
-        let group = [addresses.to_vec()];
-        let groups = Picture::take(self, &mut Classes::default(), &group, limits.bounded());
-        groups.into_iter().flatten().collect()
+        let roots = addresses.iter().map(|object| Root {
+            object: *object,
+            ..Root::default()
+        });
+        let (groups, limits) = ([roots.collect()], limits.bounded());
+        let groups = Picture::take(self, &mut Classes::default(), &groups, limits, &mut None);
+        groups
+            .into_iter()
+            .flatten()
+            .map(|taken| taken.value)
+            .collect()
     }
 }

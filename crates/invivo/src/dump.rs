@@ -404,11 +404,10 @@ fn read_variables<M: Memory>(runtime: &Runtime<M>, limits: &ValueLimits, dump: &
     let places = runs
         .iter()
         .flat_map(|run| run.start..run.start + run.length);
-    let (places, wanted): (Vec<usize>, Vec<_>) = places
-        .filter_map(|place| Some((place, frames.get(place)?)))
-        .unzip();
+    let places: Vec<usize> = places.filter(|place| *place < frames.len()).collect();
     let mut variables = vec![None; frames.len()];
-    for (place, read) in places.iter().zip(runtime.variables_of(&wanted, limits)) {
+    let read = runtime.variables_of(&dump.thread, &places, limits);
+    for (place, read) in places.iter().zip(read) {
         if let Some(variables) = variables.get_mut(*place) {
             *variables = Some(read);
         }

@@ -70,6 +70,7 @@ impl Recording {
                 block: options.block,
             },
             lines: lines(dump, sources),
+            changed: image.changed_words().map(|word| word.0).collect(),
         };
         Self { header, image }
     }
@@ -133,7 +134,9 @@ impl Saved {
             .ok_or_else(|| corrupt("it is cut off"))?;
         let header = serde_json::from_slice(header)
             .map_err(|error| corrupt(format!("its description can't be read: {error}")))?;
-        let image = Image::load(rest.get(1..).unwrap_or_default())?;
+        let mut image = Image::load(rest.get(1..).unwrap_or_default())?;
+        let header: Header = header;
+        image.note_changed_words(header.changed.iter().copied().map(Address));
         Ok(Self { header, image })
     }
 
@@ -225,6 +228,9 @@ struct Header {
     os_threads: Option<Vec<OsThread>>,
     options: SavedOptions,
     lines: Lines,
+    /// The words of memory in which something changed meanwhile.
+    #[serde(default)]
+    changed: Vec<u64>,
 }
 
 /// The options that decide what is read.

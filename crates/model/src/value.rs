@@ -10,6 +10,9 @@ pub struct Value {
     pub class: Option<Text>,
     /// What it is.
     pub kind: ValueKind,
+    /// Whether it, or what led to it, changed while it was read, or can't be told not to have: then
+    /// it and all it holds may be of several moments, or none.
+    pub changed: bool,
 }
 
 /// What an object is.
@@ -113,7 +116,7 @@ pub struct Variable {
 }
 
 /// What a variable is to its function.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// A parameter.
     Argument,

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use crate::{Fault, Memory, ReadRequest};
+use crate::{Address, Fault, Memory, ReadRequest};
 
 /// Memory that is read until a deadline and up to so many bytes, whatever the target makes its
 /// reader believe: a walk that reads on every step ends.
@@ -54,12 +54,16 @@ impl<M: Memory> Memory for Bounded<M> {
         self.bytes.set(left);
         self.memory.read_many(requests)
     }
+
+    fn has_changed(&self, address: Address, size: usize) -> bool {
+        self.memory.has_changed(address, size)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Address, Image};
+    use crate::Image;
 
     fn eight_bytes() -> Image {
         let mut image = Image::new();

@@ -78,6 +78,13 @@ pub trait Memory {
     /// others from being read. `Err` only where nothing can be read at all.
     fn read_many(&self, requests: &mut [ReadRequest<'_>]) -> Result<(), Fault>;
 
+    /// Whether this is recorded memory of which it is known that something in these `size` bytes
+    /// changed while it was recorded.
+    fn has_changed(&self, address: Address, size: usize) -> bool {
+        let _ = (address, size);
+        false
+    }
+
     /// Fills `buffer` from `address`, or says from where on it could not.
     fn read(&self, address: Address, buffer: &mut [u8]) -> Result<(), Fault> {
         let mut request = [ReadRequest::new(address, buffer)];
@@ -113,5 +120,9 @@ pub trait Memory {
 impl<M: Memory + ?Sized> Memory for &M {
     fn read_many(&self, requests: &mut [ReadRequest<'_>]) -> Result<(), Fault> {
         (**self).read_many(requests)
+    }
+
+    fn has_changed(&self, address: Address, size: usize) -> bool {
+        (**self).has_changed(address, size)
     }
 }

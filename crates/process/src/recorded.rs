@@ -1,7 +1,7 @@
 //! Memory that was read once and can be read again: without its process, on any machine.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use invivo_model::{Error, ErrorKind, Result};
 
@@ -11,12 +11,16 @@ use crate::{Address, Fault, Memory, ReadRequest};
 const MAGIC: [u8; 8] = *b"invivo\x01\n";
 /// How much an image may hold: many times what a look at an interpreter reads.
 const MAX_BYTES: usize = 1 << 30;
+/// Bytes that are noted together as changed.
+const WORD: u64 = 8;
 
 /// Some of a process's memory: the ranges that are known, with what they hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Image {
     /// By where they begin. They neither overlap nor touch, and none is empty.
     ranges: BTreeMap<u64, Vec<u8>>,
+    /// The words in which something changed while they were recorded.
+    changed: BTreeSet<u64>,
 }
 
 impl Image {
@@ -76,6 +80,33 @@ impl Image {
             .map(|(start, bytes)| (Address(*start), bytes.as_slice()))
     }
 
+    /// Where the words begin in which something changed while they were recorded. A saved image
+    /// has them no more.
+    pub fn changed_words(&self) -> impl Iterator<Item = Address> {
+        self.changed.iter().copied().map(Address)
+    }
+
+    /// Notes that something changed in these words while they were recorded.
+    pub fn note_changed_words(&mut self, words: impl IntoIterator<Item = Address>) {
+        self.changed.extend(words.into_iter().map(|word| word.0));
+    }
+
+    /// Notes the words that are held and differ from `bytes`, which are at `address` now.
+    fn note_changes(&mut self, address: Address, bytes: &[u8]) {
+        let end = address.0.saturating_add(bytes.len() as u64);
+        let before = self.ranges.range(..=address.0).next_back();
+        let inside = self.ranges.range(address.0..end);
+        for (start, held) in before.into_iter().chain(inside) {
+            let from = address.0.max(*start);
+            let held = held.get(offset(from, *start)..).unwrap_or_default();
+            let now = bytes.get(offset(from, address.0)..).unwrap_or_default();
+            let differ = held.iter().zip(now).enumerate();
+            let differ = differ.filter(|(_, (was, is))| was != is);
+            let words = differ.map(|(index, _)| (from + index as u64) / WORD * WORD);
+            self.changed.extend(words);
+        }
+    }
+
     /// The image as bytes, for a file: see [`Image::load`].
     pub fn save(&self) -> Vec<u8> {
         let mut saved = MAGIC.to_vec();
@@ -122,8 +153,15 @@ impl Image {
             reached = Some(end);
             rest = behind;
         }
-        Ok(Self { ranges })
+        Ok(Self {
+            ranges,
+            changed: BTreeSet::new(),
+        })
     }
+}
+
+fn offset(address: u64, start: u64) -> usize {
+    usize::try_from(address - start).unwrap_or(usize::MAX)
 }
 
 /// The first range of a saved image, and what is behind it.
@@ -156,6 +194,12 @@ impl Memory for Image {
         }
         Ok(())
     }
+
+    fn has_changed(&self, address: Address, size: usize) -> bool {
+        let first = address.0 / WORD * WORD;
+        let end = address.0.saturating_add(size as u64);
+        first < end && self.changed.range(first..end).next().is_some()
+    }
 }
 
 /// Memory that remembers what was read through it.
@@ -186,9 +230,14 @@ impl<M: Memory> Memory for Recorder<M> {
         let mut image = self.image.borrow_mut();
         for request in requests {
             let came = request.buffer.get(..request.filled).unwrap_or_default();
+            image.note_changes(request.address, came);
             image.insert(request.address, came);
         }
         Ok(())
+    }
+
+    fn has_changed(&self, address: Address, size: usize) -> bool {
+        self.memory.has_changed(address, size)
     }
 }
 
@@ -250,6 +299,45 @@ mod tests {
         ];
         assert_eq!(live, again);
         assert_eq!(image, memory);
+    }
+
+    #[test]
+    fn a_recording_knows_what_changed_meanwhile() {
+        let recorder = Recorder::new(Changing::default());
+        let mut buffer = [0; 32];
+        recorder.read(Address(0x1000), &mut buffer).unwrap();
+        recorder.read(Address(0x1008), &mut buffer).unwrap();
+        let mut image = recorder.into_image();
+        let changed: Vec<_> = image.changed_words().collect();
+        assert_eq!(changed, [Address(0x1010)]);
+        for (address, size, changed) in [
+            (0x1000, 16, false),
+            (0x1000, 17, true),
+            (0x1017, 1, true),
+            (0x1018, 8, false),
+            (0x1010, 0, false),
+        ] {
+            assert_eq!(image.has_changed(Address(address), size), changed);
+        }
+        image = Image::load(&image.save()).unwrap();
+        assert!(!image.has_changed(Address(0x1010), 1));
+        image.note_changed_words(changed);
+        assert!(image.has_changed(Address(0x1010), 1));
+    }
+
+    /// Of which the byte at 0x1011 counts how often it is read.
+    #[derive(Default)]
+    struct Changing(std::cell::Cell<u8>);
+
+    impl Memory for Changing {
+        fn read_many(&self, requests: &mut [ReadRequest<'_>]) -> Result<(), Fault> {
+            for request in requests {
+                self.0.set(self.0.get() + 1);
+                request.buffer[(0x1011 - request.address.0) as usize] = self.0.get();
+                request.filled = request.buffer.len();
+            }
+            Ok(())
+        }
     }
 
     #[test]

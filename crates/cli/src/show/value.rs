@@ -80,6 +80,16 @@ impl Room {
 impl Room {
     /// The recursion is as deep as the value was read.
     fn push(self, out: &mut String, value: &Value) {
+        if value.changed {
+            out.push_str("<changing: ");
+            self.push_kind(out, value);
+            out.push('>');
+        } else {
+            self.push_kind(out, value);
+        }
+    }
+
+    fn push_kind(self, out: &mut String, value: &Value) {
         let class = value.class.as_ref();
         match &value.kind {
             ValueKind::None => out.push_str("None"),

@@ -422,14 +422,16 @@ impl<M: Memory> Runtime<M> {
     }
 
     /// Where a head is read from: two pieces, the second of them empty where one is enough.
-    fn head_places(&self, thread: Address, head: &Head) -> [(Address, usize); 2] {
+    pub(super) fn head_places(&self, thread: Address, head: &Head) -> [(Address, usize); 2] {
         let (from, to) = Head::span(&self.layout);
         let start = thread.offset(from).unwrap_or_default();
         let current = if head.through.is_null() { 0 } else { 8 };
         [(start, length(to - from)), (head.through, current)]
     }
 
-    fn head(
+    /// What the thread state at `thread` said when the next of `pieces` were read, those at
+    /// [`Runtime::head_places`].
+    pub(super) fn head(
         &self,
         thread: Address,
         was: &Head,

@@ -102,9 +102,10 @@ impl<M: Memory> Runtime<M> {
     ) -> Step<'a, Option<Address>> {
         let rest = items.split_off(items.len().min(KEYS_AT_ONCE));
         let data = length(self.layout.unicode.ascii_data);
+        let type_of = self.layout.object.type_of;
         let keys = items
             .iter()
-            .map(|(key, _)| Want::new(*key, data + name.len()));
+            .map(|(key, _)| Want::new(*key, data + name.len()).telling(type_of, u64::MAX));
         Step::Read(
             keys.collect(),
             Box::new(move |came| {
@@ -123,7 +124,8 @@ impl<M: Memory> Runtime<M> {
         let layout = &self.layout.dict;
         let end = layout.used.max(layout.keys).max(layout.values) + 8;
         let size = length(end);
-        Step::read(Want::new(address, size), move |bytes| {
+        let want = Want::new(address, size).telling(self.layout.object.type_of, end);
+        Step::read(want, move |bytes| {
             let field = |offset| word(bytes, offset);
             let fields = (field(layout.used), field(layout.keys), field(layout.values));
             let (Some(used), Some(keys), Some(values)) = fields else {
@@ -149,7 +151,9 @@ impl<M: Memory> Runtime<M> {
         limit: usize,
     ) -> Step<'_, Result<Pairs>> {
         let size = length(self.layout.dict.in_keys.indices);
-        Step::read(Want::new(keys, size), move |header| {
+        // They begin with a count of references.
+        let want = Want::new(keys, size).telling(8, u64::MAX);
+        Step::read(want, move |header| {
             let Some(entries) = self.entries(keys, header) else {
                 return Step::Done(Err(corrupt(
                     READING,
@@ -254,11 +258,12 @@ impl<M: Memory> Runtime<M> {
             ValuesOrder::OfKeys => Want::new(values, 0),
             ValuesOrder::Before => {
                 let start = values.0.saturating_sub(MAX_ORDER as u64);
-                Want::new(Address(start), MAX_ORDER)
+                let end = MAX_ORDER as u64;
+                Want::new(Address(start), MAX_ORDER).telling(end - 8, end)
             }
             ValuesOrder::Behind { .. } => {
                 let header = length(layout.in_values);
-                Want::new(values, header + MAX_ORDER * 9)
+                Want::new(values, header + MAX_ORDER * 9).telling(0, layout.in_values)
             }
         };
         let then = move |came: &[&[u8]]| {

@@ -3,18 +3,42 @@
 use invivo_model::Address;
 use invivo_process::{Fault, Memory};
 
-use crate::pieces::read_pieces;
+use crate::pieces::{Piece, length, read_pieces};
 
 /// A piece of memory that is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Want {
     pub(crate) address: Address,
     pub(crate) size: usize,
+    /// Where what tells something begins and ends in it: the rest belongs to others, or changes
+    /// all the time as a count of references does.
+    telling: (usize, usize),
 }
 
 impl Want {
     pub(crate) fn new(address: Address, size: usize) -> Self {
-        Self { address, size }
+        let telling = (0, size);
+        Self {
+            address,
+            size,
+            telling,
+        }
+    }
+
+    /// The same piece, of which the bytes from `from` to `to` alone are looked at.
+    pub(crate) fn telling(self, from: u64, to: u64) -> Self {
+        let telling = (length(from).min(self.size), length(to).min(self.size));
+        Self { telling, ..self }
+    }
+
+    /// What tells something of what came of it.
+    fn evidence(&self, came: &Piece) -> Piece {
+        let (from, to) = self.telling;
+        let to = to.min(came.bytes.len());
+        Piece {
+            start: self.address.offset(from as u64).unwrap_or_default(),
+            bytes: came.bytes.get(from..to).unwrap_or_default().to_vec(),
+        }
     }
 
     /// `size` bytes from `offset` behind `base` on. Where that would be behind the end of the
@@ -84,6 +108,34 @@ pub(crate) fn finish<'a, T>(
     memory: &impl Memory,
     steps: impl IntoIterator<Item = Step<'a, T>>,
 ) -> Result<Vec<T>, Fault> {
+    take_to_end(memory, steps, |_, _, _| ())
+}
+
+/// The same, each with the pieces it was made of as they came.
+pub(crate) fn finish_with_pieces<'a, T>(
+    memory: &impl Memory,
+    steps: impl IntoIterator<Item = Step<'a, T>>,
+) -> Result<Vec<(T, Vec<Piece>)>, Fault> {
+    let mut all: Vec<Vec<Piece>> = Vec::new();
+    let done = take_to_end(memory, steps, |index, wanted, came| {
+        if all.len() <= index {
+            all.resize_with(index + 1, Vec::new);
+        }
+        if let Some(own) = all.get_mut(index) {
+            let pieces = wanted.iter().zip(came);
+            own.extend(pieces.map(|(want, piece)| want.evidence(piece)));
+        }
+    })?;
+    all.resize_with(done.len(), Vec::new);
+    Ok(done.into_iter().zip(all).collect())
+}
+
+/// Takes all steps to their end, and tells `note` what came of the wants of each.
+fn take_to_end<'a, T>(
+    memory: &impl Memory,
+    steps: impl IntoIterator<Item = Step<'a, T>>,
+    mut note: impl FnMut(usize, &[Want], &[Piece]),
+) -> Result<Vec<T>, Fault> {
     let mut done = Vec::new();
     let mut waiting = Vec::new();
     for (index, step) in steps.into_iter().enumerate() {
@@ -91,16 +143,18 @@ pub(crate) fn finish<'a, T>(
         advance(index, step, &mut done, &mut waiting);
     }
     while !waiting.is_empty() {
-        let wanted: Vec<Want> = waiting
+        let wanted = waiting
             .iter()
             .flat_map(|(_, pieces, _): &(usize, Vec<Want>, Then<'a, T>)| pieces)
-            .copied()
-            .collect();
-        let pieces = read_all(memory, wanted)?;
-        let mut came = pieces.iter().map(Vec::as_slice);
+            .map(|want| (want.address, want.size));
+        let pieces = read_pieces(memory, wanted)?;
+        let mut rest = pieces.as_slice();
         for (index, wanted, then) in std::mem::take(&mut waiting) {
-            let own: Vec<&[u8]> = came.by_ref().take(wanted.len()).collect();
-            advance(index, then(&own), &mut done, &mut waiting);
+            let (own, others) = rest.split_at_checked(wanted.len()).unwrap_or_default();
+            rest = others;
+            note(index, &wanted, own);
+            let came: Vec<&[u8]> = own.iter().map(|piece| piece.bytes.as_slice()).collect();
+            advance(index, then(&came), &mut done, &mut waiting);
         }
     }
     Ok(done.into_iter().flatten().collect())

@@ -85,7 +85,10 @@ impl<M: Memory> Runtime<M> {
     /// The first bytes of a string: its header, and what is likely to be all of its characters.
     pub(crate) fn string_head(&self, address: Address) -> Want {
         let header = length(self.layout.unicode.compact_data) + 8;
-        Want::new(address, within_page(address, header, header + WITH_HEADER))
+        let size = within_page(address, header, header + WITH_HEADER);
+        // The hash in the header stands for all characters.
+        let telling = (self.layout.object.type_of, self.layout.unicode.ascii_data);
+        Want::new(address, size).telling(telling.0, telling.1)
     }
 
     /// The first characters of the string at `address`, whose first bytes are `head`.

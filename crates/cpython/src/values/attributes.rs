@@ -5,41 +5,15 @@ use invivo_model::{Address, Result, Text};
 use invivo_process::{Fault, Memory};
 
 use super::classes::{Class, Classes};
+use super::head::{BEFORE, HEAD, Head, LEAST_HEAD};
 use crate::fields::{corrupt, fault};
 use crate::layout::common::{INLINE_VALUES_FLAG, MANAGED_DICT_FLAG};
 use crate::layout::{AttributesLayout, ValuesOrder};
-use crate::objects::{Pairs, Step, Want, byte, finish, word};
+use crate::objects::{Pairs, Step, Want, finish, word};
 use crate::pieces::within_page;
 use crate::runtime::Runtime;
 
 const READING: &str = "cannot read an instance";
-/// Bytes before an object that may tell of its attributes.
-const BEFORE: usize = 32;
-/// Bytes of an object that are read at first.
-const HEAD: usize = 192;
-/// As many of them are read wherever the object lies in its page.
-const LEAST_HEAD: usize = 96;
-
-/// The first bytes of an object, and those before it.
-#[derive(Clone, Debug)]
-pub(crate) struct Head {
-    pub(crate) address: Address,
-    pub(crate) bytes: Vec<u8>,
-    /// Empty where nothing can be read there.
-    before: Vec<u8>,
-}
-
-impl Head {
-    /// The word at `offset`, if it was read.
-    pub(crate) fn word(&self, offset: u64) -> Option<u64> {
-        word(&self.bytes, offset)
-    }
-
-    /// The word so many bytes before the object.
-    fn word_before(&self, bytes: u64) -> Option<u64> {
-        word(&self.before, (BEFORE as u64).checked_sub(bytes)?)
-    }
-}
 
 /// What an attribute is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,28 +103,18 @@ impl<M: Memory> Runtime<M> {
             let size = within_page(address, LEAST_HEAD, HEAD);
             let alone = move || {
                 Step::read(Want::new(address, size), move |bytes| {
-                    Step::Done(Head {
-                        address,
-                        bytes: bytes.to_vec(),
-                        before: Vec::new(),
-                    })
+                    Step::Done(Head::new(address, bytes, &[]))
                 })
             };
             let Some(start) = address.0.checked_sub(BEFORE as u64) else {
                 // Nothing is so near to null.
-                return Step::Done(Head {
-                    address,
-                    bytes: Vec::new(),
-                    before: Vec::new(),
-                });
+                return Step::Done(Head::new(address, &[], &[]));
             };
             Step::read(Want::new(Address(start), BEFORE + size), move |bytes| {
                 match bytes.split_at_checked(BEFORE) {
-                    Some((before, bytes)) if !bytes.is_empty() => Step::Done(Head {
-                        address,
-                        bytes: bytes.to_vec(),
-                        before: before.to_vec(),
-                    }),
+                    Some((before, bytes)) if !bytes.is_empty() => {
+                        Step::Done(Head::new(address, bytes, before))
+                    }
                     // It may be the first in its mapping.
                     _ => alone(),
                 }
@@ -292,7 +256,7 @@ impl<M: Memory> Runtime<M> {
         let ValuesOrder::Behind { valid, .. } = self.layout.dict.order else {
             return None;
         };
-        Some(match byte(&head.bytes, class.basicsize + valid)? {
+        Some(match head.byte(class.basicsize + valid)? {
             0 => Rest::Nowhere,
             _ => Rest::Values(head.address.offset(class.basicsize)?),
         })

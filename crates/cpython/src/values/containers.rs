@@ -3,7 +3,7 @@
 use invivo_model::{Address, Result, SequenceForm};
 use invivo_process::{Fault, Memory};
 
-use super::attributes::Head;
+use super::head::Head;
 use super::shapes::{Shape, Shaping};
 use crate::fields::{corrupt, fault};
 use crate::layout::common::DELETED_HASH;

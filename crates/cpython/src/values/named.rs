@@ -3,8 +3,8 @@
 use invivo_model::{Address, Result, Text};
 use invivo_process::{Fault, Memory};
 
-use super::attributes::Head;
 use super::classes::c_string;
+use super::head::Head;
 use super::kinds::Kind;
 use crate::fields::fault;
 use crate::layout::common::{HEAP_CLASS_FLAG, IMMUTABLE_CLASS_FLAG};
@@ -90,7 +90,7 @@ impl<M: Memory> Runtime<M> {
     /// The string of C that the pointer at `offset` behind `base` leads to.
     fn c_string_through(&self, base: Address, offset: u64) -> Step<'_, Result<Text>> {
         self.pointer(base, offset).and_then(|string| {
-            Step::read(Want::new(string, C_NAME), move |bytes| {
+            Step::read(Want::new(string, C_NAME).telling(0, 8), move |bytes| {
                 Step::Done(match bytes {
                     [] => Err(fault(READING, Fault::Unmapped(string))),
                     _ => Ok(c_string(bytes)),

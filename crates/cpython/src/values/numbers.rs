@@ -3,7 +3,7 @@
 use invivo_model::{Address, Text, ValueKind};
 use invivo_process::Memory;
 
-use super::attributes::Head;
+use super::head::Head;
 use super::kinds::Scalar;
 use super::shapes::{Shape, Shaping, leaf};
 use crate::fields::corrupt;

@@ -9,11 +9,15 @@ use invivo_process::{Fault, Memory};
 
 use super::ValueLimits;
 use super::attributes::{Attributes, Name};
+use super::checks::{Evidence, Root, Verdict};
 use super::classes::Classes;
 use super::containers::Items;
 use super::kinds::Kind;
 use super::shapes::Shape;
-use crate::objects::{Step, finish};
+use super::tables::Extents;
+use crate::frames::Watch;
+use crate::objects::{Step, finish_with_pieces};
+use crate::pieces::Piece;
 use crate::runtime::Runtime;
 
 /// Characters of a name that are always read.
@@ -31,6 +35,10 @@ struct Node {
     group: usize,
     class: Option<Text>,
     content: Content,
+    /// Which of the evidence is that of its object, where it was read.
+    evidence: Option<usize>,
+    /// Whether it has changed since it was read, or what led to it has.
+    changed: bool,
 }
 
 /// What an object holds; what it holds in turn are nodes of their own, behind it.
@@ -52,35 +60,56 @@ enum Content {
     },
 }
 
+/// What an object holds, what its class is called, and what was read for both.
+pub(super) struct Read {
+    class: Option<Text>,
+    shape: Shape,
+    evidence: Vec<Piece>,
+}
+
+/// A value, and whether all of it is as it was read.
+pub(super) struct Taken {
+    pub(super) value: Value,
+    pub(super) is_certain: bool,
+}
+
+/// The classes and shapes of objects, and what was read of each.
+type Unfolded = (Vec<Option<Address>>, Vec<Shape>, Vec<Vec<Piece>>);
+
 /// The objects that were found so far.
 pub(super) struct Picture<'a, M> {
     runtime: &'a Runtime<M>,
     limits: ValueLimits,
     classes: &'a mut Classes,
     nodes: Vec<Node>,
+    /// What was read of objects.
+    evidence: Vec<Vec<Piece>>,
     /// How many nodes each group may still have.
     room: Vec<usize>,
 }
 
 impl<'a, M: Memory> Picture<'a, M> {
     /// What the objects of each group hold, each group within limits of its own. `classes` are
-    /// those that are known already.
+    /// those that are known already, `watch` looks after the frames that lead to the objects.
     pub(super) fn take(
         runtime: &'a Runtime<M>,
         classes: &'a mut Classes,
-        groups: &[Vec<Address>],
+        groups: &[Vec<Root>],
         limits: ValueLimits,
-    ) -> Vec<Vec<Value>> {
+        watch: &mut Option<Watch>,
+    ) -> Vec<Vec<Taken>> {
         let mut picture = Self {
             runtime,
             limits,
             classes,
             nodes: Vec::new(),
+            evidence: Vec::new(),
             room: Vec::new(),
         };
-        for (group, addresses) in groups.iter().enumerate() {
+        for (group, roots) in groups.iter().enumerate() {
+            let addresses: Vec<_> = roots.iter().map(|root| root.object).collect();
             picture.room.push(addresses.len());
-            picture.add(None, group, addresses);
+            picture.add(None, group, &addresses);
         }
         picture.room.fill(limits.nodes);
         let mut level = 0..picture.nodes.len();
@@ -96,11 +125,63 @@ impl<'a, M: Memory> Picture<'a, M> {
             }
             level = start..picture.nodes.len();
         }
-        let mut values = picture.assemble().into_iter();
-        let values = groups
+        let roots: Vec<&Root> = groups.iter().flatten().collect();
+        let certain = picture.mark_changes(&roots, watch);
+        let taken = picture.assemble().into_iter().zip(certain);
+        let mut taken = taken.map(|(value, is_certain)| Taken { value, is_certain });
+        let taken = groups
             .iter()
-            .map(|group| values.by_ref().take(group.len()).collect());
-        values.collect()
+            .map(|group| taken.by_ref().take(group.len()).collect());
+        taken.collect()
+    }
+
+    /// Marks what has changed since it was read, and says of each root whether nothing in it has.
+    fn mark_changes(&mut self, roots: &[&Root], watch: &mut Option<Watch>) -> Vec<bool> {
+        // Of each root the nodes in it that were read, itself first.
+        let mut within: Vec<Vec<usize>> = vec![Vec::new(); roots.len()];
+        let mut root_of: Vec<usize> = Vec::with_capacity(self.nodes.len());
+        for (index, node) in self.nodes.iter().enumerate() {
+            let parent = node.parent.and_then(|parent| root_of.get(parent)).copied();
+            let root = parent.unwrap_or(index);
+            root_of.push(root);
+            if node.evidence.is_some()
+                && let Some(within) = within.get_mut(root)
+            {
+                within.push(index);
+            }
+        }
+        let of_node = |index: &usize| {
+            let evidence = self.nodes.get(*index)?.evidence?;
+            self.evidence.get(evidence).map(Vec::as_slice)
+        };
+        let evidence = roots.iter().zip(&within).map(|(root, within)| Evidence {
+            links: &root.links,
+            frame: root.frame,
+            objects: within.iter().filter_map(of_node).collect(),
+        });
+        let evidence: Vec<_> = evidence.collect();
+        let verdicts = self.runtime.check(&evidence, watch).unwrap_or_else(|_| {
+            let objects = evidence.iter().map(|evidence| evidence.objects.len());
+            objects.map(Verdict::unknown).collect()
+        });
+        let mut certain = Vec::with_capacity(roots.len());
+        for (root, (verdict, within)) in verdicts.into_iter().zip(&within).enumerate() {
+            let changed = within
+                .iter()
+                .zip(&verdict.objects)
+                .filter(|(_, same)| !**same);
+            let mut changed: Vec<_> = changed.map(|(node, _)| *node).collect();
+            if !verdict.is_held {
+                changed.push(root);
+            }
+            certain.push(changed.is_empty());
+            for node in changed {
+                if let Some(node) = self.nodes.get_mut(node) {
+                    node.changed = true;
+                }
+            }
+        }
+        certain
     }
 
     /// Adds nodes for what `parent` holds, as far as there is room.
@@ -115,6 +196,8 @@ impl<'a, M: Memory> Picture<'a, M> {
                 group,
                 class,
                 content,
+                evidence: None,
+                changed: false,
             });
         }
         let range = start..self.nodes.len();
@@ -155,18 +238,19 @@ impl<'a, M: Memory> Picture<'a, M> {
         let addresses: BTreeSet<_> = unknown.iter().map(|(_, address)| *address).collect();
         let addresses: Vec<_> = addresses.into_iter().collect();
         // Many may hold the same.
-        let shapes: HashMap<_, _> = addresses
-            .iter()
-            .copied()
-            .zip(self.shapes(&addresses, containers)?)
-            .collect();
+        let mut shapes = HashMap::new();
+        for (address, read) in addresses.iter().zip(self.shapes(&addresses, containers)?) {
+            shapes.insert(*address, (read.class, read.shape, self.evidence.len()));
+            self.evidence.push(read.evidence);
+        }
         for (index, address) in unknown {
-            let Some((class, shape)) = shapes.get(&address) else {
+            let Some((class, shape, evidence)) = shapes.get(&address) else {
                 continue;
             };
             // What holds itself is known by it.
             if let Some(node) = self.nodes.get_mut(index) {
                 node.class.clone_from(class);
+                node.evidence = Some(*evidence);
             }
             let content = self.content(index, shape);
             if let Some(node) = self.nodes.get_mut(index) {
@@ -177,12 +261,8 @@ impl<'a, M: Memory> Picture<'a, M> {
     }
 
     /// The class and shape of each object.
-    fn shapes(
-        &mut self,
-        addresses: &[Address],
-        containers: bool,
-    ) -> Result<Vec<(Option<Text>, Shape)>, Fault> {
-        let (classes, mut shapes) = self.unfolded(addresses, containers)?;
+    fn shapes(&mut self, addresses: &[Address], containers: bool) -> Result<Vec<Read>, Fault> {
+        let (classes, mut shapes, mut evidence) = self.unfolded(addresses, containers)?;
         let kinds = classes
             .iter()
             .map(|class| Some(self.classes.get((*class)?)?.kind));
@@ -191,10 +271,15 @@ impl<'a, M: Memory> Picture<'a, M> {
         let tables = shapes.iter().zip(&kinds).filter(|(_, kind)| is_table(kind));
         let tables: Vec<_> = tables.map(|(shape, _)| shape).take(MAX_TABLES).collect();
         // What keeps them from being measured keeps nothing back that is known.
-        let mut extents = self.extents(&tables).unwrap_or_default().into_iter();
-        let tables = shapes.iter_mut().zip(&kinds);
-        for (table, _) in tables.filter(|(_, kind)| is_table(kind)) {
-            if let Some(Some(shape)) = extents.next() {
+        let mut extents = Extents::default();
+        if !tables.is_empty() {
+            extents = self.extents(&tables).unwrap_or_default();
+        }
+        let mut sizes = extents.sizes.into_iter();
+        let tables = shapes.iter_mut().zip(&mut evidence).zip(&kinds);
+        for ((table, evidence), _) in tables.filter(|(_, kind)| is_table(kind)) {
+            if let Some(Some(shape)) = sizes.next() {
+                evidence.extend_from_slice(&extents.evidence);
                 *table = Shape::Leaf(ValueKind::Array {
                     element: None,
                     shape: Some(shape),
@@ -204,20 +289,28 @@ impl<'a, M: Memory> Picture<'a, M> {
         let names = classes
             .iter()
             .map(|class| Some(self.classes.get((*class)?)?.name.clone()));
-        Ok(names.zip(shapes).collect())
+        let read = names.zip(shapes).zip(evidence);
+        Ok(read
+            .map(|((class, shape), evidence)| Read {
+                class,
+                shape,
+                evidence,
+            })
+            .collect())
     }
 
-    /// The shapes of objects, tables among them by their attributes.
-    pub(super) fn bare_shapes(&mut self, addresses: &[Address]) -> Result<Vec<Shape>, Fault> {
-        Ok(self.unfolded(addresses, true)?.1)
-    }
-
-    /// The class and shape of each object, those of tables by their attributes.
-    fn unfolded(
+    /// The shapes of objects, tables among them by their attributes, and what was read for them.
+    pub(super) fn bare_shapes(
         &mut self,
         addresses: &[Address],
-        containers: bool,
-    ) -> Result<(Vec<Option<Address>>, Vec<Shape>), Fault> {
+    ) -> Result<(Vec<Shape>, Vec<Piece>), Fault> {
+        let (_, shapes, evidence) = self.unfolded(addresses, true)?;
+        Ok((shapes, evidence.into_iter().flatten().collect()))
+    }
+
+    /// The class and shape of each object, those of tables by their attributes, and what was read
+    /// of each.
+    fn unfolded(&mut self, addresses: &[Address], containers: bool) -> Result<Unfolded, Fault> {
         let (runtime, limits) = (self.runtime, self.limits);
         let heads = runtime.object_heads(addresses)?;
         let classes = heads.iter().map(|head| runtime.class_of(head));
@@ -236,14 +329,17 @@ impl<'a, M: Memory> Picture<'a, M> {
                 (None, None) => unreadable(Fault::Unmapped(head.address).to_string()),
             }
         });
-        let shapes = finish(&runtime.memory, shapes)?.into_iter();
-        let mut shapes: Vec<_> = shapes
-            .map(|shape| {
-                shape.unwrap_or_else(|error| Shape::Leaf(ValueKind::Unreadable(error.why)))
-            })
-            .collect();
+        let read = finish_with_pieces(&runtime.memory, shapes)?.into_iter();
+        let read = read.zip(&heads).map(|((shape, pieces), head)| {
+            let unreadable = |why| Shape::Leaf(ValueKind::Unreadable(why));
+            let shape = shape.unwrap_or_else(|error| unreadable(error.why));
+            let mut evidence = head.evidence();
+            evidence.extend(pieces);
+            (shape, evidence)
+        });
+        let (mut shapes, evidence): (Vec<_>, _) = read.unzip();
         self.name_attributes(&mut shapes)?;
-        Ok((classes, shapes))
+        Ok((classes, shapes, evidence))
     }
 
     /// Reads the names of attributes where they are strings of the target.
@@ -321,6 +417,8 @@ impl<'a, M: Memory> Picture<'a, M> {
                 group,
                 class: None,
                 content: Content::Leaf(ValueKind::Deeper),
+                evidence: None,
+                changed: false,
             });
             range.end = self.nodes.len();
         }
@@ -338,6 +436,7 @@ impl<'a, M: Memory> Picture<'a, M> {
                     address: node.address,
                     class: node.class,
                     kind,
+                    changed: node.changed,
                 });
             }
         }

@@ -4,15 +4,15 @@ use invivo_model::{Address, Result, SequenceForm, Text, ValueKind};
 use invivo_process::{Fault, Memory};
 
 use super::ValueLimits;
-use super::attributes::{Attributes, Head, Name};
+use super::attributes::{Attributes, Name};
 use super::classes::Class;
 use super::containers::Items;
+use super::head::Head;
 use super::kinds::Kind;
 use crate::fields::fault;
 use crate::layout::common::DICT_FLAG;
 use crate::layout::extensions::{BACKING_ARRAY, MANAGER_AXES};
 use crate::objects::{Pairs, Step, Want};
-use crate::pieces::length;
 use crate::runtime::Runtime;
 
 const READING: &str = "cannot read an object";
@@ -79,7 +79,9 @@ impl<M: Memory> Runtime<M> {
             Kind::Float => self.float(head),
             Kind::Complex => self.complex(head),
             Kind::Str => {
-                let text = self.string_text(head.address, &head.bytes, characters);
+                // The header, which has the hash, and the first characters.
+                let telling = self.layout.object.type_of..self.layout.unicode.ascii_data + 8;
+                let text = self.string_text(head.address, head.bytes(telling), characters);
                 text.and_then(|text| leaf(ValueKind::Str(text)))
             }
             Kind::Bytes => self.bytes(head, characters),
@@ -241,9 +243,8 @@ impl<M: Memory> Runtime<M> {
         start: Address,
         size: usize,
     ) -> Step<'a, Result<Vec<u8>>> {
-        let inside = start.since(head.address).map(length);
-        let inside = inside.and_then(|from| head.bytes.get(from..from.checked_add(size)?));
-        match inside {
+        let inside = start.since(head.address);
+        match inside.and_then(|from| head.slice(from, size)) {
             Some(bytes) => Step::Done(Ok(bytes.to_vec())),
             None => Step::read(Want::new(start, size), move |bytes| {
                 Step::Done(if bytes.len() == size {

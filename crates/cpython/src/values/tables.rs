@@ -6,40 +6,63 @@ use invivo_process::{Fault, Memory};
 use super::attributes::Name;
 use super::picture::Picture;
 use super::shapes::Shape;
+use crate::pieces::Piece;
+
+/// How long tables are in each dimension, and what was read to tell it.
+#[derive(Debug, Default)]
+pub(super) struct Extents {
+    pub(super) sizes: Vec<Option<Vec<u64>>>,
+    pub(super) evidence: Vec<Piece>,
+}
 
 impl<M: Memory> Picture<'_, M> {
     /// The rows and columns of each of these data frames and series, as far as their axes tell.
-    pub(super) fn extents(&mut self, tables: &[&Shape]) -> Result<Vec<Option<Vec<u64>>>, Fault> {
+    pub(super) fn extents(&mut self, tables: &[&Shape]) -> Result<Extents, Fault> {
+        let mut evidence = Vec::new();
+        let sizes = self.sizes(tables, &mut evidence)?;
+        Ok(Extents { sizes, evidence })
+    }
+
+    fn sizes(
+        &mut self,
+        tables: &[&Shape],
+        evidence: &mut Vec<Piece>,
+    ) -> Result<Vec<Option<Vec<u64>>>, Fault> {
         let managers = tables.iter().map(|table| attribute(table, "_mgr"));
-        let managers = self.follow(managers.collect())?;
+        let managers = self.follow(managers.collect(), evidence)?;
         let lists = managers
             .iter()
             .map(|manager| attribute(manager.as_ref()?, "axes"));
-        let lists = self.follow(lists.collect())?;
+        let lists = self.follow(lists.collect(), evidence)?;
         let mut extents = Vec::new();
         for list in lists {
-            extents.push(self.extent(list)?);
+            extents.push(self.extent(list, evidence)?);
         }
         Ok(extents)
     }
 
     /// How long the axes in a list are: the rows stand behind the columns.
-    fn extent(&mut self, list: Option<Shape>) -> Result<Option<Vec<u64>>, Fault> {
+    fn extent(
+        &mut self,
+        list: Option<Shape>,
+        evidence: &mut Vec<Piece>,
+    ) -> Result<Option<Vec<u64>>, Fault> {
         let Some(Shape::Row(_, axes)) = list else {
             return Ok(None);
         };
         if !(1..=2).contains(&axes.length) || axes.items.len() as u64 != axes.length {
             return Ok(None);
         }
-        let axes = self.follow(axes.items.into_iter().rev().map(Some).collect())?;
+        let axes = axes.items.into_iter().rev().map(Some).collect();
+        let axes = self.follow(axes, evidence)?;
         let data = axes.iter().map(|axis| {
             let axis = axis.as_ref()?;
             attribute(axis, "_range").or_else(|| attribute(axis, "_data"))
         });
-        let data = self.follow(data.collect())?;
+        let data = self.follow(data.collect(), evidence)?;
         let mut lengths = Vec::new();
         for data in data {
-            let Some(length) = self.items_of(data)? else {
+            let Some(length) = self.items_of(data, evidence)? else {
                 return Ok(None);
             };
             lengths.push(length);
@@ -48,17 +71,21 @@ impl<M: Memory> Picture<'_, M> {
     }
 
     /// How many items there are in an array of numpy, one of pandas around it, or a range.
-    fn items_of(&mut self, data: Option<Shape>) -> Result<Option<u64>, Fault> {
+    fn items_of(
+        &mut self,
+        data: Option<Shape>,
+        evidence: &mut Vec<Piece>,
+    ) -> Result<Option<u64>, Fault> {
         let Some(data) = data else { return Ok(None) };
         if let Some(array) = attribute(&data, "_ndarray") {
-            let array = self.follow(vec![Some(array)])?.pop().flatten();
+            let array = self.follow(vec![Some(array)], evidence)?.pop().flatten();
             return Ok(array.as_ref().and_then(rows));
         }
         let ends = ["start", "stop", "step"].map(|name| attribute(&data, name));
         if ends.contains(&None) {
             return Ok(rows(&data));
         }
-        let ends = self.follow(ends.to_vec())?;
+        let ends = self.follow(ends.to_vec(), evidence)?;
         let ends: Option<Vec<_>> = ends.iter().map(|end| integer(end.as_ref()?)).collect();
         let Some([start, stop, step]) = ends.as_deref() else {
             return Ok(None);
@@ -73,10 +100,16 @@ impl<M: Memory> Picture<'_, M> {
             .map(|way| way.div_ceil(step.unsigned_abs())))
     }
 
-    /// The shapes of these objects.
-    fn follow(&mut self, objects: Vec<Option<Address>>) -> Result<Vec<Option<Shape>>, Fault> {
+    /// The shapes of these objects; what was read for them is added to `evidence`.
+    fn follow(
+        &mut self,
+        objects: Vec<Option<Address>>,
+        evidence: &mut Vec<Piece>,
+    ) -> Result<Vec<Option<Shape>>, Fault> {
         let there: Vec<_> = objects.iter().flatten().copied().collect();
-        let mut shapes = self.bare_shapes(&there)?.into_iter();
+        let (shapes, pieces) = self.bare_shapes(&there)?;
+        evidence.extend(pieces);
+        let mut shapes = shapes.into_iter();
         let each = objects.into_iter().map(|object| {
             object?;
             shapes.next()

@@ -3,7 +3,7 @@
 use invivo_model::{Address, Error, Result, Text, ValueKind};
 use invivo_process::{Fault, Memory};
 
-use super::attributes::Head;
+use super::head::Head;
 use super::kinds::Kind;
 use super::shapes::{Shaping, leaf};
 use crate::fields::fault;
@@ -22,7 +22,10 @@ impl<M: Memory> Runtime<M> {
     /// A date or time as `isoformat()` writes it, a duration as `str()` does.
     pub(super) fn time(&self, head: &Head, kind: Kind) -> Shaping<'_> {
         let base = self.layout.object.size;
-        let Some(text) = written(&head.bytes, base, kind) else {
+        // Behind the hash; a date has no more than its day.
+        let end = if kind == Kind::Date { 16 } else { 24 };
+        let telling = base + DATE_HAS_TZINFO..base + end;
+        let Some(text) = written(head.bytes(telling), base, kind) else {
             return Step::Done(Err(unreadable(head.address)));
         };
         let zone = match kind {
@@ -30,7 +33,9 @@ impl<M: Memory> Runtime<M> {
             Kind::Time => Some(TIME_TZINFO),
             _ => None,
         };
-        let has_zone = byte(&head.bytes, base + DATE_HAS_TZINFO).is_some_and(|flag| flag != 0);
+        let has_zone = head
+            .byte(base + DATE_HAS_TZINFO)
+            .is_some_and(|flag| flag != 0);
         let named = |text| {
             leaf(ValueKind::Named(Text {
                 text,

@@ -90,7 +90,8 @@ pub(crate) fn shown(value: &Value) -> String {
         ValueKind::Deeper => "...".to_owned(),
         ValueKind::Unreadable(why) => format!("!{why}"),
     };
-    format!("{class}:{contents}")
+    let doubt = if value.changed { "changing " } else { "" };
+    format!("{doubt}{class}:{contents}")
 }
 
 fn more(count: usize, length: u64) -> String {

@@ -344,9 +344,7 @@ pub(crate) fn look_at(
     };
     let found = view(memory, location, |runtime| runtime.threads(&options))?;
     let threads = found.unwrap_or_default();
-    let threads = threads.iter().flat_map(|found| &found.threads);
-    let frames: Vec<_> = threads.flat_map(|thread| &thread.stack.frames).collect();
-    let some: Vec<_> = frames.iter().copied().take(FRAMES).collect();
+    let threads: Vec<_> = threads.iter().flat_map(|found| &found.threads).collect();
     view(memory, location, |runtime| {
         if Reader::serves(runtime) {
             let options = ReaderOptions {
@@ -364,7 +362,14 @@ pub(crate) fn look_at(
         ..ValueLimits::default()
     };
     let variables = view(memory, location, |runtime| {
-        runtime.variables_of(&some, &limits)
+        let mut left = FRAMES;
+        let all = threads.iter().flat_map(|thread| {
+            let count = thread.stack.frames.len().min(left);
+            left -= count;
+            let places: Vec<_> = (0..count).collect();
+            runtime.variables_of(thread, &places, &limits)
+        });
+        all.collect::<Vec<_>>()
     })?;
     let tasks = view(memory, location, |runtime| {
         runtime.tasks(&TaskOptions { asyncio })
@@ -373,7 +378,11 @@ pub(crate) fn look_at(
     let waited = tasks.list.iter().filter_map(|task| task.waits_for.as_ref());
     let mut objects: Vec<_> = waited.map(|waited| waited.address).collect();
     // And what is no object.
-    objects.extend(some.iter().map(|frame| frame.address).take(20));
+    let frames: Vec<_> = threads
+        .iter()
+        .flat_map(|thread| &thread.stack.frames)
+        .collect();
+    objects.extend(frames.iter().map(|frame| frame.address).take(20));
     view(memory, location, |runtime| {
         let _ = runtime.values(&objects, &limits);
         for address in objects.iter().rev().take(20) {

@@ -330,6 +330,9 @@ struct ValueJson<'a> {
     address: At,
     #[serde(flatten)]
     kind: KindJson<'a>,
+    /// Only there where it is true.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    changed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<String>,
 }
@@ -408,6 +411,7 @@ impl<'a> ValueJson<'a> {
             class: text(value.class.as_ref()),
             address: At(value.address),
             kind: KindJson::new(&value.kind),
+            changed: value.changed,
             text: None,
         }
     }

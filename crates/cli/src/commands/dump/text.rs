@@ -100,7 +100,8 @@ impl Page<'_> {
         let values = |thread: &ThreadDump| !thread.variables.is_empty();
         let mut threads = dump.interpreters.iter().flat_map(|one| &one.threads);
         if !dump.blocked && threads.any(values) {
-            let line = "values were read while it ran on: --block reads all at one moment";
+            let line = "values were read while it ran on, marked where they changed: --block reads \
+                        all at one moment";
             let line = self.output.styled(Style::Dim, line);
             self.push(&line);
         }

@@ -14,6 +14,7 @@ fn of(class: &str, kind: ValueKind) -> Value {
         address: Address(0x7f00),
         class: Some(text(class)),
         kind,
+        changed: false,
     }
 }
 
@@ -28,6 +29,22 @@ fn string(value: &str) -> Value {
 #[track_caller]
 fn is(value: &Value, expected: &str) {
     assert_eq!(value_text(value), expected);
+}
+
+#[test]
+fn what_changed_while_it_was_read_says_so() {
+    let changed = |value: Value| Value {
+        changed: true,
+        ..value
+    };
+    is(&changed(int(7)), "<changing: 7>");
+    let items = vec![int(1), changed(string("a"))];
+    let list = ValueKind::Sequence {
+        form: SequenceForm::List,
+        items,
+        length: 2,
+    };
+    is(&of("list", list), "[1, <changing: 'a'>]");
 }
 
 #[test]
