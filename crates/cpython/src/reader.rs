@@ -139,6 +139,19 @@ impl<M: Memory> Reader<M> {
     /// As [`Runtime::interpreters`]; `Corrupt` too where the lists change whenever they are read.
     pub fn read(&mut self) -> Result<()> {
         self.begin();
+        self.read_begun()
+    }
+
+    /// Reads all threads once more in the same round: what was read of it before does not count.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reader::read`].
+    pub fn read_again(&mut self) -> Result<()> {
+        self.read_begun()
+    }
+
+    fn read_begun(&mut self) -> Result<()> {
         for _ in 0..ATTEMPTS {
             if self.lost {
                 self.find()?;

@@ -61,7 +61,7 @@ impl Writer for Collapsed {
         writeln!(
             out,
             "# samples={} threads={} seconds={} mode={} rate_asked={} rate_reached={} ticks={} \
-             missed={} torn={} own_cpu_seconds={}",
+             missed={} torn={} own_cpu_seconds={} own_processor={} elsewhere={} stopped={}",
             counts.total,
             profile.tables.threads.len(),
             about.duration as f64 / 1e9,
@@ -72,6 +72,9 @@ impl Writer for Collapsed {
             about.missed,
             about.torn,
             about.own_time as f64 / 1e9,
+            about.looks.own_processor,
+            about.looks.elsewhere,
+            about.looks.stopped,
         )
         .map_err(unwritten)
     }

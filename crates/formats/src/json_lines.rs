@@ -5,7 +5,7 @@
 //!
 //! | `type` | the other keys |
 //! | --- | --- |
-//! | `about` | `schema` (1), `creator`, `started` (since 1970), `duration`, `interval`, `mode` (`wall`, `cpu`, `gil`, `exception`), `ticks`, `missed`, `torn`, `rate` (ticks a second that were reached), `own_time` (of a processor, for sampling) |
+//! | `about` | `schema` (1), `creator`, `started` (since 1970), `duration`, `interval`, `mode` (`wall`, `cpu`, `gil`, `exception`), `ticks`, `missed`, `torn`, `rate` (ticks a second that were reached), `own_time` (of a processor, for sampling), `looks` (how often a thread that ran Python code was read from its own processor, `own_processor`, where it could not run meanwhile; from another one, `elsewhere`; while its process was `stopped`; all 0 where it was not noted) |
 //! | `process` | `id`, `pid`, `parent` (a pid), `command` (a list), `version` |
 //! | `thread` | `id`, `process`, `tid`, `name`, `interpreter`, `is_main` |
 //! | `function` | `id`, `name`, `file`, `first_line`, `kind` (`python`, `native`, `collector`, `task`, `place`) |
@@ -94,6 +94,11 @@ fn about(profile: &Checked<'_>) -> Value {
         "ticks": about.ticks, "missed": about.missed, "torn": about.torn,
         "rate": summary::reached(about),
         "own_time": about.own_time,
+        "looks": {
+            "own_processor": about.looks.own_processor,
+            "elsewhere": about.looks.elsewhere,
+            "stopped": about.looks.stopped,
+        },
     })
 }
 

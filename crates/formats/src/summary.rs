@@ -36,8 +36,24 @@ pub(crate) fn facts(profile: &Checked<'_>, ticks: u64) -> Vec<String> {
             counted(torn, "stack")
         ),
     });
+    facts.extend(looks(about));
     facts.push(cost(about));
     facts
+}
+
+/// How threads that ran were read; `None` where it was not noted.
+fn looks(about: &About) -> Option<String> {
+    let looks = about.looks;
+    let ways = [
+        (looks.own_processor, "on own processor"),
+        (looks.elsewhere, "from elsewhere"),
+        (looks.stopped, "stopped"),
+    ];
+    let ways = ways.into_iter().filter(|(count, _)| *count > 0);
+    let ways: Vec<_> = ways
+        .map(|(count, way)| format!("{} {way}", grouped(count)))
+        .collect();
+    (!ways.is_empty()).then(|| format!("running threads read: {}", ways.join(", ")))
 }
 
 /// What sampling took of a processor.

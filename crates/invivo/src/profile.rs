@@ -35,12 +35,12 @@ pub use invivo_formats::{
     By, DiffFormat, Format, Options as WriteOptions, Source, write, write_diff,
 };
 pub use invivo_model::{
-    About, FunctionKind, Mode, Profile, ProfileFrame, ProfileFunction, ProfileProcess,
+    About, FunctionKind, Looks, Mode, Profile, ProfileFrame, ProfileFunction, ProfileProcess,
     ProfileThread, Sample, SampleStatus, StackNode, Tables,
 };
 pub use invivo_process::Launched;
 pub use invivo_profile::live;
-pub use invivo_profile::{Collect, Jitter, Options, Plan, Seen, Session, Sink, Step};
+pub use invivo_profile::{Collect, Jitter, Options, Plan, SampleFrom, Seen, Session, Sink, Step};
 pub use part::{Part, Wanted};
 pub use recorded::Recorded;
 pub use recorder::Recorder;
@@ -53,6 +53,7 @@ pub fn plan(options: Options) -> Plan {
     Plan {
         interval: 1_000_000,
         jitter: Jitter::default(),
+        from: SampleFrom::default(),
         options,
         creator: concat!("Invivo ", env!("CARGO_PKG_VERSION")).to_owned(),
     }

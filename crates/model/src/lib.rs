@@ -22,7 +22,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use interpreter::{DebuggerSupport, Defect, Interpreter, ThreadState};
 pub use processor::ProcessorTime;
 pub use profile::{
-    About, FunctionKind, Mode, Profile, ProfileFrame, ProfileFunction, ProfileProcess,
+    About, FunctionKind, Looks, Mode, Profile, ProfileFrame, ProfileFunction, ProfileProcess,
     ProfileThread, Sample, SampleStatus, StackNode, Tables,
 };
 pub use stack::{Code, Frame, Position, Slots, Stack, Trust};

@@ -30,8 +30,31 @@ pub struct About {
     pub torn: u64,
     /// Nanoseconds of processor time that the profiler itself took.
     pub own_time: u64,
+    /// How stacks that might have changed meanwhile were read.
+    pub looks: Looks,
     /// The program that made it, with its version.
     pub creator: String,
+}
+
+/// How often a thread that ran Python code was read in which way. Those that ran none stood still
+/// anyway and are not counted. All zero where it was not noted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Looks {
+    /// From the thread's own processor: it could not run meanwhile.
+    pub own_processor: u64,
+    /// From another one: it may have run on meanwhile.
+    pub elsewhere: u64,
+    /// While its process was stopped.
+    pub stopped: u64,
+}
+
+impl Looks {
+    /// How many there were in all.
+    pub fn all(&self) -> u64 {
+        self.own_processor
+            .saturating_add(self.elsewhere)
+            .saturating_add(self.stopped)
+    }
 }
 
 /// Which threads count at a tick.

@@ -20,11 +20,12 @@ pub use bounded::Bounded;
 pub use invivo_model::Address;
 #[cfg(target_os = "linux")]
 pub use linux::{
-    Account, Activity, AppendFile, Argument, Call, Connection, Identity, Launched, Listener,
-    PrivateDirectory, ProcessMemory, SignalReturn, Standing, Standstill, Status, Suspension,
-    SystemCall, Target, TargetLock, TargetRoot, Thread, ThreadWatch, Transfer, Waiting, clock,
-    descendants, is_ignored, is_processor_time_accounted, login_uid, native_ids, own_pid_namespace,
-    own_uid, pids, random, standard_output, with_signals_held,
+    Account, Activity, Affinity, AppendFile, Argument, Call, Connection, Identity, Launched,
+    Listener, PrivateDirectory, ProcessMemory, SignalReturn, Standing, Standstill, Status,
+    Suspension, SystemCall, Target, TargetLock, TargetRoot, Thread, ThreadPlace, ThreadWatch,
+    Transfer, Waiting, clock, descendants, is_ignored, is_processor_time_accounted, login_uid,
+    native_ids, own_pid_namespace, own_processor, own_uid, pids, random, standard_output,
+    with_signals_held,
 };
 pub use memory::{Fault, Memory, ReadRequest, WriteRequest};
 pub use modules::{Mapping, Module, ModuleFiles};

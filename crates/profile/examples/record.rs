@@ -35,6 +35,7 @@ fn record(pid: &str, hertz: &str, seconds: &str, file: &str) -> Result<About> {
     let plan = Plan {
         interval: 1_000_000_000 / u64::from(number(hertz)?.max(1)),
         jitter: Jitter::Uniform,
+        from: invivo_profile::SampleFrom::Auto,
         options: Options::default(),
         creator: "an example".to_owned(),
     };

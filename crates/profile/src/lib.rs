@@ -16,6 +16,7 @@ mod sampler;
 mod schedule;
 mod session;
 mod sink;
+mod whereabouts;
 
 pub use follow::{Follower, Subject};
 pub use intern::Interner;
@@ -24,3 +25,4 @@ pub use sampler::{Options, Sampler};
 pub use schedule::{Jitter, Schedule};
 pub use session::{Plan, Session, Step};
 pub use sink::{Collect, Seen, Sink};
+pub use whereabouts::{SampleFrom, Whereabouts};

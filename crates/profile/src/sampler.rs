@@ -8,12 +8,13 @@ mod whole;
 
 use invivo_cpython::{Reader, Runtime};
 use invivo_model::{Error, ErrorKind, Mode, Result, SampleStatus};
-use invivo_process::{Memory, Target};
+use invivo_process::{Memory, Target, ThreadPlace};
 
 use crate::intern::Interner;
 use crate::sink::{Seen, Sink};
+use crate::whereabouts::Whereabouts;
 use entries::Entries;
-use known::KnownThreads;
+use known::{Key, KnownThreads};
 use rounds::Rounds;
 use tasks::Tasks;
 use whole::Whole;
@@ -153,6 +154,7 @@ impl<M: Memory + Clone> Sampler<M> {
         interner: &mut Interner,
         sink: &mut dyn Sink,
         seen: &mut Vec<Seen>,
+        whereabouts: &mut Whereabouts,
     ) -> Result<()> {
         let subject = &mut self.subject;
         subject.ticks += 1;
@@ -160,6 +162,7 @@ impl<M: Memory + Clone> Sampler<M> {
             interner,
             sink,
             seen,
+            whereabouts,
         };
         let tasks = self.tasks.as_mut();
         let outcome = match &mut self.way {
@@ -176,9 +179,15 @@ struct Round<'a> {
     interner: &'a mut Interner,
     sink: &'a mut dyn Sink,
     seen: &'a mut Vec<Seen>,
+    whereabouts: &'a mut Whereabouts,
 }
 
 impl Sampled {
+    /// Where a thread is that was seen before.
+    fn place(&mut self, key: Key, native_id: u64) -> Option<ThreadPlace> {
+        self.threads.get(key, native_id)?.place(&self.target)
+    }
+
     /// Why the threads could not be read.
     fn explained<M: Memory>(&self, runtime: &Runtime<M>, error: Error) -> Error {
         if let Err(gone) = self.target.ensure_alive() {

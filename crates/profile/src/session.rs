@@ -10,6 +10,7 @@ use crate::intern::Interner;
 use crate::sampler::{Options, Sampler};
 use crate::schedule::{Jitter, Schedule};
 use crate::sink::{Seen, Sink};
+use crate::whereabouts::{SampleFrom, Whereabouts};
 
 /// For how long [`Session::step`] waits at most.
 const PATIENCE: u64 = 50_000_000;
@@ -42,6 +43,8 @@ pub struct Plan {
     pub interval: u64,
     /// How ticks are kept from beating with the target.
     pub jitter: Jitter,
+    /// From where threads are read that run.
+    pub from: SampleFrom,
     /// Which threads count.
     pub options: Options,
     /// The program that records, with its version.
@@ -66,6 +69,7 @@ pub struct Session<S> {
     follower: Option<Follower>,
     /// Whether processes stand still while they are looked at.
     block: bool,
+    whereabouts: Whereabouts,
     seen: Vec<Seen>,
 }
 
@@ -104,6 +108,7 @@ impl<S: Sink> Session<S> {
             samplers: Vec::new(),
             follower: None,
             block: false,
+            whereabouts: Whereabouts::new(plan.from),
             seen: Vec::new(),
         })
     }
@@ -204,8 +209,16 @@ impl<S: Sink> Session<S> {
             let still = self.block.then(|| sampler.target().stand_still(STANDSTILL));
             let looked = match still.transpose() {
                 Ok(still) => {
-                    let looked = sampler.tick(&mut self.interner, &mut self.sink, &mut self.seen);
+                    let whereabouts = &mut self.whereabouts;
+                    whereabouts.stand_still(still.is_some());
+                    let looked = sampler.tick(
+                        &mut self.interner,
+                        &mut self.sink,
+                        &mut self.seen,
+                        whereabouts,
+                    );
                     drop(still);
+                    whereabouts.stand_still(false);
                     looked
                 }
                 Err(error) => Err(error),
@@ -236,6 +249,7 @@ impl<S: Sink> Session<S> {
             .iter()
             .filter(|seen| seen.trust != Trust::Whole)
             .count() as u64;
+        self.about.looks = self.whereabouts.looks();
         self.about.ticks += 1;
         self.about.duration = now.saturating_sub(self.begun);
         self.sink.tick(&self.about, &self.seen)?;

@@ -11,7 +11,7 @@ use std::time::Instant;
 use invivo_cpython::{Limits, Runtime, locate};
 use invivo_model::{FunctionKind, Mode, Profile, ProfileFrame, Tables, Trust};
 use invivo_process::{Fault, Memory, ProcessMemory, ReadRequest, Target};
-use invivo_profile::{Collect, Interner, Options, Sampler};
+use invivo_profile::{Collect, Interner, Options, SampleFrom, Sampler, Whereabouts};
 use support::{PARTS, alone, sampled, session, subject, ticks_in};
 use synth::target::PATIENCE;
 use synth::{Launch, interpreter, interpreters};
@@ -103,9 +103,12 @@ fn a_tick_takes_few_system_calls_whatever_the_threads_and_the_depth() {
             let runtime = Runtime::open(&counted, &location, limits).unwrap();
             let mut sampler = Sampler::new(target, runtime, 0, Options::default());
             let (mut interner, mut sink, mut seen) = (Interner::new(), Collect::new(), Vec::new());
+            let mut whereabouts = Whereabouts::new(SampleFrom::Auto);
             let mut tick = || {
                 seen.clear();
-                sampler.tick(&mut interner, &mut sink, &mut seen).unwrap();
+                sampler
+                    .tick(&mut interner, &mut sink, &mut seen, &mut whereabouts)
+                    .unwrap();
                 seen.len().to_string()
             };
             for _ in 0..100 {

@@ -65,6 +65,7 @@ impl Looker {
             // A tick is always due.
             interval: 1,
             jitter: Jitter::None,
+            from: invivo_profile::SampleFrom::Auto,
             options: Options {
                 mode,
                 ..Options::default()

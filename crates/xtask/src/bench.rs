@@ -12,6 +12,7 @@ mod ours;
 mod peers;
 pub(crate) mod record;
 mod samplers;
+pub(crate) mod shares;
 pub(crate) mod truth;
 
 use std::process::Command;

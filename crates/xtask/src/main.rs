@@ -42,6 +42,9 @@ usage: cargo xtask CHORE
   bench record [ROUNDS] [--long]
                                 what sampling takes, of the sampler and its target, beside the
                                 peers; with the option, what ten minutes at 10 kHz take
+  bench shares [SECONDS] [PROGRAM…]
+                                whether shares agree with perf's, beside the peers', and whether
+                                stacks with generators and coroutines can be
   bench truth [SAMPLES]         whether the shares of a recording are those of the target
   bench ps [TARGETS]            the time that `invivo ps` takes among that many Pythons
 ";
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         ["bench", "consistency", rest @ ..] => bench::consistency::run(rest),
         ["bench", "dump", rest @ ..] => bench::dump::run(rest),
         ["bench", "record", rest @ ..] => bench::record::run(rest),
+        ["bench", "shares", rest @ ..] => bench::shares::run(rest),
         ["bench", "truth", rest @ ..] => bench::truth::run(rest),
         ["bench", "ps", rest @ ..] => bench::ps(rest),
         _ => {

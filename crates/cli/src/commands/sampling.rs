@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use clap::{Args, ValueEnum};
-use invivo::profile::{Jitter, Mode, Options, Plan, plan};
+use invivo::profile::{Jitter, Mode, Options, Plan, SampleFrom, plan};
 use invivo::{Error, Result};
 
 /// How to sample.
@@ -34,6 +34,11 @@ pub(crate) struct Sampling {
 
     #[command(flatten)]
     stacks: Stacks,
+
+    /// From which processor threads are read that run. On its own processor a thread can't run
+    /// while it is read, and is interrupted at moments that don't depend on what it does.
+    #[arg(long, value_enum, value_name = "WHERE", default_value_t)]
+    sample_from: FromChoice,
 
     /// How moments to look are spread, so that they don't beat with a period of the process.
     #[arg(long, value_enum, default_value_t)]
@@ -94,6 +99,19 @@ enum JitterChoice {
     None,
 }
 
+/// `--sample-from`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum FromChoice {
+    /// From their own processor where Invivo may run there, else from another one. The affinity
+    /// that Invivo was started with (taskset) is kept to.
+    #[default]
+    Auto,
+    /// The same, and Invivo's own affinity is not kept to.
+    OwnProcessor,
+    /// From another processor: costs the process less, and its shares are less right.
+    Elsewhere,
+}
+
 impl From<ModeChoice> for Mode {
     fn from(choice: ModeChoice) -> Self {
         match choice {
@@ -114,6 +132,11 @@ impl Sampling {
                 JitterChoice::Uniform => Jitter::Uniform,
                 JitterChoice::Exponential => Jitter::Exponential,
                 JitterChoice::None => Jitter::None,
+            },
+            from: match self.sample_from {
+                FromChoice::Auto => SampleFrom::Auto,
+                FromChoice::OwnProcessor => SampleFrom::OwnProcessor,
+                FromChoice::Elsewhere => SampleFrom::Elsewhere,
             },
             ..plan(Options {
                 mode: self.mode.into(),

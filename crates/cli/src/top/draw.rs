@@ -140,8 +140,16 @@ fn measured<'a>(board: &Board, overview: &Overview, width: u16) -> Line<'a> {
     let asked = 1e9 / about.interval.max(1) as f64;
     let rate = overview.ticks as f64 * 1e9 / overview.time.max(1) as f64;
     let own = overview.own_time as f64 * 100.0 / overview.time.max(1) as f64;
+    let looks = about.looks;
+    let near = match looks.all() {
+        0 => String::new(),
+        all => format!(
+            "  {:.0}% on own processor",
+            looks.own_processor as f64 * 100.0 / all as f64
+        ),
+    };
     let left = format!(
-        "{rate:.0} of {asked:.0}/s  {} samples  {} missed  {} torn  own CPU {own:.1}%",
+        "{rate:.0} of {asked:.0}/s  {} samples  {} missed  {} torn  own CPU {own:.1}%{near}",
         grouped(overview.samples),
         grouped(about.missed),
         grouped(about.torn),

@@ -16,6 +16,7 @@ mod maps;
 mod memory;
 mod own;
 mod proc;
+mod processors;
 mod root;
 mod staging;
 mod steer;
@@ -40,10 +41,11 @@ pub use own::{
     is_ignored, login_uid, own_pid_namespace, own_uid, random, standard_output, with_signals_held,
 };
 pub use proc::Status;
+pub use processors::{Affinity, own_processor};
 pub use root::TargetRoot;
 pub use staging::PrivateDirectory;
 pub use steer::{SignalReturn, Standing};
 pub use still::Standstill;
 pub use stop::Suspension;
 pub use target::Target;
-pub use threads::{Activity, SystemCall, Thread, ThreadWatch, Waiting, native_ids};
+pub use threads::{Activity, SystemCall, Thread, ThreadPlace, ThreadWatch, Waiting, native_ids};

@@ -132,6 +132,37 @@ impl ThreadWatch {
             state => Some(*state == b'R'),
         }
     }
+
+    /// Where the thread is; `None` where it has ended.
+    pub fn place(&self) -> Option<ThreadPlace> {
+        /// Of the processor, counted from the state on, which is field 3 (`man 5 proc_pid_stat`).
+        const PROCESSOR: usize = 39 - 3;
+        // The name, and 51 numbers of which most are short.
+        let mut text = [0; 1024];
+        let came = self.0.read_at(&mut text, 0).ok()?;
+        let text = text.get(..came)?;
+        let name_end = text.iter().rposition(|byte| *byte == b')')?;
+        let mut fields = text.get(name_end + 2..)?.split(|byte| *byte == b' ');
+        let state = *fields.next()?.first()?;
+        let processor = std::str::from_utf8(fields.nth(PROCESSOR - 1)?).ok()?;
+        Some(ThreadPlace {
+            processor: processor.parse().ok()?,
+            runs: state == b'R',
+            stopped: matches!(state, b't' | b'T'),
+        })
+        .filter(|_| !matches!(state, b'Z' | b'X'))
+    }
+}
+
+/// Where a thread was at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ThreadPlace {
+    /// The processor that it runs on or waits for, or ran on last.
+    pub processor: u32,
+    /// It runs, or waits for the processor.
+    pub runs: bool,
+    /// It was made to stand still.
+    pub stopped: bool,
 }
 
 impl Target {

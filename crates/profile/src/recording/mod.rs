@@ -15,7 +15,9 @@ pub use reader::Recording;
 pub use writer::Writer;
 
 /// The version of the format. One that changes what there is gets another number.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
+/// The oldest that can be read.
+const OLDEST_FORMAT: u64 = 1;
 
 /// What an entry of the tables begins with.
 mod entry {
@@ -26,6 +28,7 @@ mod entry {
     pub(super) const PROCESS: u8 = 5;
     pub(super) const THREAD: u8 = 6;
     pub(super) const RENAME: u8 = 7;
+    pub(super) const LOOKS: u8 = 8;
 }
 
 /// Nanoseconds in the unit that the begin of a block is written in.

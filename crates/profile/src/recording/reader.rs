@@ -4,15 +4,15 @@ use std::cell::RefCell;
 use std::io::{self, Read, Seek, SeekFrom};
 
 use invivo_model::{
-    About, Error, ErrorKind, ProfileFrame, ProfileFunction, ProfileProcess, ProfileThread, Result,
-    Sample, StackNode, Tables,
+    About, Error, ErrorKind, Looks, ProfileFrame, ProfileFunction, ProfileProcess, ProfileThread,
+    Result, Sample, StackNode, Tables,
 };
 use rustc_hash::FxHashMap;
 
 use super::block::{MAGIC, Next, Unpacker, fill};
 use super::bytes::Input;
 use super::samples::{Samples, Seats};
-use super::{FORMAT, code, entry};
+use super::{FORMAT, OLDEST_FORMAT, code, entry};
 
 /// Entries of one table, and bytes of texts, that are read: a file that holds more is not one
 /// that sampling has made.
@@ -235,11 +235,11 @@ impl Index {
             return Err(form());
         }
         let format = input.number().ok_or_else(form)?;
-        if format != FORMAT {
+        if !(OLDEST_FORMAT..=FORMAT).contains(&format) {
             return Err(Err(Error::new(
                 ErrorKind::Unsupported,
                 "the recording can't be read",
-                format!("it has format {format}, and {FORMAT} is known"),
+                format!("it has format {format}, and {OLDEST_FORMAT} to {FORMAT} are known"),
                 "read it with the Invivo that made it, or a later one",
             )));
         }
@@ -270,6 +270,14 @@ impl Index {
                 let name = input.text()?;
                 self.texts += name.text.len();
                 self.tables.threads.get_mut(thread as usize)?.name = Some(name);
+                Some(())
+            }
+            entry::LOOKS => {
+                self.about.looks = Looks {
+                    own_processor: input.number()?,
+                    elsewhere: input.number()?,
+                    stopped: input.number()?,
+                };
                 Some(())
             }
             _ => None,

@@ -5,8 +5,8 @@ use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::thread::{self, JoinHandle};
 
 use invivo_model::{
-    About, Error, ErrorKind, ProfileFrame, ProfileFunction, ProfileProcess, ProfileThread, Result,
-    StackNode, Text,
+    About, Error, ErrorKind, Looks, ProfileFrame, ProfileFunction, ProfileProcess, ProfileThread,
+    Result, StackNode, Text,
 };
 
 use super::block::{MAGIC, Packer};
@@ -31,6 +31,8 @@ const MAX_ARGUMENTS: usize = 64;
 #[derive(Debug)]
 pub struct Writer {
     about: About,
+    /// How threads were read, as far as that has been written.
+    looks: Looks,
     /// Entries of the tables that the block has so far.
     tables: Vec<u8>,
     samples: Samples,
@@ -85,6 +87,7 @@ impl Writer {
         out.write_all(&MAGIC).map_err(unwritten)?;
         let mut writer = Self {
             about: about.clone(),
+            looks: Looks::default(),
             tables: Vec::new(),
             samples: Samples::default(),
             to_file: Some(ToFile::new(Box::new(out))?),
@@ -117,6 +120,18 @@ impl Writer {
 
     /// Hands the block to the thread that writes.
     fn flush(&mut self, last: bool) {
+        let Looks {
+            own_processor,
+            elsewhere,
+            stopped,
+        } = self.about.looks;
+        if self.looks != self.about.looks {
+            self.looks = self.about.looks;
+            self.tables.push(entry::LOOKS);
+            [own_processor, elsewhere, stopped]
+                .into_iter()
+                .for_each(|number| put(&mut self.tables, number));
+        }
         let mut block = self.to_file.as_mut().map_or_else(Vec::new, ToFile::buffer);
         block.clear();
         put(&mut block, self.about.duration);

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use invivo_model::{Gil, ProfileThread, Result, SampleStatus, Text, ThreadState};
-use invivo_process::{Target, ThreadWatch, native_ids};
+use invivo_process::{Target, ThreadPlace, ThreadWatch, native_ids};
 use rustc_hash::FxHashMap;
 
 use super::{Options, Round};
@@ -140,15 +140,24 @@ impl Known {
         }
     }
 
+    /// Where the thread is, where that can be told.
+    pub(super) fn place(&mut self, target: &Target) -> Option<ThreadPlace> {
+        self.watch(target)?.place()
+    }
+
+    fn watch(&mut self, target: &Target) -> Option<&ThreadWatch> {
+        if self.watch.is_none() && self.tid != 0 {
+            self.watch = target.watch(self.tid).ok();
+        }
+        self.watch.as_ref()
+    }
+
     /// Whether the thread is on a processor, where that is asked for and can be told.
     fn on_cpu(&mut self, target: &Target, options: &Options) -> Option<bool> {
         if !options.asks_for_activity() {
             return None;
         }
-        if self.watch.is_none() && self.tid != 0 {
-            self.watch = target.watch(self.tid).ok();
-        }
-        let runs = self.watch.as_ref()?.runs();
+        let runs = self.watch(target)?.runs();
         if runs.is_none() {
             // It may have been met as one that had ended before it began.
             self.replaced = !target.has_thread(self.tid);

@@ -1,14 +1,15 @@
 //! Sampling by a [`Reader`], which reads all threads at once.
 
 use invivo_cpython::{PlaceId, ReadThread, Reader, ReaderOptions, Runtime};
-use invivo_model::{Mode, Result, Trust};
+use invivo_model::{Gil, Mode, Result, Trust};
 use invivo_process::Memory;
 
 use super::entries::Entries;
-use super::known::{Described, Known};
+use super::known::{Described, Key, Known};
 use super::tasks::{Standing, Tasks};
 use super::{Options, Round, Sampled};
 use crate::sink::Seen;
+use crate::whereabouts::{HOPS, Whereabouts};
 
 /// A reader, and what its places are to the sampler.
 #[derive(Debug)]
@@ -39,7 +40,7 @@ impl<M: Memory> Rounds<M> {
         mut tasks: Option<&mut Tasks<M>>,
         round: &mut Round<'_>,
     ) -> Result<()> {
-        let read = self.reader.read();
+        let read = self.read(subject, round.whereabouts);
         read.map_err(|error| subject.explained(self.reader.runtime(), error))?;
         if self.era != self.reader.era() {
             self.era = self.reader.era();
@@ -64,7 +65,7 @@ impl<M: Memory> Rounds<M> {
             let Some(interpreter) = self.reader.interpreter(thread) else {
                 continue;
             };
-            let key = (0, thread.state.address.0, thread.serial);
+            let key = key(thread);
             let own = (interpreter.address, thread.state.thread_id);
             let known = match subject.threads.get(key, thread.state.native_id) {
                 Some(known) => known,
@@ -110,6 +111,32 @@ impl<M: Memory> Rounds<M> {
         }
         Ok(())
     }
+}
+
+impl<M: Memory> Rounds<M> {
+    /// Reads all threads, from the processor of the one that runs Python code if we may be there.
+    fn read(&mut self, subject: &mut Sampled, whereabouts: &mut Whereabouts) -> Result<()> {
+        self.reader.read()?;
+        for hops in 0.. {
+            let threads = self.reader.threads().iter();
+            let mut runs = threads.filter(|thread| thread.gil == Gil::Holds);
+            let Some(thread) = runs.next() else { break };
+            let place = subject.place(key(thread), thread.state.native_id);
+            let Some(place) = place.filter(|place| place.runs || place.stopped) else {
+                break;
+            };
+            if !whereabouts.look(place.processor, hops < HOPS) {
+                break;
+            }
+            self.reader.read_again()?;
+        }
+        Ok(())
+    }
+}
+
+/// What tells a thread from all others.
+fn key(thread: &ReadThread) -> Key {
+    (0, thread.state.address.0, thread.serial)
 }
 
 /// What it takes to number the frames that stand at places.

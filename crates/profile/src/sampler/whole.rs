@@ -1,7 +1,7 @@
 //! Sampling by reading all stacks anew each time, with what was read before read ahead.
 
 use invivo_cpython::{Runtime, StackOptions};
-use invivo_model::{InterpreterThreads, Result, Thread, Trust};
+use invivo_model::{Gil, InterpreterThreads, Result, Thread, Trust};
 use invivo_process::Memory;
 
 use super::entries::Entries;
@@ -10,6 +10,7 @@ use super::tasks::{Standing, Tasks};
 use super::{Options, Round, Sampled};
 use crate::prefetch::Prefetch;
 use crate::sink::Seen;
+use crate::whereabouts::{HOPS, Whereabouts};
 
 /// What is read, and what it is read from.
 #[derive(Debug)]
@@ -45,7 +46,7 @@ impl<M: Memory + Clone> Whole<M> {
         mut tasks: Option<&mut Tasks<M>>,
         round: &mut Round<'_>,
     ) -> Result<()> {
-        let mut interpreters = self.look(subject)?;
+        let mut interpreters = self.look_near(subject, round.whereabouts)?;
         let mut all = interpreters
             .iter()
             .flat_map(|one| one.threads.iter().map(move |thread| (one, thread)));
@@ -80,6 +81,36 @@ impl<M: Memory + Clone> Whole<M> {
             }
         }
         Ok(())
+    }
+
+    /// What the threads do now, read from the processor of the one that runs Python code if we may
+    /// be there.
+    fn look_near(
+        &self,
+        subject: &mut Sampled,
+        whereabouts: &mut Whereabouts,
+    ) -> Result<Vec<InterpreterThreads>> {
+        let mut interpreters = self.look(subject)?;
+        for hops in 0.. {
+            let all = interpreters
+                .iter()
+                .flat_map(|one| one.threads.iter().map(move |thread| (one, thread)));
+            let mut runs = all.filter(|(_, thread)| thread.gil == Gil::Holds);
+            let Some((interpreter, thread)) = runs.next() else {
+                break;
+            };
+            let place = subject.place(key(interpreter, thread), thread.state.native_id);
+            let Some(place) = place.filter(|place| place.runs || place.stopped) else {
+                break;
+            };
+            if !whereabouts.look(place.processor, hops < HOPS) {
+                break;
+            }
+            self.memory.end();
+            let _ = self.memory.begin();
+            interpreters = self.look(subject)?;
+        }
+        Ok(interpreters)
     }
 
     /// What the threads do now.

@@ -52,6 +52,7 @@ pub(crate) fn plan(hertz: u64, options: Options) -> Plan {
     Plan {
         interval: 1_000_000_000 / hertz,
         jitter: Jitter::Uniform,
+        from: invivo_profile::SampleFrom::Auto,
         options,
         creator: "a test".to_owned(),
     }

@@ -159,6 +159,11 @@ impl<'a> Report<'a> {
             "threads": self.threads,
             "processes": self.processes,
             "own_cpu_time": in_seconds(about.own_time),
+            "looks": {
+                "own_processor": about.looks.own_processor,
+                "elsewhere": about.looks.elsewhere,
+                "stopped": about.looks.stopped,
+            },
             "exit_code": self.code,
             "error": self.failure.as_ref().map(error_json),
         })
@@ -177,7 +182,7 @@ impl<'a> Report<'a> {
 }
 
 /// What was seen, and what it took: a line each.
-pub(crate) fn summary(about: &About, samples: u64, threads: u64, processes: u64) -> [String; 2] {
+pub(crate) fn summary(about: &About, samples: u64, threads: u64, processes: u64) -> Vec<String> {
     let mut seen = counted(samples, "sample");
     if processes > 1 {
         seen += &format!(" of {}", counted(processes, "process"));
@@ -191,7 +196,22 @@ pub(crate) fn summary(about: &About, samples: u64, threads: u64, processes: u64)
         counted(about.torn, "stack"),
         seconds(about.own_time)
     );
-    [seen, took]
+    [seen, took].into_iter().chain(looks(about)).collect()
+}
+
+/// How threads that ran were read.
+fn looks(about: &About) -> Option<String> {
+    let looks = about.looks;
+    let ways = [
+        (looks.own_processor, "on own processor"),
+        (looks.elsewhere, "from elsewhere"),
+        (looks.stopped, "stopped"),
+    ];
+    let ways = ways.into_iter().filter(|(count, _)| *count > 0);
+    let ways: Vec<_> = ways
+        .map(|(count, way)| format!("{} {way}", grouped(count)))
+        .collect();
+    (!ways.is_empty()).then(|| format!("running threads read: {}", ways.join(", ")))
 }
 
 /// How it goes, in a line.
