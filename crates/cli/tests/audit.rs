@@ -147,6 +147,12 @@ fn where_it_can_not_be_written_nothing_is_run() {
         exec(&target, &words).refused(2, "the audit log", why);
     };
     refused(&place.text("link"), "symbolic link");
+    fs::create_dir(place.path("directory")).expect("a directory");
+    std::os::unix::fs::symlink("directory", place.path("way")).expect("a link");
+    refused(&place.text("way/log"), "symbolic link");
+    assert!(!place.path("directory/log").exists());
+    let comm = format!("/proc/{}/comm", target.pid());
+    refused(&comm, "keeps no files");
     refused(&place.text("fifo"), "regular file");
     refused(&place.text("no/directory"), "No such file");
     refused(place.0.path().to_str().expect("a path"), "directory");

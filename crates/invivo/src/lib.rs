@@ -71,6 +71,11 @@ pub use saved::{Recording, Saved};
 pub use sources::Sources;
 pub use tasks::TaskDump;
 
+/// Files that are made for the caller, in the place of nobody else's.
+pub mod files {
+    pub use invivo_process::{NewFile, Readers, Stream, is_stream};
+}
+
 /// Running something inside a target.
 pub mod exec {
     pub use invivo_inject::{

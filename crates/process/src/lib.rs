@@ -27,6 +27,8 @@ pub use linux::{
     native_ids, own_pid_namespace, own_processor, own_uid, pids, random, standard_output,
     with_signals_held,
 };
+#[cfg(target_os = "linux")]
+pub use linux::{NewFile, Readers, Stream, is_stream};
 pub use memory::{Fault, Memory, ReadRequest, WriteRequest};
 pub use modules::{Mapping, Module, ModuleFiles};
 pub use recorded::{Image, Recorder};

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use invivo::files::{NewFile, Readers};
 use invivo::{Dump, DumpOptions, Error, ErrorKind, Recording, Result, Saved, ValueLimits};
 
 use super::doctor::error_json;
@@ -244,33 +245,38 @@ fn read_image(file: &Path) -> Result<Vec<u8>> {
 }
 
 fn ensure_free(file: &Path, force: bool) -> Result<()> {
-    if force || fs::symlink_metadata(file).is_err() {
-        return Ok(());
-    }
-    Err(not_saved(file, "there is one already"))
+    let free = if force {
+        NewFile::check(file).map_err(|error| error.to_string())
+    } else {
+        match fs::symlink_metadata(file) {
+            Ok(_) => Err("there is one already".to_owned()),
+            Err(_) => Ok(()),
+        }
+    };
+    free.map_err(|why| not_saved(file, &why))
 }
 
 /// Writes the whole file under another name first: what is there under its own is whole. It is
 /// open to its owner alone, since it holds memory.
 fn save(recording: &Recording, file: &Path, force: bool) -> Result<usize> {
     let bytes = recording.to_bytes()?;
-    let directory = file
-        .parent()
-        .filter(|directory| !directory.as_os_str().is_empty());
-    let written = tempfile::Builder::new()
-        .prefix(".invivo-")
-        .tempfile_in(directory.unwrap_or(Path::new(".")))
-        .and_then(|mut new| {
-            new.write_all(&bytes)?;
-            let kept = if force {
-                new.persist(file)
-            } else {
-                new.persist_noclobber(file)
-            };
-            kept.map_err(|failed| failed.error)
-        });
+    let name = file.file_name().unwrap_or_default();
+    let new = if force {
+        NewFile::beside(file, ".part", Readers::OwnerOnly)
+    } else {
+        NewFile::among(file, ".part", Readers::OwnerOnly)
+    };
+    let written = new.and_then(|new| {
+        new.file().write_all(&bytes)?;
+        let kept = if force {
+            new.replace()
+        } else {
+            new.name_if_free(name)
+        };
+        kept.map_err(|(error, _)| error)
+    });
     match written {
-        Ok(_) => Ok(bytes.len()),
+        Ok(()) => Ok(bytes.len()),
         Err(error) if lacks_room(&error) => Err(unwritten(&file.display().to_string(), &error)),
         Err(error) => Err(not_saved(file, &error.to_string())),
     }

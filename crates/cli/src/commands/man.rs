@@ -1,9 +1,10 @@
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, CommandFactory};
 use clap_mangen::Man;
+use invivo::files::{NewFile, Readers};
 use invivo::{Error, ErrorKind, Result};
 
 use crate::exit::Status;
@@ -44,7 +45,10 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<Status> 
 fn write_pages(command: &clap::Command, name: &str, directory: &Path) -> io::Result<()> {
     let mut page = Vec::new();
     Man::new(command.clone()).title(name).render(&mut page)?;
-    fs::write(directory.join(format!("{name}.1")), page)?;
+    let file = directory.join(format!("{name}.1"));
+    let new = NewFile::beside(&file, ".part", Readers::Usual)?;
+    new.file().write_all(&page)?;
+    new.replace().map_err(|(error, _)| error)?;
     for sub in command
         .get_subcommands()
         .filter(|sub| sub.get_name() != "help")

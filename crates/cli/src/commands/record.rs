@@ -50,6 +50,10 @@ It ends with the process, after --duration, or by Ctrl-C, and then writes the fi
 what was seen lies in a recording beside it (FILE.XXXXXX.invivo), which is still there if Invivo
 was killed: invivo convert makes a profile of it.
 
+A file that --output names is replaced when the new one is whole, and keeps its owner and mode; what
+could not be written to is not replaced, nor is a link, nor what another user has put into a
+directory like /tmp. A FIFO is written to, if somebody reads it within 5 seconds.
+
 A command has Invivo's input and output, and gets what the terminal sends (Ctrl-C) as well as
 Invivo does; SIGTERM and SIGHUP are passed on. When the recording ends before the command, Invivo
 waits for it, and in the end exits with the command's own code, 128 + N where signal N ended it.
@@ -357,15 +361,12 @@ fn write_separate(
 
 /// The error that kept a profile from being written, and where what was seen is now.
 fn left(draft: Draft, error: Error) -> Error {
-    match draft.leave() {
-        Some(path) => Error {
-            remedy: format!(
-                "what was seen is in {0}: invivo convert {0} --output FILE",
-                path.display()
-            ),
-            ..error
-        },
-        None => error,
+    Error {
+        remedy: format!(
+            "what was seen is in {0}: invivo convert {0} --output FILE",
+            draft.leave().display()
+        ),
+        ..error
     }
 }
 

@@ -218,7 +218,7 @@ pub(super) fn read_found(handle: &OwnedFd, most: u64) -> Result<Vec<u8>, NotOpen
     Err(NotOpened::Long(most))
 }
 
-fn ensure_regular(file: impl AsFd) -> Result<Stat, NotOpened> {
+pub(super) fn ensure_regular(file: impl AsFd) -> Result<Stat, NotOpened> {
     let stat = fstat(file)?;
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => Ok(stat),
@@ -226,7 +226,7 @@ fn ensure_regular(file: impl AsFd) -> Result<Stat, NotOpened> {
     }
 }
 
-fn ensure_holds_files(file: impl AsFd) -> Result<(), NotOpened> {
+pub(super) fn ensure_holds_files(file: impl AsFd) -> Result<(), NotOpened> {
     // The numbers have 32 bits, whatever type the machine has for them.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let number = fstatfs(file)?.f_type as u32;

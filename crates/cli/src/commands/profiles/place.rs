@@ -1,9 +1,9 @@
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use invivo::files::{NewFile, Readers, Stream, is_stream};
 use invivo::{Error, ErrorKind, Result};
-use tempfile::{Builder, NamedTempFile};
 
 use super::kind::{Kind, RECORDING};
 use crate::show::{Output, grouped, lacks_room, unwritten};
@@ -61,15 +61,19 @@ impl Place {
         let Some(path) = self.path() else {
             return Ok(());
         };
-        if path.is_dir() {
-            return Err(unwritable(path, "it is a directory"));
-        }
-        if directory(path).is_dir() {
+        // One with a number in its name comes in nobody's place.
+        let checked = match self {
+            Self::Free(_) => path.with_file_name(Self::UNUSED),
+            _ => path.to_owned(),
+        };
+        if is_stream(path) {
             return Ok(());
         }
-        let why = format!("there is no directory {}", directory(path).display());
-        Err(unwritable(path, &why))
+        NewFile::check(&checked).map_err(|error| failed(path, &error))
     }
+
+    /// A name that no file has.
+    const UNUSED: &str = ".invivo-unused";
 
     pub(crate) fn path(&self) -> Option<&Path> {
         match self {
@@ -106,16 +110,16 @@ impl Place {
             return Ok(Written { file: None, bytes });
         };
         let failed = |error: io::Error| failed(path, &error);
-        if !is_regular(path) {
-            let file = OpenOptions::new().write(true).open(path).map_err(failed)?;
-            let bytes = filled(BufWriter::new(file), path, fill)?;
+        if is_stream(path) {
+            let stream = Stream::open(path).map_err(failed)?;
+            let bytes = filled(BufWriter::new(stream), path, fill)?;
             return Ok(Written {
                 file: Some(path.to_owned()),
                 bytes,
             });
         }
-        let new = beside(path, ".part").map_err(failed)?;
-        let bytes = filled(BufWriter::new(new.as_file()), path, fill)?;
+        let new = self.beside(path, ".part").map_err(failed)?;
+        let bytes = filled(BufWriter::new(new.file()), path, fill)?;
         let file = self.keep(new).map_err(|(error, _)| error)?;
         Ok(Written {
             file: Some(file),
@@ -123,31 +127,36 @@ impl Place {
         })
     }
 
-    /// Gives a whole file its name. Where that fails, the file is given back.
-    fn keep(&self, new: NamedTempFile) -> Result<PathBuf, (Error, NamedTempFile)> {
-        let failed = |path: &Path, persisted: tempfile::PersistError| {
-            (failed(path, &persisted.error), persisted.file)
+    /// A new file beside the one that is to be written.
+    fn beside(&self, path: &Path, ending: &str) -> io::Result<Box<NewFile>> {
+        let new = match self {
+            // What has its name is left alone, whatever it is.
+            Self::Free(_) => NewFile::among(path, ending, Readers::Usual),
+            _ => NewFile::beside(path, ending, Readers::Usual),
         };
+        new.map(Box::new)
+    }
+
+    /// Gives a whole file its name. Where that fails, the file is given back.
+    fn keep(&self, new: Box<NewFile>) -> Result<PathBuf, (Error, Box<NewFile>)> {
         match self {
             Self::Stdout => Err((Error::internal("stdout has no name"), new)),
-            Self::File(path) => {
-                // What a link leads to is replaced, and not the link.
-                let whole = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
-                match new.persist(whole) {
-                    Ok(_) => Ok(path.clone()),
-                    Err(error) => Err(failed(path, error)),
-                }
-            }
+            Self::File(path) => match new.replace() {
+                Ok(()) => Ok(path.clone()),
+                Err((error, new)) => Err((failed(path, &error), Box::new(new))),
+            },
             Self::Free(path) => {
                 let mut new = new;
                 let mut name = path.clone();
                 for number in 2..NAMES {
-                    match new.persist_noclobber(&name) {
-                        Ok(_) => return Ok(name),
-                        Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {
-                            new = error.file;
+                    match new.name_if_free(name.file_name().unwrap_or_default()) {
+                        Ok(()) => return Ok(name),
+                        Err((error, kept)) if error.kind() == io::ErrorKind::AlreadyExists => {
+                            new = Box::new(kept);
                         }
-                        Err(error) => return Err(failed(&name, error)),
+                        Err((error, kept)) => {
+                            return Err((failed(&name, &error), Box::new(kept)));
+                        }
                     }
                     name = numbered(path, number);
                 }
@@ -164,67 +173,40 @@ fn numbered(path: &Path, number: u32) -> PathBuf {
     path.with_file_name(format!("{stem}-{number}.{ending}"))
 }
 
-/// Whether it is a file or may become one: neither a pipe nor a device.
-fn is_regular(path: &Path) -> bool {
-    fs::metadata(path).map_or(true, |meta| meta.is_file())
-}
-
-/// The directory that a file is in.
-fn directory(path: &Path) -> &Path {
-    let directory = path.parent();
-    directory
-        .filter(|directory| !directory.as_os_str().is_empty())
-        .unwrap_or(Path::new("."))
-}
-
-/// A new file beside `path`, with such access as new files have. It is removed when it is dropped.
-fn beside(path: &Path, ending: &str) -> io::Result<NamedTempFile> {
-    let whole = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let mut prefix = whole.file_name().unwrap_or_default().to_owned();
-    prefix.push(".");
-    Builder::new()
-        .prefix(&prefix)
-        .suffix(ending)
-        .make_in(directory(&whole), |path| {
-            let mut options = OpenOptions::new();
-            options.read(true).write(true).create_new(true).open(path)
-        })
-}
-
 /// A recording that is being made: a file beside the one that will be made of it, under a name of
 /// its own, so that it is there if we are killed. It is removed when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Draft {
-    file: NamedTempFile,
+    file: Box<NewFile>,
 }
 
 impl Draft {
     /// A new one for what goes to `place`.
     pub(crate) fn new(place: &Place) -> Result<Self> {
-        let file = match place.path().filter(|path| is_regular(path)) {
-            Some(path) => beside(path, RECORDING).map_err(|error| failed(path, &error))?,
-            None => Builder::new()
-                .prefix("invivo-")
-                .suffix(RECORDING)
-                .tempfile()
-                .map_err(|error| failed(&std::env::temp_dir(), &error))?,
+        let (path, file) = match place.path().filter(|path| !is_stream(path)) {
+            Some(path) => (path.to_owned(), place.beside(path, RECORDING)),
+            None => {
+                let path = std::env::temp_dir().join("invivo");
+                let file = NewFile::beside(&path, RECORDING, Readers::OwnerOnly);
+                (path, file.map(Box::new))
+            }
         };
+        let file = file.map_err(|error| failed(&path, &error))?;
         Ok(Self { file })
     }
 
     /// A handle to write by, or to read by, that has nothing to do with another one's place in it.
     pub(crate) fn open(&self) -> Result<File> {
-        let path = self.file.path();
-        let opened = OpenOptions::new().read(true).write(true).open(path);
-        opened.map_err(|error| failed(path, &error))
+        let opened = self.file.reopen();
+        opened.map_err(|error| failed(&self.path(), &error))
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> PathBuf {
         self.file.path()
     }
 
     pub(crate) fn bytes(&self) -> u64 {
-        self.file.as_file().metadata().map_or(0, |meta| meta.len())
+        self.file.file().metadata().map_or(0, |meta| meta.len())
     }
 
     /// Gives it the name of `place`, or copies it to where no name is to be given: it is what was
@@ -234,7 +216,7 @@ impl Draft {
         place: &Place,
         output: &mut Output,
     ) -> Result<Written, (Error, Self)> {
-        if place.path().is_none_or(|path| !is_regular(path)) {
+        if place.path().is_none_or(is_stream) {
             let name = place.path().unwrap_or(Path::new("stdout"));
             let copy = |out: &mut dyn Write| {
                 let copied = io::copy(&mut self.open()?, out);
@@ -255,8 +237,8 @@ impl Draft {
     }
 
     /// Leaves it where it is; says where that is.
-    pub(crate) fn leave(self) -> Option<PathBuf> {
-        self.file.keep().ok().map(|(_, path)| path)
+    pub(crate) fn leave(self) -> PathBuf {
+        self.file.leave()
     }
 }
 
@@ -312,6 +294,8 @@ impl<W: Write> Write for Counted<W> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::arguments::Color;
 
