@@ -62,14 +62,15 @@ impl Counts {
     }
 }
 
-/// A status as a number below 81: a digit of base 3 for each thing known of it, in the order of
-/// its fields, 0 for not known, 1 for no, 2 for yes.
+/// A status as a number below 243: a digit of base 3 for each thing known of it, in the order of
+/// its answers, 0 for not known, 1 for no, 2 for yes.
 pub(crate) fn status_code(status: SampleStatus) -> u8 {
     let digits = [
         status.on_cpu,
         status.holds_gil,
         status.waits_for_gil,
         status.handles_exception,
+        status.waits_for_cpu,
     ];
     let digit = |known: Option<bool>| known.map_or(0, |yes| 1 + u8::from(yes));
     digits
@@ -128,16 +129,19 @@ mod tests {
             for holds_gil in known {
                 for waits_for_gil in known {
                     for handles_exception in known {
-                        seen.insert(status_code(SampleStatus {
-                            on_cpu,
-                            holds_gil,
-                            waits_for_gil,
-                            handles_exception,
+                        seen.extend(known.map(|waits_for_cpu| {
+                            status_code(SampleStatus {
+                                on_cpu,
+                                waits_for_cpu,
+                                holds_gil,
+                                waits_for_gil,
+                                handles_exception,
+                            })
                         }));
                     }
                 }
             }
         }
-        assert_eq!((seen.len(), seen.last()), (81, Some(&80)));
+        assert_eq!((seen.len(), seen.last()), (243, Some(&242)));
     }
 }

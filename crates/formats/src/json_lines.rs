@@ -11,7 +11,7 @@
 //! | `function` | `id`, `name`, `file`, `first_line`, `kind` (`python`, `native`, `collector`, `task`, `place`) |
 //! | `frame` | `id`, `function`, `line`, `columns` (two), `opcode` |
 //! | `stack` | `id`, `caller` (a stack), `frame` |
-//! | `sample` | `time` (since `started`), `thread`, `stack`, `on_cpu`, `holds_gil`, `waits_for_gil`, `handles_exception`, `trust` (`whole`, `torn`, `guessed`), `ticks` (in a row) |
+//! | `sample` | `time` (since `started`), `thread`, `stack`, `on_cpu`, `waits_for_cpu`, `holds_gil`, `waits_for_gil`, `handles_exception`, `trust` (`whole`, `torn`, `guessed`), `ticks` (in a row) |
 //! | `end` | `samples` (lines of samples), `ticks` (theirs): a file without this line is cut off |
 //!
 //! Names are as the target has them, not escaped further than JSON asks for. A name that was too
@@ -67,6 +67,7 @@ impl Display for Line<'_> {
         )?;
         for (name, value) in [
             ("on_cpu", status.on_cpu),
+            ("waits_for_cpu", status.waits_for_cpu),
             ("holds_gil", status.holds_gil),
             ("waits_for_gil", status.waits_for_gil),
             ("handles_exception", status.handles_exception),

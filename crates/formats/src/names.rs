@@ -72,6 +72,7 @@ pub(crate) fn process(process: &ProfileProcess) -> String {
 /// A thread: its name and number, with its process where there are several.
 pub(crate) fn thread(profile: &Checked<'_>, thread: &ProfileThread) -> String {
     let name = match &thread.name {
+        Some(name) if thread.tid == 0 => shown(&name.to_string()).into_owned(),
         Some(name) if !name.text.is_empty() => {
             format!("{} ({})", shown(&name.to_string()), thread.tid)
         }
@@ -79,7 +80,7 @@ pub(crate) fn thread(profile: &Checked<'_>, thread: &ProfileThread) -> String {
         _ => format!("thread {}", thread.tid),
     };
     let interpreter = match thread.interpreter {
-        0 => String::new(),
+        0 | ProfileThread::WITHOUT_PYTHON => String::new(),
         id => format!(", interpreter {id}"),
     };
     match &profile.tables.processes[..] {
@@ -145,6 +146,7 @@ pub(crate) fn mode(mode: Mode) -> &'static str {
 pub(crate) fn status(status: SampleStatus) -> String {
     let known = [
         (status.on_cpu, "on CPU", "off CPU"),
+        (status.waits_for_cpu, "waits for a processor", ""),
         (status.holds_gil, "holds the GIL", "without the GIL"),
         (status.waits_for_gil, "waits for the GIL", ""),
         (status.handles_exception, "handles an exception", ""),

@@ -35,12 +35,14 @@ pub use invivo_formats::{
     By, DiffFormat, Format, Options as WriteOptions, Source, write, write_diff,
 };
 pub use invivo_model::{
-    About, FunctionKind, Looks, Mode, Profile, ProfileFrame, ProfileFunction, ProfileProcess,
-    ProfileThread, Sample, SampleStatus, StackNode, Tables,
+    About, FunctionKind, Looks, Mode, ProcessorTime, Profile, ProfileFrame, ProfileFunction,
+    ProfileProcess, ProfileThread, Sample, SampleStatus, StackNode, Tables,
 };
-pub use invivo_process::Launched;
+pub use invivo_process::{Launched, is_processor_time_accounted};
 pub use invivo_profile::live;
-pub use invivo_profile::{Collect, Jitter, Options, Plan, SampleFrom, Seen, Session, Sink, Step};
+pub use invivo_profile::{
+    Charge, Collect, Jitter, Options, Plan, SampleFrom, Seen, Session, Sink, Step,
+};
 pub use part::{Part, Wanted};
 pub use recorded::Recorded;
 pub use recorder::Recorder;

@@ -63,7 +63,7 @@ pub enum Mode {
     /// All, whatever they do.
     #[default]
     Wall,
-    /// Those on a processor.
+    /// Those on a processor: as much of the time as the kernel says.
     Cpu,
     /// Those that hold the GIL.
     Gil,
@@ -146,10 +146,20 @@ pub struct ProfileThread {
     pub tid: u32,
     /// Its name, where one is known.
     pub name: Option<Text>,
-    /// The number of its interpreter.
+    /// The number of its interpreter; [`ProfileThread::WITHOUT_PYTHON`] where it has none.
     pub interpreter: i64,
     /// Whether it is the main thread.
     pub is_main: bool,
+}
+
+impl ProfileThread {
+    /// Stands for the interpreter of a thread that no thread state of Python belongs to.
+    pub const WITHOUT_PYTHON: i64 = -1;
+
+    /// Whether a thread state of Python belongs to it.
+    pub fn has_python(&self) -> bool {
+        self.interpreter != Self::WITHOUT_PYTHON
+    }
 }
 
 /// A process that was seen.
@@ -185,8 +195,11 @@ pub struct Sample {
 /// What a thread did when it was sampled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct SampleStatus {
-    /// Whether it was on a processor, where that is known.
+    /// Whether it was on a processor, where that is known. Where it is not known whether it waited
+    /// for one, it may have done that instead.
     pub on_cpu: Option<bool>,
+    /// Whether it waited for a processor, which others had: where that is known.
+    pub waits_for_cpu: Option<bool>,
     /// Whether it held the GIL, where that is known.
     pub holds_gil: Option<bool>,
     /// Whether it waited for the GIL, where that is known.

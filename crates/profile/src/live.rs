@@ -13,7 +13,7 @@ mod tables;
 mod tree;
 
 pub use board::{Board, Load, Overview, PlaceShare, ThreadShare};
-pub use counts::{Count, ThreadCount, Ticks};
+pub use counts::{Count, ThreadShares, ThreadTimes, Times};
 pub use feed::{Feed, Received, Sampling, Slice, Slices, feed};
 pub use tree::Branch;
 

@@ -1,7 +1,10 @@
 //! Looking at one process.
 
+mod accounts;
+mod charges;
 mod entries;
 mod known;
+mod rest;
 mod rounds;
 mod tasks;
 mod whole;
@@ -13,6 +16,7 @@ use invivo_process::{Memory, Target, ThreadPlace};
 use crate::intern::Interner;
 use crate::sink::{Seen, Sink};
 use crate::whereabouts::Whereabouts;
+use accounts::Accounts;
 use entries::Entries;
 use known::{Key, KnownThreads};
 use rounds::Rounds;
@@ -30,6 +34,9 @@ pub struct Options {
     /// where which threads count does not hang on it. That costs a system call for each thread and
     /// tick.
     pub activity: bool,
+    /// Whether threads without Python are told of where it is asked which threads are on a
+    /// processor. In [`Mode::Cpu`] they always are.
+    pub natives: bool,
     /// Whether the garbage collector stands on the stack of the thread that runs it.
     pub collector: bool,
     /// Whether it is marked where C code called Python code, in versions that tell (3.11 and later).
@@ -49,6 +56,7 @@ impl Default for Options {
             mode: Mode::Wall,
             idle: true,
             activity: false,
+            natives: false,
             collector: false,
             native: false,
             tasks: false,
@@ -64,14 +72,16 @@ impl Options {
         self.activity || self.mode == Mode::Cpu || !self.idle
     }
 
+    /// Whether a thread that does this is looked at any further.
     pub(crate) fn counts(&self, status: &SampleStatus) -> bool {
+        let runnable = status.on_cpu == Some(true) || status.waits_for_cpu == Some(true);
         let in_mode = match self.mode {
             Mode::Wall => true,
-            Mode::Cpu => status.on_cpu == Some(true),
+            Mode::Cpu => runnable,
             Mode::Gil => status.holds_gil == Some(true),
             Mode::Exception => status.handles_exception == Some(true),
         };
-        in_mode && (self.idle || status.on_cpu == Some(true))
+        in_mode && (self.idle || runnable)
     }
 }
 
@@ -100,6 +110,7 @@ struct Sampled {
     /// The index of the process.
     process: u32,
     threads: KnownThreads,
+    accounts: Accounts,
     entries: Entries,
     ticks: u64,
     ask_names: bool,
@@ -121,6 +132,7 @@ impl<M: Memory + Clone> Sampler<M> {
             options,
             process,
             threads: KnownThreads::default(),
+            accounts: Accounts::new(&options),
             entries: Entries::default(),
             ticks: 0,
             ask_names: true,
@@ -165,12 +177,22 @@ impl<M: Memory + Clone> Sampler<M> {
             whereabouts,
         };
         let tasks = self.tasks.as_mut();
+        subject.accounts.begin(&subject.target);
         let outcome = match &mut self.way {
             Way::Rounds(rounds) => rounds.tick(subject, tasks, &mut round),
             Way::Whole(whole) => whole.tick(subject, tasks, &mut round),
         };
         subject.threads.forget_ended(subject.ticks);
-        outcome
+        outcome?;
+        let Sampled {
+            target,
+            options,
+            process,
+            accounts,
+            entries,
+            ..
+        } = subject;
+        accounts.end(target, *process, options, entries, &mut round)
     }
 }
 

@@ -1,8 +1,8 @@
 //! Where samples go.
 
 use invivo_model::{
-    About, Profile, ProfileFrame, ProfileFunction, ProfileProcess, ProfileThread, Result, Sample,
-    SampleStatus, StackNode, Text, Trust,
+    About, ProcessorTime, Profile, ProfileFrame, ProfileFunction, ProfileProcess, ProfileThread,
+    Result, Sample, SampleStatus, StackNode, Text, Trust,
 };
 
 /// What a thread did at one tick.
@@ -16,6 +16,42 @@ pub struct Seen {
     pub status: SampleStatus,
     /// How far the stack is to be believed.
     pub trust: Trust,
+}
+
+/// Processor time of a thread that the kernel has accounted to it, and whom it is charged to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Charge {
+    /// The index of the thread.
+    pub thread: u32,
+    /// The index of the stack that it was seen in meanwhile; `None` where it ran no Python code,
+    /// and for time that it waited.
+    pub stack: Option<u32>,
+    /// What it did.
+    pub status: SampleStatus,
+    /// How long it was on a processor and waited for one, in nanoseconds.
+    pub time: ProcessorTime,
+}
+
+impl Charge {
+    /// So much time on a processor.
+    pub(crate) fn of(seen: &Seen, on: u64) -> Self {
+        Self {
+            thread: seen.thread,
+            stack: seen.stack,
+            status: seen.status,
+            time: ProcessorTime { on, waiting: 0 },
+        }
+    }
+
+    /// So much time that the thread waited for a processor.
+    pub(crate) fn waiting(thread: u32, waiting: u64) -> Self {
+        Self {
+            thread,
+            stack: None,
+            status: SampleStatus::default(),
+            time: ProcessorTime { on: 0, waiting },
+        }
+    }
 }
 
 /// What takes samples, and the entries of the tables they refer to. Entries of each table are
@@ -35,6 +71,10 @@ pub trait Sink {
     fn thread(&mut self, thread: &ProfileThread);
     /// A thread has got a name, or another one.
     fn rename(&mut self, thread: u32, name: &Text);
+
+    /// Processor time was accounted, where it is asked for whether threads are on a processor and
+    /// the kernel tells. In [`Mode::Cpu`](invivo_model::Mode::Cpu) samples go by it already.
+    fn charge(&mut self, _charge: &Charge) {}
 
     /// A round of sampling has taken place. `about` says how things stand now: its duration is the
     /// time of this tick, since the start. Threads that are not among `seen` did not count at this

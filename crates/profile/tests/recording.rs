@@ -96,6 +96,7 @@ fn status(number: u8) -> (SampleStatus, Trust) {
     let answer = |bit: u8| Some(number & bit != 0);
     let status = SampleStatus {
         on_cpu: answer(1),
+        waits_for_cpu: answer(16).filter(|_| number & 32 != 0),
         holds_gil: answer(2),
         waits_for_gil: None,
         handles_exception: answer(4),

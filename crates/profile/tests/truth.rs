@@ -60,7 +60,7 @@ impl Sink for Last {
 struct Looker(Session<Last>);
 
 impl Looker {
-    fn new(pid: u32, mode: Mode) -> Self {
+    fn new(pid: u32, (mode, idle): (Mode, bool)) -> Self {
         let plan = Plan {
             // A tick is always due.
             interval: 1,
@@ -68,6 +68,7 @@ impl Looker {
             from: invivo_profile::SampleFrom::Auto,
             options: Options {
                 mode,
+                idle,
                 ..Options::default()
             },
             creator: "a test".to_owned(),
@@ -248,7 +249,14 @@ const PARTS: [Part; 8] = [
 const SLEEPS: [u64; 2] = [7, 8];
 const CONTEND: u64 = 9;
 const TURNS: [u64; 2] = [10, 11];
-const MODES: [Mode; 4] = [Mode::Wall, Mode::Cpu, Mode::Gil, Mode::Exception];
+/// With whether threads count that are idle. What counts in [`Mode::Cpu`] is no matter of a moment:
+/// see `accounts.rs`.
+const MODES: [(Mode, bool); 4] = [
+    (Mode::Wall, true),
+    (Mode::Wall, false),
+    (Mode::Gil, true),
+    (Mode::Exception, true),
+];
 /// In each round so many of each part and mode: 8,000 in all, of each version.
 const ROUNDS: u64 = 5;
 const TICKS: u64 = 50;
@@ -290,10 +298,10 @@ fn go(shared: &Shared, process: &Target, number: u64, sleeping: usize) -> Vec<St
 
 impl Part {
     /// The functions that threads have to be in, of those that count.
-    fn wanted(&self, mode: Mode) -> Vec<&'static str> {
+    fn wanted(&self, (mode, idle): (Mode, bool)) -> Vec<&'static str> {
         let counts = match mode {
-            Mode::Wall => self.inside.len(),
-            Mode::Cpu | Mode::Gil => usize::from(self.runs),
+            Mode::Wall if idle => self.inside.len(),
+            Mode::Wall | Mode::Cpu | Mode::Gil => usize::from(self.runs),
             Mode::Exception => usize::from(self.fails),
         };
         let mut wanted = self.inside[..counts].to_vec();
@@ -348,7 +356,7 @@ fn what_is_called_where_something_else_was_is_seen_or_marked() {
         let name = &interpreter.name;
         let shared = Shared::new();
         let process = shared.launch(interpreter, ORDERED);
-        let mut looker = Looker::new(process.pid(), Mode::Gil);
+        let mut looker = Looker::new(process.pid(), (Mode::Gil, true));
         for round in 0..20 {
             let told = go(&shared, &process, TURNS[round % 2], 1);
             let told = told.iter().map(|place| place.split(':').next().unwrap());
@@ -392,7 +400,7 @@ fn of_threads_that_take_turns_one_has_the_gil_and_each_is_seen_with_it() {
     for interpreter in interpreters().iter().filter(|one| !one.free_threaded) {
         let shared = Shared::new();
         let process = shared.launch(interpreter, ORDERED);
-        let mut looker = Looker::new(process.pid(), Mode::Gil);
+        let mut looker = Looker::new(process.pid(), (Mode::Gil, true));
         shared.set(0, CONTEND);
         wait(|| shared.get(1) == CONTEND, &interpreter.name);
         let (begun, mut threads) = (Instant::now(), BTreeMap::new());
@@ -477,7 +485,7 @@ fn a_target_that_goes_on_is_seen_where_it_marks_that_it_is() {
         let name = &interpreter.name;
         let shared = Shared::new();
         let process = shared.launch(interpreter, MARKED);
-        let mut looker = Looker::new(process.pid(), Mode::Wall);
+        let mut looker = Looker::new(process.pid(), (Mode::Wall, true));
         // The visits to each part during which it was seen.
         let mut visits = [const { BTreeSet::new() }; 5];
         let begun = Instant::now();

@@ -84,6 +84,12 @@ pub fn foreign() -> PathBuf {
     compile("foreign", include_str!("../c/foreign.c"), &flags)
 }
 
+/// A library of threads that use processors and know nothing of Python: `start`, `burst`.
+pub fn spin() -> PathBuf {
+    let flags = ["-shared", "-fPIC", "-pthread"].map(str::to_owned);
+    compile("spin", include_str!("../c/spin.c"), &flags)
+}
+
 /// Where this interpreter's headers are.
 fn headers(interpreter: &Interpreter) -> Vec<String> {
     let include = &interpreter.include;

@@ -1,5 +1,6 @@
 //! A running target, and what can be asked of it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
@@ -241,6 +242,30 @@ impl Target {
             listed.expect("its descriptors").count()
         };
         (0..100).map(|_| count()).min().unwrap_or(0)
+    }
+
+    /// By each thread's id, how long it has been on a processor and how long it has waited for one,
+    /// as in `/proc/PID/task/TID/schedstat`.
+    pub fn processor_times(&self) -> BTreeMap<u32, [Duration; 2]> {
+        let time = |tid: u32| {
+            let path = format!("/proc/{}/task/{tid}/schedstat", self.pid);
+            let text = fs::read_to_string(path).ok()?;
+            let mut numbers = text.split_whitespace().map(str::parse);
+            let mut next = || Some(Duration::from_nanos(numbers.next()?.ok()?));
+            Some((tid, [next()?, next()?]))
+        };
+        let states = self.thread_states().into_iter();
+        states.filter_map(|(tid, _)| time(tid)).collect()
+    }
+
+    /// How long all its threads have been on a processor, those that have ended included, as in
+    /// `/proc/PID/stat`: to a hundredth of a second.
+    pub fn processor_time(&self) -> Duration {
+        let text = fs::read_to_string(format!("/proc/{}/stat", self.pid)).expect("a process");
+        let (_, fields) = text.rsplit_once(')').expect("a name");
+        let fields = fields.split_whitespace().skip(14 - 3).take(2);
+        let ticks = fields.map(|field| field.parse::<u64>().expect("a number"));
+        Duration::from_millis(10 * ticks.sum::<u64>())
     }
 
     /// Each thread's id and the letter of its state, as in `/proc/PID/stat`: `t` and `T` stand

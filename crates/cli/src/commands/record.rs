@@ -22,7 +22,7 @@ use crate::show::Output;
 use interrupts::{Interrupts, Signal};
 use report::{Ending, Report};
 
-pub(crate) use report::summary;
+pub(crate) use report::{UNACCOUNTED, summary};
 
 /// Sample a live process, or a command from its first line on, and write a profile to a file.
 ///

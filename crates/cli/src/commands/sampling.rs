@@ -23,8 +23,8 @@ pub(crate) struct Sampling {
     #[arg(long)]
     no_idle: bool,
 
-    /// Tell of each sample whether its thread was on a processor. It takes another system call
-    /// for each thread and tick.
+    /// Tell of each sample whether its thread was on a processor or waited for one. It takes two
+    /// more system calls for each thread and tick.
     #[arg(long)]
     activity: bool,
 
@@ -79,7 +79,7 @@ pub(crate) enum ModeChoice {
     /// All, whatever they do.
     #[default]
     Wall,
-    /// Those on a processor.
+    /// Those on a processor, as the kernel accounts it, those without Python too.
     Cpu,
     /// Those that hold the GIL.
     Gil,

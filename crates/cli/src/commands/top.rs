@@ -10,7 +10,7 @@ use invivo::profile::{self, Launched, Options, Plan, Session};
 use invivo::{Error, ErrorKind, Result};
 use signal_hook::consts::SIGTERM;
 
-use super::record::summary;
+use super::record::{UNACCOUNTED, summary};
 use super::sampling::{ModeChoice, Stacks, Subject, Words, interval};
 use crate::arguments::seconds;
 use crate::exit::Status;
@@ -25,7 +25,8 @@ use crate::top::{Ending, Show, Signals, State, Tail, WINDOW, tables};
 #[command(
     override_usage = "invivo top [OPTIONS] PID\n       invivo top [OPTIONS] -- CMD...",
     after_help = "\
-Shares are of the time of one thread: two threads that run all the time come to 200 %.
+Shares are of the time of one thread: two threads that run all the time come to 200 %. Time on a
+processor is what the kernel accounted; a thread that others keep from one is in QUEUE%.
 
 A command that it starts has nothing to read, and what it prints is not shown: the last lines come
 when the view is left, which ends the command.
@@ -109,6 +110,9 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<ExitCode
     let samples = board.overview().samples;
     let lines = summary(board.about(), samples, threads as u64, processes as u64);
     lines.iter().for_each(|line| output.note(line));
+    if !profile::is_processor_time_accounted() {
+        output.note(UNACCOUNTED);
+    }
     // What went wrong has ended it by itself, and is told by `ending`.
     let ended = show.stop();
     let code = command.map(|command| end(command, output)).transpose()?;
@@ -129,6 +133,7 @@ fn begin(
         interval: arguments.interval,
         ..profile::plan(Options {
             activity: true,
+            natives: true,
             collector: true,
             ..arguments.stacks.options()
         })

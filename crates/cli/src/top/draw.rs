@@ -1,7 +1,7 @@
 //! A picture on a screen.
 
 use invivo::profile::Mode;
-use invivo::profile::live::{Board, Overview};
+use invivo::profile::live::{Board, Overview, ThreadTimes};
 use ratatui::Frame;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -169,7 +169,7 @@ fn clock(nanoseconds: u64) -> String {
 
 /// What the threads do, and the load of each second up to now.
 fn load<'a>(board: &Board, overview: &Overview, look: Look, width: u16) -> Line<'a> {
-    let numbers = shares(overview);
+    let numbers = shares(&overview.threads, overview, overview.time);
     let room = usize::from(width)
         .saturating_sub(numbers.width() + 6)
         .min(60);
@@ -183,15 +183,21 @@ fn load<'a>(board: &Board, overview: &Overview, look: Look, width: u16) -> Line<
     ])
 }
 
-fn shares(overview: &Overview) -> String {
-    let ticks = overview.ticks.max(1) as f64;
-    let percent = |count: u64| format!("{:.0}%", count as f64 * 100.0 / ticks);
-    let threads = &overview.threads;
-    let average = |count: u64| format!("{:.1}", count as f64 / ticks);
+/// What all threads do together.
+pub(super) fn shares(threads: &ThreadTimes, overview: &Overview, whole: u64) -> String {
+    let whole = whole.max(1) as f64;
+    let percent = |time: u64| format!("{:.0}%", time as f64 * 100.0 / whole);
+    let average = |time: u64| format!("{:.1}", time as f64 / whole);
     let cpu = if threads.seen > 0 && threads.unknown == threads.seen {
-        "?".to_owned()
+        "CPU ?".to_owned()
+    } else if !overview.accounted {
+        // How much of it they waited for a processor can't be told.
+        format!("runnable {}", percent(threads.on_cpu))
+    } else if threads.waits_for_cpu as f64 >= whole / 200.0 {
+        let (on, waiting) = (threads.on_cpu, threads.waits_for_cpu);
+        format!("CPU {} +{} in queue", percent(on), percent(waiting))
     } else {
-        percent(threads.running)
+        format!("CPU {}", percent(threads.on_cpu))
     };
     let wanting = if overview.tells_waiting {
         average(threads.waits_for_gil)
@@ -199,9 +205,9 @@ fn shares(overview: &Overview) -> String {
         "?".to_owned()
     };
     format!(
-        "CPU {cpu}  GIL {}  {} threads, {} idle, {} want the GIL",
+        "{cpu}  GIL {}  {} threads, {} idle, {} want the GIL",
         percent(threads.holds_gil),
-        (threads.seen as f64 / ticks).round(),
+        (threads.seen as f64 / whole).round(),
         average(threads.idle()),
         wanting,
     )
@@ -280,6 +286,7 @@ pub(super) fn heading(column: Column) -> (&'static str, Option<usize>) {
         Column::Function => ("FUNCTION", None),
         Column::File => ("FILE", None),
         Column::Cpu => ("CPU%", Some(6)),
+        Column::Queue => ("QUEUE%", Some(7)),
         Column::Gil => ("GIL%", Some(6)),
         Column::Waits => ("WAIT%", Some(6)),
         Column::Idle => ("IDLE%", Some(6)),
@@ -478,6 +485,7 @@ fn help(screen: &mut Buffer, area: Rect) {
         "↑ ↓ j k PgUp PgDn Home End    move",
         "Ctrl-Z        suspend      Ctrl-L  draw again      q Ctrl-C  quit",
         "",
+        "CPU%: as the kernel accounts it. QUEUE%: runnable, but others have the processors.",
         "WAIT%: for the GIL; ? is not told, and counts as IDLE%, as sleep, I/O and locks do.",
         "load: threads on a CPU, a bar a second. Torn: changed while it was read.",
     ];

@@ -23,10 +23,9 @@ pub(super) struct Listing {
     pub(super) columns: &'static [Column],
     pub(super) rows: Vec<Row>,
     mode: Mode,
-    /// Rounds of sampling that are recent.
-    ticks: u64,
-    /// Seconds from one to the next, since the start.
-    tick: f64,
+    /// How much time shares are of, in nanoseconds.
+    whole: u64,
+    accounted: bool,
     tells_waiting: bool,
     folded: HashSet<u64>,
 }
@@ -38,13 +37,13 @@ impl Listing {
             columns: state.view.columns(),
             rows: Vec::new(),
             mode: state.mode,
-            ticks: if state.whole {
-                about.ticks
+            whole: if state.whole {
+                about.duration
             } else {
-                overview.ticks
+                overview.time
             },
+            accounted: overview.accounted,
             tells_waiting: overview.tells_waiting,
-            tick: about.duration as f64 / 1e9 / about.ticks.max(1) as f64,
             folded: HashSet::new(),
         };
         let filter = Filter::new(&state.filter);
@@ -118,12 +117,12 @@ impl Listing {
     }
 
     /// The share of the recent time, of one thread that did nothing else.
-    fn percent(&self, ticks: u64) -> String {
-        format!("{:.1}", ticks as f64 * 100.0 / self.ticks.max(1) as f64)
+    fn percent(&self, time: u64) -> String {
+        percent(time as f64 / self.whole.max(1) as f64)
     }
 
-    fn seconds(&self, ticks: u64) -> String {
-        let seconds = ticks as f64 * self.tick;
+    fn seconds(time: u64) -> String {
+        let seconds = time as f64 / 1e9;
         match seconds {
             0.0..999.95 => format!("{seconds:.1}"),
             _ => format!("{seconds:.0}"),
@@ -143,8 +142,8 @@ impl Listing {
         match column {
             Column::Own => self.percent(share.recent.own.of(self.mode)),
             Column::Total => self.percent(share.recent.total.of(self.mode)),
-            Column::OwnEver => self.seconds(share.ever.own.of(self.mode)),
-            Column::TotalEver => self.seconds(share.ever.total.of(self.mode)),
+            Column::OwnEver => Self::seconds(share.ever.own.of(self.mode)),
+            Column::TotalEver => Self::seconds(share.ever.total.of(self.mode)),
             Column::Function => shown(&share.function.name.to_string()).into_owned(),
             _ => place(&share.function, share.line),
         }
@@ -153,14 +152,21 @@ impl Listing {
     fn thread_cell(&self, share: &ThreadShare, column: Column) -> String {
         let recent = &share.recent;
         let thread = share.thread.as_ref();
+        // Threads that are not told apart may have run at once.
+        let shares = match thread {
+            Some(_) => recent.shares(self.whole),
+            None => recent.shares_of_several(self.whole),
+        };
         match column {
             Column::Cpu if recent.seen > 0 && recent.unknown == recent.seen => "?".to_owned(),
-            Column::Cpu => self.percent(recent.running),
-            Column::Gil => self.percent(recent.holds_gil),
+            Column::Cpu => percent(shares.on_cpu),
+            Column::Queue if !self.accounted => "?".to_owned(),
+            Column::Queue => percent(shares.waits_for_cpu),
+            Column::Gil => percent(shares.holds_gil),
             Column::Waits if !self.tells_waiting => "?".to_owned(),
-            Column::Waits => self.percent(recent.waits_for_gil),
-            Column::Idle => self.percent(recent.idle()),
-            Column::CpuEver => self.seconds(share.ever.running),
+            Column::Waits => percent(shares.waits_for_gil),
+            Column::Idle => percent(shares.idle),
+            Column::CpuEver => Self::seconds(share.ever.on_cpu),
             Column::Tid => match thread {
                 Some(thread) if thread.tid != 0 => thread.tid.to_string(),
                 Some(_) => "?".to_owned(),
@@ -174,7 +180,11 @@ impl Listing {
                     let place = place(function, Some(*line));
                     // The whole path is in the other views.
                     let file = place.rsplit_once('/').map_or(&*place, |(_, file)| file);
-                    format!("{}  {file}", shown(&name))
+                    let text = format!("{}  {file}", shown(&name));
+                    text.trim_end().to_owned()
+                }
+                None if thread.is_some_and(|thread| !thread.has_python()) => {
+                    "(thread without Python)".to_owned()
                 }
                 None => "(no Python code)".to_owned(),
             },
@@ -231,6 +241,10 @@ fn indent(depth: usize) -> String {
     }
 }
 
+fn percent(share: f64) -> String {
+    format!("{:.1}", share * 100.0)
+}
+
 /// What to call a thread.
 pub(super) fn thread_name(share: &ThreadShare) -> String {
     match &share.thread {
@@ -254,11 +268,12 @@ fn place(function: &ProfileFunction, line: Option<u32>) -> String {
 
 fn order_threads(one: &ThreadShare, other: &ThreadShare, by: Column) -> Ordering {
     let number = |share: &ThreadShare, column| match column {
+        Column::Queue => share.recent.waits_for_cpu,
         Column::Gil => share.recent.holds_gil,
         Column::Waits => share.recent.waits_for_gil,
         Column::Idle => share.recent.idle(),
-        Column::CpuEver => share.ever.running,
-        _ => share.recent.running + share.recent.unknown,
+        Column::CpuEver => share.ever.on_cpu,
+        _ => share.recent.on_cpu + share.recent.unknown,
     };
     let heavier = |column| number(other, column).cmp(&number(one, column));
     let tid = |share: &ThreadShare| share.thread.as_ref().map_or(u32::MAX, |thread| thread.tid);

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use invivo::profile::live::Board;
 
-use super::draw::{counted, heading};
+use super::draw::{counted, heading, shares};
 use super::listing::Listing;
 use super::state::{State, View};
 use crate::show::{Output, Style, Table, shown};
@@ -21,6 +21,8 @@ pub(crate) fn tables(board: &Board, state: &mut State, output: &Output) -> Strin
         // Writing to a String can't fail.
         let _ = writeln!(text, "process {}: {command}", process.pid);
         let _ = writeln!(text, "CPython {}, {}", process.version, counted(state.mode));
+        let (overview, whole) = (board.overview(), board.about().duration);
+        let _ = writeln!(text, "{}", shares(&board.ever(), &overview, whole));
     }
     for view in [View::Functions, View::Threads] {
         state.view = view;

@@ -42,6 +42,7 @@ impl View {
             ],
             Self::Threads => &[
                 Column::Cpu,
+                Column::Queue,
                 Column::Gil,
                 Column::Waits,
                 Column::Idle,
@@ -65,6 +66,7 @@ pub(crate) enum Column {
     Function,
     File,
     Cpu,
+    Queue,
     Gil,
     Waits,
     Idle,

@@ -1,11 +1,13 @@
+mod processor;
+
 use std::time::Duration;
 
 use invivo::Text;
 use invivo::Trust;
 use invivo::profile::live::{Board, Feed, Received, Slices, feed};
 use invivo::profile::{
-    About, FunctionKind, Mode, ProfileFrame, ProfileFunction, ProfileProcess, ProfileThread,
-    SampleStatus, Seen, Sink, StackNode,
+    About, Charge, FunctionKind, Mode, ProcessorTime, ProfileFrame, ProfileFunction,
+    ProfileProcess, ProfileThread, SampleStatus, Seen, Sink, StackNode,
 };
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -113,11 +115,24 @@ impl Scene {
         caller.unwrap()
     }
 
+    /// A tick. Who is seen on a processor was on one all the time since the last.
     fn tick(&mut self, seen: &[Seen]) {
+        for seen in seen.iter().filter(|seen| seen.status.on_cpu == Some(true)) {
+            self.charge(seen, TICK, 0);
+        }
         self.about.ticks += 1;
         self.about.duration += TICK;
         self.feed.tick(&self.about, seen).unwrap();
         self.take();
+    }
+
+    fn charge(&mut self, seen: &Seen, on: u64, waiting: u64) {
+        self.feed.charge(&Charge {
+            thread: seen.thread,
+            stack: seen.stack,
+            status: seen.status,
+            time: ProcessorTime { on, waiting },
+        });
     }
 
     fn take(&mut self) {
@@ -202,6 +217,7 @@ fn seen(thread: u32, stack: u32, on_cpu: bool) -> Seen {
         stack: Some(stack),
         status: SampleStatus {
             on_cpu: Some(on_cpu),
+            waits_for_cpu: Some(false),
             holds_gil: Some(on_cpu),
             waits_for_gil: None,
             handles_exception: None,
@@ -262,8 +278,8 @@ fn lines_threads_and_the_tree() {
     assert_eq!(
         scene.rows(),
         [
-            " 100.0  100.0      ?    0.0     5.0       11 MainThread burn  shop.py:7",
-            "   0.0    0.0      ?  100.0     0.0       12 sleeper    wait  shop.py:21",
+            " 100.0     0.0  100.0      ?    0.0     5.0       11 MainThread burn  shop.py:7",
+            "   0.0     0.0    0.0      ?  100.0     0.0       12 sleeper    wait  shop.py:21",
         ]
     );
     scene.press(KeyCode::Char('4'));

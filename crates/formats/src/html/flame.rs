@@ -33,7 +33,7 @@ pub(super) static SCRIPT: Asset = Asset {
         include_str!("draw.js"),
         include_str!("page.js")
     ),
-    hash: "1aXv+ogsxVwfdyqaMIzLV9ZQNT4CAsaQETj8iIh2tBM=",
+    hash: "DxdEuIg0ZJmN2YMGkU9oK9U4VeFXitMgfdtRgkQPw00=",
 };
 
 static BODY: &str = include_str!("flame.html");
@@ -172,8 +172,8 @@ fn texts<'a>(out: &mut dyn Write, texts: impl IntoIterator<Item = &'a str>) -> R
 }
 
 /// A status and whether a stack is certain, as one number.
-fn code(key: &Key) -> u8 {
-    status_code(key.status) * 2 + u8::from(!key.whole)
+fn code(key: &Key) -> u16 {
+    u16::from(status_code(key.status)) * 2 + u16::from(!key.whole)
 }
 
 fn counted(counts: &Counts, out: &mut dyn Write) -> Result<()> {

@@ -55,6 +55,7 @@ const digit = (code, n) => Math.floor((code >> 1) / 3 ** n) % 3;
 const STATUSES = [
   ['all', 'All samples', () => true],
   ['cpu', 'On a processor', code => digit(code, 0) === 2],
+  ['queue', 'Waiting for a processor', code => digit(code, 4) === 2],
   ['off', 'Off the processor', code => digit(code, 0) === 1],
   ['gil', 'Holding the GIL', code => digit(code, 1) === 2],
   ['nogil', 'Without the GIL', code => digit(code, 1) === 1],

@@ -228,6 +228,7 @@ fn status(code: u8) -> SampleStatus {
     let digit = |n: u32| [None, Some(false), Some(true)][usize::from(code / 3_u8.pow(n) % 3)];
     SampleStatus {
         on_cpu: digit(0),
+        waits_for_cpu: digit(4),
         holds_gil: digit(1),
         waits_for_gil: digit(2),
         handles_exception: digit(3),

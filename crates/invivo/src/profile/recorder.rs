@@ -1,9 +1,10 @@
 use std::io::Write;
 
 use invivo_model::{
-    About, ProfileFrame, ProfileFunction, ProfileProcess, ProfileThread, Result, StackNode, Text,
+    About, ProcessorTime, ProfileFrame, ProfileFunction, ProfileProcess, ProfileThread, Result,
+    StackNode, Text,
 };
-use invivo_profile::{Seen, Sink, Writer};
+use invivo_profile::{Charge, Seen, Sink, Writer};
 
 /// Writes a recording while it is made, and counts what goes into it.
 ///
@@ -14,6 +15,7 @@ pub struct Recorder {
     samples: u64,
     threads: u64,
     processes: u64,
+    accounted: Option<ProcessorTime>,
 }
 
 impl Recorder {
@@ -27,6 +29,7 @@ impl Recorder {
             samples: 0,
             threads: 0,
             processes: 0,
+            accounted: None,
         })
     }
 
@@ -43,6 +46,12 @@ impl Recorder {
     /// Processes with a Python that were seen so far.
     pub fn processes(&self) -> u64 {
         self.processes
+    }
+
+    /// The processor time that was accounted to all threads while they were sampled. `None` where it
+    /// was not asked for, or none was.
+    pub fn accounted(&self) -> Option<ProcessorTime> {
+        self.accounted
     }
 
     /// Ends the recording. `about` is how things stood at the end.
@@ -79,6 +88,13 @@ impl Sink for Recorder {
 
     fn rename(&mut self, thread: u32, name: &Text) {
         self.writer.rename(thread, name);
+    }
+
+    fn charge(&mut self, charge: &Charge) {
+        let sum = self.accounted.get_or_insert_default();
+        sum.on = sum.on.saturating_add(charge.time.on);
+        sum.waiting = sum.waiting.saturating_add(charge.time.waiting);
+        self.writer.charge(charge);
     }
 
     fn tick(&mut self, about: &About, seen: &[Seen]) -> Result<()> {

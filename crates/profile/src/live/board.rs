@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use invivo_model::{About, Mode, ProfileFunction, ProfileProcess, ProfileThread};
+use invivo_model::{About, Mode, ProcessorTime, ProfileFunction, ProfileProcess, ProfileThread};
 use rustc_hash::FxHashMap;
 
-use super::counts::{Count, Counts, ThreadCount, Ticks};
-use super::feed::{Key, Slice};
+use super::counts::{Count, Counts, Spent, ThreadTimes, Times};
+use super::feed::{Key, Slice, Tally};
 use super::tables::Tables;
 use super::tree::{Branch, Tree};
 
@@ -42,9 +42,9 @@ pub struct ThreadShare {
     /// The thread; `None` for all that have ended and are not told apart any more.
     pub thread: Option<ProfileThread>,
     /// In the last seconds.
-    pub recent: ThreadCount,
+    pub recent: ThreadTimes,
     /// Since the start.
-    pub ever: ThreadCount,
+    pub ever: ThreadTimes,
     /// Where it was most often of late: the innermost function and its line.
     pub at: Option<(Arc<ProfileFunction>, u32)>,
 }
@@ -68,9 +68,12 @@ pub struct Overview {
     /// Processor time that we took ourselves meanwhile, in nanoseconds.
     pub own_time: u64,
     /// All threads.
-    pub threads: ThreadCount,
-    /// What was seen since the start: threads, each at each tick.
+    pub threads: ThreadTimes,
+    /// What was seen since the start: threads with Python, each at each tick.
     pub samples: u64,
+    /// Whether the kernel accounts processor time. Where it does not, a thread that is runnable
+    /// counts as one on a processor.
+    pub accounted: bool,
     /// Whether a thread has been seen to wait for the GIL. Some versions never say so; a thread
     /// that waits looks idle then.
     pub tells_waiting: bool,
@@ -82,7 +85,7 @@ struct Passed {
     ticks: u64,
     time: u64,
     own_time: u64,
-    counts: Vec<(Key, u32)>,
+    counts: Vec<(Key, Spent)>,
 }
 
 /// What was seen in the last seconds, and since the start.
@@ -98,12 +101,15 @@ pub struct Board {
     threads_announced: u32,
     passed: VecDeque<Passed>,
     /// What the slices that have passed come to.
-    keys: FxHashMap<Key, u64>,
+    keys: FxHashMap<Key, Spent>,
+    /// Whether accounts have come.
+    accounted: bool,
+    samples: u64,
     recent: Counts,
     ever: Counts,
     loads: VecDeque<Load>,
-    /// The load that is not complete yet: threads' ticks, ticks and time.
-    load: (Load, u64, u64),
+    /// The load that is not complete yet: threads' time, and the time it took.
+    load: (Load, u64),
 }
 
 impl Board {
@@ -119,26 +125,40 @@ impl Board {
             threads_announced: 0,
             passed: VecDeque::new(),
             keys: FxHashMap::default(),
+            accounted: false,
+            samples: 0,
             recent: Counts::default(),
             ever: Counts::default(),
             loads: VecDeque::new(),
-            load: (Load::default(), 0, 0),
+            load: (Load::default(), 0),
         }
     }
 
     /// Takes what has come.
     pub fn take(&mut self, slice: Slice) {
-        let passed = Passed {
+        let mut passed = Passed {
             ticks: slice.about.ticks.saturating_sub(self.about.ticks),
             time: slice.about.duration.saturating_sub(self.about.duration),
             own_time: slice.about.own_time.saturating_sub(self.about.own_time),
-            counts: slice
-                .counts
-                .iter()
-                .map(|(key, count)| (*key, *count))
-                .collect(),
+            counts: Vec::new(),
         };
         self.about = slice.about;
+        let charged = |tally: &Tally| tally.time != ProcessorTime::default();
+        self.accounted |= slice.counts.values().any(charged);
+        // As many ticks as there were stand for all this time, those that were missed included.
+        let in_time = |ticks: u64| {
+            let time = u128::from(ticks) * u128::from(passed.time);
+            let time = time / u128::from(passed.ticks.max(1));
+            u64::try_from(time).unwrap_or(u64::MAX)
+        };
+        let spent = |(key, tally): (&Key, &Tally)| {
+            let spent = Spent {
+                seen: in_time(tally.ticks),
+                accounted: self.accounted.then_some(tally.time),
+            };
+            (*key, spent)
+        };
+        passed.counts = slice.counts.iter().map(spent).collect();
         slice
             .functions
             .into_iter()
@@ -168,15 +188,20 @@ impl Board {
             }
         }
         self.load(&passed);
-        for (key, count) in &passed.counts {
-            self.ever.add(&self.tables, key, u64::from(*count));
-            *self.keys.entry(*key).or_default() += u64::from(*count);
+        for (key, spent) in &passed.counts {
+            self.ever.add(&self.tables, key, spent);
+            self.keys.entry(*key).or_default().add(spent);
+        }
+        for (key, tally) in &slice.counts {
+            let thread = self.threads.get(&key.thread);
+            let python = thread.is_none_or(ProfileThread::has_python);
+            self.samples += if python { tally.ticks } else { 0 };
         }
         self.passed.push_back(passed);
         self.let_pass();
         self.recent = Counts::default();
-        for (key, count) in &self.keys {
-            self.recent.add(&self.tables, key, *count);
+        for (key, spent) in &self.keys {
+            self.recent.add(&self.tables, key, spent);
         }
         self.tables
             .make_room(self.keys.keys().filter_map(|key| key.stack));
@@ -191,10 +216,10 @@ impl Board {
             && let Some(first) = self.passed.pop_front()
         {
             time -= first.time;
-            for (key, count) in first.counts {
+            for (key, spent) in first.counts {
                 if let Some(now) = self.keys.get_mut(&key) {
-                    *now = now.saturating_sub(u64::from(count));
-                    if *now == 0 {
+                    now.take_away(&spent);
+                    if now.is_nothing() {
                         self.keys.remove(&key);
                     }
                 }
@@ -213,24 +238,20 @@ impl Board {
     }
 
     fn load(&mut self, passed: &Passed) {
-        let (load, ticks, time) = &mut self.load;
-        for (key, count) in &passed.counts {
-            if key.status.on_cpu != Some(false) {
-                load.running += f64::from(*count);
-            }
-            if key.status.holds_gil == Some(true) {
-                load.holds_gil += f64::from(*count);
-            }
+        let (load, time) = &mut self.load;
+        for (key, spent) in &passed.counts {
+            let times = Times::new(&key.status, spent);
+            load.running += times.of(Mode::Cpu) as f64;
+            load.holds_gil += times.of(Mode::Gil) as f64;
         }
-        *ticks += passed.ticks;
         *time += passed.time;
-        if *time >= LOAD_PERIOD && *ticks > 0 {
-            let ticks = *ticks as f64;
+        if *time >= LOAD_PERIOD {
+            let time = *time as f64;
             self.loads.push_back(Load {
-                running: load.running / ticks,
-                holds_gil: load.holds_gil / ticks,
+                running: load.running / time,
+                holds_gil: load.holds_gil / time,
             });
-            self.load = (Load::default(), 0, 0);
+            self.load = (Load::default(), 0);
             if self.loads.len() > MAX_LOADS {
                 self.loads.pop_front();
             }
@@ -270,8 +291,18 @@ impl Board {
         }
         let mut ever = self.ever.threads.values();
         overview.tells_waiting = ever.any(|thread| thread.waits_for_gil > 0);
-        overview.samples = self.ever.threads.values().map(|thread| thread.seen).sum();
+        overview.samples = self.samples;
+        overview.accounted = self.accounted;
         overview
+    }
+
+    /// What all threads did since the start.
+    pub fn ever(&self) -> ThreadTimes {
+        let mut all = ThreadTimes::default();
+        for thread in self.ever.threads.values() {
+            all.add(thread);
+        }
+        all
     }
 
     /// The load of each second, the latest last.
@@ -317,7 +348,7 @@ impl Board {
                 *most = (*place, own);
             }
         }
-        let share = |(index, ever): (&u32, &ThreadCount)| ThreadShare {
+        let share = |(index, ever): (&u32, &ThreadTimes)| ThreadShare {
             index: *index,
             thread: self.threads.get(index).cloned(),
             recent: self.recent.threads.get(index).copied().unwrap_or_default(),
@@ -334,11 +365,11 @@ impl Board {
     /// Each branch comes before those below it, of several the heaviest first.
     pub fn tree(&self, thread: Option<u32>, mode: Mode) -> Vec<Branch> {
         let mut tree = Tree::new(&self.tables);
-        for (key, count) in &self.keys {
+        for (key, spent) in &self.keys {
             if let Some(stack) = key.stack
                 && thread.is_none_or(|thread| thread == key.thread)
             {
-                tree.add(stack, Ticks::new(&key.status, *count).of(mode));
+                tree.add(stack, Times::new(&key.status, spent).of(mode));
             }
         }
         tree.branches()

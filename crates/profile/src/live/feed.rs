@@ -7,13 +7,13 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use invivo_model::{
-    About, Error, ErrorKind, ProfileFrame, ProfileFunction, ProfileProcess, ProfileThread, Result,
-    SampleStatus, StackNode, Text,
+    About, Error, ErrorKind, ProcessorTime, ProfileFrame, ProfileFunction, ProfileProcess,
+    ProfileThread, Result, SampleStatus, StackNode, Text,
 };
 use rustc_hash::FxHashMap;
 
 use crate::session::{Session, Step};
-use crate::sink::{Seen, Sink};
+use crate::sink::{Charge, Seen, Sink};
 
 /// How much time a slice covers.
 const PERIOD: u64 = 250_000_000;
@@ -40,7 +40,22 @@ pub struct Slice {
     pub(super) processes: Vec<ProfileProcess>,
     pub(super) threads: Vec<ProfileThread>,
     pub(super) names: Vec<(u32, Text)>,
-    pub(super) counts: FxHashMap<Key, u32>,
+    pub(super) counts: FxHashMap<Key, Tally>,
+}
+
+/// How often something was seen, and the processor time that was charged to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    pub(super) ticks: u64,
+    pub(super) time: ProcessorTime,
+}
+
+impl Tally {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.ticks += other.ticks;
+        self.time.on = self.time.on.saturating_add(other.time.on);
+        self.time.waiting = self.time.waiting.saturating_add(other.time.waiting);
+    }
 }
 
 impl Slice {
@@ -145,6 +160,19 @@ impl Sink for Feed {
         self.slice.names.push((thread, name.clone()));
     }
 
+    fn charge(&mut self, charge: &Charge) {
+        let key = Key {
+            thread: charge.thread,
+            stack: charge.stack,
+            status: charge.status,
+        };
+        let tally = self.slice.counts.entry(key).or_default();
+        tally.add(&Tally {
+            ticks: 0,
+            time: charge.time,
+        });
+    }
+
     fn tick(&mut self, about: &About, seen: &[Seen]) -> Result<()> {
         for seen in seen {
             let key = Key {
@@ -152,7 +180,7 @@ impl Sink for Feed {
                 stack: seen.stack,
                 status: seen.status,
             };
-            *self.slice.counts.entry(key).or_default() += 1;
+            self.slice.counts.entry(key).or_default().ticks += 1;
         }
         if about.duration >= self.due || self.slice.entries() >= MAX_ENTRIES {
             self.slice.about.clone_from(about);

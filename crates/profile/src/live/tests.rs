@@ -6,7 +6,7 @@ use invivo_model::{
 };
 
 use super::*;
-use crate::sink::{Seen, Sink};
+use crate::sink::{Charge, Seen, Sink};
 
 const TICK: u64 = 5_000_000;
 
@@ -36,11 +36,19 @@ impl Scene {
     }
 
     fn thread(&mut self, tid: u32) -> u32 {
+        self.thread_of(tid, 0)
+    }
+
+    fn native(&mut self, tid: u32) -> u32 {
+        self.thread_of(tid, ProfileThread::WITHOUT_PYTHON)
+    }
+
+    fn thread_of(&mut self, tid: u32, interpreter: i64) -> u32 {
         self.feed.thread(&ProfileThread {
             process: 0,
             tid,
             name: None,
-            interpreter: 0,
+            interpreter,
             is_main: self.threads == 0,
         });
         self.threads += 1;
@@ -84,7 +92,7 @@ impl Scene {
         }
     }
 
-    /// What of a function was seen recently and ever: own and total each.
+    /// What of a function was seen recently and ever, in ticks: own and total each.
     fn function(&self, name: &str, mode: Mode) -> (u64, u64, u64, u64) {
         let functions = self.board.functions(None);
         let share = functions
@@ -92,10 +100,10 @@ impl Scene {
             .find(|share| share.function.name.text == name);
         let share = share.unwrap();
         (
-            share.recent.own.of(mode),
-            share.recent.total.of(mode),
-            share.ever.own.of(mode),
-            share.ever.total.of(mode),
+            share.recent.own.of(mode) / TICK,
+            share.recent.total.of(mode) / TICK,
+            share.ever.own.of(mode) / TICK,
+            share.ever.total.of(mode) / TICK,
         )
     }
 }
@@ -113,6 +121,7 @@ fn seen(thread: u32, stack: u32, on_cpu: bool) -> Seen {
         stack: Some(stack),
         status: SampleStatus {
             on_cpu: Some(on_cpu),
+            waits_for_cpu: None,
             holds_gil: Some(on_cpu),
             waits_for_gil: None,
             handles_exception: None,
@@ -145,7 +154,7 @@ fn functions_count_once_for_each_stack_and_by_what_the_thread_did() {
     lines.sort_by_key(|(line, _)| *line);
     let counts = lines
         .iter()
-        .map(|(line, count)| (*line, count.own.of(Mode::Cpu)));
+        .map(|(line, count)| (*line, count.own.of(Mode::Cpu) / TICK));
     assert_eq!(
         counts.collect::<Vec<_>>(),
         [(1, 0), (2, 0), (3, 0), (4, 201)]
@@ -153,7 +162,7 @@ fn functions_count_once_for_each_stack_and_by_what_the_thread_did() {
     assert!(
         lines
             .iter()
-            .all(|(_, count)| count.total.of(Mode::Cpu) == 201)
+            .all(|(_, count)| count.total.of(Mode::Cpu) == 201 * TICK)
     );
 }
 
@@ -173,7 +182,7 @@ fn what_is_recent_passes_and_what_was_ever_stays() {
 
     let overview = scene.board.overview();
     assert_eq!((overview.ticks, overview.time), (recent, recent * TICK));
-    assert_eq!(overview.threads.running, recent);
+    assert_eq!(overview.threads.on_cpu, recent * TICK);
     let loads: Vec<Load> = scene.board.loads().collect();
     assert_eq!(loads.len(), 20);
     assert!(
@@ -192,6 +201,7 @@ fn threads_tell_what_they_did_and_where_they_were() {
     let waits = Seen {
         status: SampleStatus {
             on_cpu: Some(false),
+            waits_for_cpu: None,
             holds_gil: Some(false),
             waits_for_gil: Some(true),
             handles_exception: None,
@@ -211,10 +221,10 @@ fn threads_tell_what_they_did_and_where_they_were() {
         let (function, line) = share.at.clone().unwrap();
         (function.name.text.clone(), line)
     };
-    assert_eq!((first.recent.running, first.recent.idle()), (151, 0));
+    assert_eq!((first.recent.on_cpu, first.recent.idle()), (151 * TICK, 0));
     assert_eq!(
         (second.recent.waits_for_gil, second.recent.idle()),
-        (51, 50)
+        (51 * TICK, 50 * TICK)
     );
     assert_eq!(at(first), ("work".to_owned(), 7));
     assert_eq!(at(second), ("wait".to_owned(), 9));
@@ -238,7 +248,8 @@ fn the_tree_has_callers_above_and_the_heaviest_first() {
     let shown = |branches: &[Branch]| -> Vec<(String, usize, u64, u64, usize)> {
         let shown = |branch: &Branch| {
             let name = branch.function.name.text.clone();
-            (name, branch.depth, branch.own, branch.total, branch.below)
+            let (own, total) = (branch.own / TICK, branch.total / TICK);
+            (name, branch.depth, own, total, branch.below)
         };
         branches.iter().map(shown).collect()
     };
@@ -296,6 +307,74 @@ fn threads_that_end_without_end_are_put_together() {
         .collect();
     assert_eq!(ended.len(), 1);
     let all: u64 = threads.iter().map(|share| share.ever.seen).sum();
-    assert_eq!(all, 10_000);
+    assert_eq!(all, 10_000 * TICK);
     assert_eq!(scene.function("main", Mode::Wall).3, 10_000);
+}
+
+/// What the kernel says counts, whatever the looks make believe: of a machine loaded three times
+/// over a thread looks runnable all the time and has a third of it.
+#[test]
+fn processor_time_is_what_was_accounted() {
+    let mut scene = Scene::new();
+    let (busy, native) = (scene.thread(1), scene.native(2));
+    let stack = scene.stack(&[("main", 1), ("work", 7)]);
+    let blas = scene.stack(&[("<thread without Python>", 0)]);
+    let without = Seen {
+        stack: None,
+        status: SampleStatus::default(),
+        ..seen(native, blas, false)
+    };
+    // Ticks are missed, and the looks that there were stand for all the time.
+    for _ in 0..1000 {
+        let charge = |seen: &Seen, on| Charge::of(seen, on);
+        scene.feed.charge(&charge(&seen(busy, stack, true), TICK));
+        scene.feed.charge(&Charge::waiting(busy, 2 * TICK));
+        scene
+            .feed
+            .charge(&charge(&seen(native, blas, true), 3 * TICK));
+        scene.about.duration += 2 * TICK;
+        scene.about.missed += 2;
+        scene.ticks(1, &[seen(busy, stack, true), without]);
+    }
+    let overview = scene.board.overview();
+    assert!(overview.accounted);
+    assert_eq!(overview.samples, scene.board.about().ticks);
+    let share = |of: u64| of as f64 / overview.time as f64;
+    assert!((share(overview.threads.on_cpu) - 4.0 / 3.0).abs() < 0.01);
+    let work = |name: &str| {
+        let functions = scene.board.functions(None);
+        let function = functions.iter().find(|of| of.function.name.text == name);
+        share(function.unwrap().recent.own.of(Mode::Cpu))
+    };
+    assert!((work("work") - 1.0 / 3.0).abs() < 0.01);
+    assert!((work("<thread without Python>") - 1.0).abs() < 0.01);
+    for thread in scene.board.threads() {
+        let shares = thread.recent.shares(overview.time);
+        let third = if thread.index == busy { 1.0 } else { 3.0 };
+        assert!((shares.on_cpu - third / 3.0).abs() < 0.01, "{shares:?}");
+        assert!((shares.on_cpu + shares.waits_for_cpu - 1.0).abs() < 0.01);
+        assert!(shares.idle < 0.01 && shares.holds_gil <= 1.0);
+    }
+}
+
+#[test]
+fn no_share_is_above_what_it_is_a_share_of() {
+    let times = ThreadTimes {
+        seen: 95,
+        on_cpu: 60,
+        waits_for_cpu: 30,
+        unknown: 0,
+        holds_gil: 104,
+        waits_for_gil: 20,
+    };
+    let shares = times.shares(100);
+    let all = [
+        shares.on_cpu,
+        shares.waits_for_cpu,
+        shares.waits_for_gil,
+        shares.idle,
+        shares.holds_gil,
+    ];
+    assert_eq!(all, [0.6, 0.3, 0.1, 0.0, 1.0]);
+    assert_eq!(ThreadTimes::default().shares(0), ThreadShares::default());
 }

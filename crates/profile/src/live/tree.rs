@@ -14,9 +14,9 @@ pub struct Branch {
     pub function: Arc<ProfileFunction>,
     /// How many callers it has.
     pub depth: usize,
-    /// Ticks at which it was innermost.
+    /// How long it was innermost, in nanoseconds.
     pub own: u64,
-    /// Ticks at which it was on the stack.
+    /// How long it was on the stack.
     pub total: u64,
     /// How many of the branches that follow stand below this one.
     pub below: usize,
@@ -53,8 +53,8 @@ impl<'a> Tree<'a> {
         }
     }
 
-    pub(super) fn add(&mut self, stack: u32, count: u64) {
-        if count == 0 {
+    pub(super) fn add(&mut self, stack: u32, time: u64) {
+        if time == 0 {
             return;
         }
         self.path.clear();
@@ -74,10 +74,10 @@ impl<'a> Tree<'a> {
                 });
                 self.nodes[at].below.push(below);
             }
-            self.nodes[below].total += count;
+            self.nodes[below].total += time;
             at = below;
         }
-        self.nodes[at].own += count;
+        self.nodes[at].own += time;
     }
 
     /// All branches, each before those below it, of several the heaviest first.

@@ -34,8 +34,34 @@ pub(super) fn to_mode(number: u8) -> Option<Mode> {
     MODES.get(usize::from(number)).copied()
 }
 
-/// The trust, and four answers with three possibilities each, as one number below 243.
-pub(super) fn state(status: &SampleStatus, trust: Trust) -> u8 {
+/// What a state begins with that tells whether the thread waits for a processor: this for no, the
+/// next number for yes. The rest of the state follows.
+const WAITS: u8 = 243;
+
+/// A state, as a byte or two.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct State {
+    /// Whether it waits for a processor, where that is known.
+    first: Option<u8>,
+    /// The trust, and four answers with three possibilities each, as one number below 243.
+    rest: u8,
+}
+
+impl State {
+    pub(super) fn put(self, out: &mut Vec<u8>) {
+        out.extend(self.first);
+        out.push(self.rest);
+    }
+}
+
+pub(super) fn state(status: &SampleStatus, trust: Trust) -> State {
+    State {
+        first: status.waits_for_cpu.map(|waits| WAITS + u8::from(waits)),
+        rest: rest(status, trust),
+    }
+}
+
+fn rest(status: &SampleStatus, trust: Trust) -> u8 {
     let answers = [
         status.handles_exception,
         status.waits_for_gil,
@@ -47,7 +73,21 @@ pub(super) fn state(status: &SampleStatus, trust: Trust) -> u8 {
     state * 3 + number_of(&TRUSTS, &trust)
 }
 
-pub(super) fn to_state(number: u8) -> Option<(SampleStatus, Trust)> {
+/// The next state of what `next` gives, byte by byte.
+pub(super) fn to_state(mut next: impl FnMut() -> Option<u8>) -> Option<(SampleStatus, Trust)> {
+    let first = next()?;
+    let waits = first.checked_sub(WAITS);
+    let (mut status, trust) = to_rest(if waits.is_some() { next()? } else { first })?;
+    status.waits_for_cpu = match waits {
+        None => None,
+        Some(0) => Some(false),
+        Some(1) => Some(true),
+        Some(_) => return None,
+    };
+    Some((status, trust))
+}
+
+fn to_rest(number: u8) -> Option<(SampleStatus, Trust)> {
     let mut rest = number;
     let mut next = || {
         let digit = usize::from(rest % 3);
@@ -58,6 +98,7 @@ pub(super) fn to_state(number: u8) -> Option<(SampleStatus, Trust)> {
     let mut answer = || ANSWERS.get(next()).copied();
     let status = SampleStatus {
         on_cpu: answer()?,
+        waits_for_cpu: None,
         holds_gil: answer()?,
         waits_for_gil: answer()?,
         handles_exception: answer()?,
@@ -71,12 +112,21 @@ mod tests {
 
     #[test]
     fn every_state_has_its_own_number() {
-        for number in 0..=u8::MAX {
-            match to_state(number) {
-                Some((status, trust)) => assert_eq!(state(&status, trust), number),
-                None => assert!(number >= 243),
+        for first in 0..=u8::MAX {
+            for rest in 0..=u8::MAX {
+                let mut bytes = [first, rest].into_iter();
+                let read = to_state(|| bytes.next());
+                let taken = 2 - bytes.len();
+                let Some((status, trust)) = read else {
+                    assert!(first > 244 || first >= WAITS && rest >= WAITS);
+                    continue;
+                };
+                let mut written = Vec::new();
+                state(&status, trust).put(&mut written);
+                assert_eq!(written, &[first, rest][..taken]);
             }
         }
+        assert_eq!(to_state(|| None), None);
     }
 
     #[test]

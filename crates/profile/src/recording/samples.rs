@@ -87,7 +87,7 @@ impl<'a> Samples<'a> {
                 match step.rem_euclid(4) {
                     0 => moment.stack(thread, self.input.option()?)?,
                     1 => {
-                        let (status, trust) = code::to_state(self.input.byte()?)?;
+                        let (status, trust) = code::to_state(|| self.input.byte())?;
                         let stack = self.input.option()?;
                         moment.begin(thread, stack, status, trust)?;
                     }

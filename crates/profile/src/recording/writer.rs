@@ -65,14 +65,14 @@ struct Samples {
 struct Last {
     /// The tick of the block at which that was, counted from 1; 0 where it was not in this block.
     tick: u64,
-    state: u8,
+    state: code::State,
     stack: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Change {
     Stack(u32, Option<u32>),
-    State(u32, u8, Option<u32>),
+    State(u32, code::State, Option<u32>),
     Stop(u32),
 }
 
@@ -348,7 +348,7 @@ impl Samples {
             match *change {
                 Change::Stack(_, stack) => put_option(&mut self.bytes, stack),
                 Change::State(_, state, stack) => {
-                    self.bytes.push(state);
+                    state.put(&mut self.bytes);
                     put_option(&mut self.bytes, stack);
                 }
                 Change::Stop(_) => {}

@@ -4,14 +4,37 @@ use std::sync::Arc;
 
 use invivo_cpython::Kin;
 use invivo_model::{
-    Address, Code, FunctionKind, Position, ProfileFrame, ProfileFunction, Result, StackNode, Text,
+    Address, Code, FunctionKind, Position, ProfileFrame, ProfileFunction, Result, SampleStatus,
+    StackNode, Text, Trust,
 };
 use rustc_hash::FxHashMap;
 
 use super::{Options, Round};
+use crate::sink::Seen;
 
 /// Code objects whose functions are remembered at most.
 const MAX_CODES: usize = 1 << 16;
+
+/// What stands for a stack where there is none to be had, though processor time is to be charged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mark {
+    /// The thread runs no Python code.
+    WithoutPython,
+    /// It was never seen while it ran.
+    Unseen,
+    /// Threads that have not been looked at while there were any.
+    ShortLived,
+}
+
+impl Mark {
+    fn name(self) -> &'static str {
+        match self {
+            Self::WithoutPython => "<thread without Python>",
+            Self::Unseen => "<ran between samples>",
+            Self::ShortLived => "<short-lived threads>",
+        }
+    }
+}
 
 /// The numbers of what has been seen.
 #[derive(Debug, Default)]
@@ -85,6 +108,30 @@ impl Entries {
     /// The frame that stands for C code.
     pub(super) fn native(&mut self, round: &mut Round<'_>) -> Result<u32> {
         mark(&mut self.native, "<native>", FunctionKind::Native, round)
+    }
+
+    /// What a thread is seen in that is on a processor, though nothing is known of its stack.
+    pub(super) fn marked(
+        &mut self,
+        thread: u32,
+        mark: Mark,
+        round: &mut Round<'_>,
+    ) -> Result<Seen> {
+        let text = Text {
+            text: mark.name().to_owned(),
+            truncated: false,
+        };
+        let frame = marked(text, FunctionKind::Native, round)?;
+        Ok(Seen {
+            thread,
+            stack: Some(Self::on_top(None, frame, round)?),
+            status: SampleStatus {
+                on_cpu: Some(true),
+                waits_for_cpu: Some(false),
+                ..SampleStatus::default()
+            },
+            trust: Trust::Whole,
+        })
     }
 
     /// The frame that stands for a task that is not known.

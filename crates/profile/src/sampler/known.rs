@@ -6,6 +6,7 @@ use invivo_model::{Gil, ProfileThread, Result, SampleStatus, Text, ThreadState};
 use invivo_process::{Target, ThreadPlace, ThreadWatch, native_ids};
 use rustc_hash::FxHashMap;
 
+use super::accounts::Standing;
 use super::{Options, Round};
 use crate::sink::Sink;
 
@@ -28,7 +29,7 @@ pub(super) struct Known {
     /// Its number as it knows it itself; 0 where that is not known.
     native_id: u64,
     /// Its number as we know it; 0 where that can't be told.
-    tid: u32,
+    pub(super) tid: u32,
     name: Option<Text>,
     watch: Option<ThreadWatch>,
     /// Whether the thread has ended, and another has all that told it from others.
@@ -119,16 +120,16 @@ impl Known {
         }
     }
 
-    /// What it does beside running its frames.
+    /// What it does beside running its frames. `standing` says what it has to do with a processor.
     pub(super) fn status(
-        &mut self,
-        target: &Target,
-        options: &Options,
+        standing: Standing,
         gil: Gil,
         handles_exception: Option<bool>,
     ) -> SampleStatus {
+        let (on_cpu, waits_for_cpu) = standing;
         SampleStatus {
-            on_cpu: self.on_cpu(target, options),
+            on_cpu,
+            waits_for_cpu,
             holds_gil: (gil != Gil::Unknown).then_some(gil == Gil::Holds),
             waits_for_gil: match gil {
                 Gil::Waits => Some(true),
@@ -152,8 +153,8 @@ impl Known {
         self.watch.as_ref()
     }
 
-    /// Whether the thread is on a processor, where that is asked for and can be told.
-    fn on_cpu(&mut self, target: &Target, options: &Options) -> Option<bool> {
+    /// Whether the thread is runnable, where that is asked for and can be told.
+    pub(super) fn runnable(&mut self, target: &Target, options: &Options) -> Option<bool> {
         if !options.asks_for_activity() {
             return None;
         }

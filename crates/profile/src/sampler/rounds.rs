@@ -87,7 +87,9 @@ impl<M: Memory> Rounds<M> {
             known.stacks.truncate(thread.kept);
             let options = &subject.options;
             let handles = thread.handles_exception;
-            let status = known.status(&subject.target, options, thread.gil, handles);
+            let runnable = known.runnable(&subject.target, options);
+            let standing = subject.accounts.look(&subject.target, known, runnable);
+            let status = Known::status(standing, thread.gil, handles);
             if !options.counts(&status) {
                 continue;
             }
@@ -102,12 +104,15 @@ impl<M: Memory> Rounds<M> {
                 None => Standing::Outside,
             };
             let (stack, trust) = places.stack(thread, &standing, known, round)?;
-            round.seen.push(Seen {
+            let seen = Seen {
                 thread: known.index,
                 stack,
                 status,
                 trust: trust.max(thread.trust),
-            });
+            };
+            if subject.accounts.take(known.tid, seen, options) {
+                round.seen.push(seen);
+            }
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use invivo_model::{Gil, InterpreterThreads, Result, Thread, Trust};
 use invivo_process::Memory;
 
 use super::entries::Entries;
-use super::known::{Described, Key};
+use super::known::{Described, Key, Known};
 use super::tasks::{Standing, Tasks};
 use super::{Options, Round, Sampled};
 use crate::prefetch::Prefetch;
@@ -134,7 +134,7 @@ fn key(interpreter: &InterpreterThreads, thread: &Thread) -> Key {
 fn see(
     interpreter: &InterpreterThreads,
     thread: &Thread,
-    standing: &Standing<'_>,
+    tasks: &Standing<'_>,
     subject: &mut Sampled,
     round: &mut Round<'_>,
 ) -> Result<()> {
@@ -158,17 +158,22 @@ fn see(
     known.rename(thread.name.as_ref(), round.sink);
     let options = &subject.options;
     let handles = thread.handles_exception;
-    let status = known.status(&subject.target, options, thread.gil, handles);
+    let runnable = known.runnable(&subject.target, options);
+    let standing = subject.accounts.look(&subject.target, known, runnable);
+    let status = Known::status(standing, thread.gil, handles);
     if !options.counts(&status) {
         return Ok(());
     }
-    let (stack, trust) = stack(thread, standing, &mut subject.entries, options, round)?;
-    round.seen.push(Seen {
+    let (stack, trust) = stack(thread, tasks, &mut subject.entries, options, round)?;
+    let seen = Seen {
         thread: known.index,
         stack,
         status,
         trust,
-    });
+    };
+    if subject.accounts.take(known.tid, seen, options) {
+        round.seen.push(seen);
+    }
     Ok(())
 }
 

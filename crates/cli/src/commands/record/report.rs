@@ -1,7 +1,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use invivo::profile::{About, Recorder, Session};
+use invivo::profile::{self, About, ProcessorTime, Recorder, Session};
 use invivo::{Error, ErrorKind};
 use serde_json::{Value, json};
 
@@ -29,6 +29,7 @@ pub(super) struct Report<'a> {
     samples: u64,
     threads: u64,
     processes: u64,
+    accounted: Option<ProcessorTime>,
     ending: &'static str,
     failure: Option<Error>,
     pub(super) written: Vec<Written>,
@@ -57,6 +58,7 @@ impl<'a> Report<'a> {
             samples: recorder.samples(),
             threads: recorder.threads(),
             processes: recorder.processes(),
+            accounted: recorder.accounted(),
             ending,
             failure,
             written: Vec::new(),
@@ -111,6 +113,13 @@ impl<'a> Report<'a> {
         if !self.written.is_empty() {
             let lines = summary(&self.about, self.samples, self.threads, self.processes);
             lines.iter().for_each(|line| output.note(line));
+            if let Some(time) = self.accounted {
+                output.note(&accounted(time));
+            }
+            let options = self.arguments.sampling.plan().options;
+            if options.asks_for_activity() && !profile::is_processor_time_accounted() {
+                output.note(UNACCOUNTED);
+            }
             if self.samples == 0 {
                 output.note("no thread counted at any tick: --mode and --no-idle say which do");
             }
@@ -164,6 +173,8 @@ impl<'a> Report<'a> {
                 "elsewhere": about.looks.elsewhere,
                 "stopped": about.looks.stopped,
             },
+            "cpu_time": self.accounted.map(|time| in_seconds(time.on)),
+            "cpu_wait_time": self.accounted.map(|time| in_seconds(time.waiting)),
             "exit_code": self.code,
             "error": self.failure.as_ref().map(error_json),
         })
@@ -179,6 +190,19 @@ impl<'a> Report<'a> {
             _ => u8::try_from(code).unwrap_or(u8::MAX).into(),
         }
     }
+}
+
+/// What is said where the kernel keeps no accounts.
+pub(crate) const UNACCOUNTED: &str = "this kernel does not account processor time to threads (no \
+    schedstat): one that is runnable counts as on CPU, also while others keep it from a processor";
+
+/// What the kernel accounted, in a line.
+fn accounted(time: ProcessorTime) -> String {
+    format!(
+        "its threads were on CPU for {}, and waited {} for a processor",
+        seconds(time.on),
+        seconds(time.waiting)
+    )
 }
 
 /// What was seen, and what it took: a line each.
