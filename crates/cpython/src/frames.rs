@@ -1,6 +1,7 @@
 //! Stacks: the frames that a thread is in.
 
 pub(crate) mod calls;
+mod deep;
 mod generators;
 mod live;
 mod opcodes;
@@ -25,6 +26,7 @@ use live::Live;
 pub(crate) use opcodes::Instruction;
 pub(crate) use raw::{RawFrame, Standing};
 pub(crate) use walk::{AHEAD, Head, MAX_CHUNK};
+pub(crate) use deep::TOO_DEEP;
 use walk::{Budget, Walk};
 pub(crate) use watch::{Met, Watch};
 
@@ -107,10 +109,7 @@ impl<M: Memory> Runtime<M> {
                 frames,
                 bytes: MAX_BYTES,
             };
-            let read = match self.stacks_once(group, options) {
-                Some(read) => read.and_then(|stacks| self.with_opcodes(stacks, options)),
-                None => self.read_stacks(group, options, &mut budget),
-            };
+            let read = self.read_group(group, options, &mut budget);
             frames = budget.frames;
             match read {
                 Ok(read) => stacks.extend(read),
@@ -123,13 +122,47 @@ impl<M: Memory> Runtime<M> {
         stacks
     }
 
-    fn read_stacks(
+    /// The stacks of some threads; of those that are too deep to be read whole, both ends.
+    fn read_group(
         &self,
         threads: &[(Address, Head)],
         options: &StackOptions,
         budget: &mut Budget,
     ) -> Result<Vec<Stack>, Fault> {
-        let mut look = self.look(threads, budget)?;
+        let deep = self.too_deep(threads)?;
+        let all = threads.iter().zip(&deep);
+        let others = all.filter(|(_, deep)| !**deep).map(|(thread, _)| *thread);
+        let others: Vec<_> = others.collect();
+        let read = match self.stacks_once(&others, options) {
+            Some(read) => self.with_opcodes(read?, options)?,
+            None => self.read_stacks(&others, options, budget, self.limits.frames)?,
+        };
+        let mut read = read.into_iter();
+        let mut stacks = Vec::with_capacity(threads.len());
+        for (thread, deep) in threads.iter().zip(deep) {
+            let read = if deep { None } else { read.next() };
+            let read = read.filter(|stack| {
+                let cut = stack.cut.as_ref();
+                // All threads together may have too many as well.
+                cut.is_none_or(|cut| cut.what != TOO_DEEP) || budget.frames == 0
+            });
+            stacks.push(match read {
+                Some(stack) => stack,
+                None => self.deep_stack(*thread, options, budget)?,
+            });
+        }
+        Ok(stacks)
+    }
+
+    /// The stacks of threads, each as far as `limit` frames.
+    fn read_stacks(
+        &self,
+        threads: &[(Address, Head)],
+        options: &StackOptions,
+        budget: &mut Budget,
+        limit: usize,
+    ) -> Result<Vec<Stack>, Fault> {
+        let mut look = self.look(threads, budget, limit)?;
         for _ in 0..LOOKS_AGAIN {
             let unsure: Vec<_> = look.unsure().collect();
             if unsure.is_empty() {
@@ -139,7 +172,7 @@ impl<M: Memory> Runtime<M> {
                 .iter()
                 .filter_map(|index| threads.get(*index).copied())
                 .collect();
-            look.compare(unsure, self.look(&again, budget)?);
+            look.compare(unsure, self.look(&again, budget, limit)?);
         }
         let stacks = look.walks.iter().map(|(walk, live)| {
             let (mut stack, instructions) =
@@ -168,8 +201,13 @@ impl<M: Memory> Runtime<M> {
     }
 
     /// Follows the frames of threads, and says which are live.
-    fn look(&self, threads: &[(Address, Head)], budget: &mut Budget) -> Result<Look, Fault> {
-        let walks = self.walks(threads, self.limits.frames, budget)?;
+    fn look(
+        &self,
+        threads: &[(Address, Head)],
+        budget: &mut Budget,
+        limit: usize,
+    ) -> Result<Look, Fault> {
+        let walks = self.walks(threads, limit, budget)?;
         let all = walks.iter().flat_map(|walk| &walk.frames);
         let of_code = all.filter(|frame| !frame.is_sentinel(&self.layout));
         let again = self.places_again(&walks);
@@ -198,6 +236,7 @@ impl<M: Memory> Runtime<M> {
         let mut stack = Stack {
             frames: Vec::new(),
             cut: walk.cut.clone(),
+            gap: None,
         };
         let mut instructions = Vec::new();
         for (index, raw) in walk.frames.iter().enumerate().skip(live.from) {
@@ -421,7 +460,7 @@ fn frame(raw: &RawFrame, facts: &CodeFacts, place: Option<Place>) -> Frame {
 /// A stack of which nothing can be read.
 fn cut(address: Address, what: String) -> Stack {
     Stack {
-        frames: Vec::new(),
         cut: Some(Defect { address, what }),
+        ..Stack::default()
     }
 }

@@ -98,6 +98,7 @@ fn stack(reader: &Reader<ProcessMemory>, thread: &ReadThread) -> Stack {
     Stack {
         frames: thread.frames.iter().rev().map(frame).collect(),
         cut: thread.cut.map(defect),
+        gap: None,
     }
 }
 

@@ -14,7 +14,7 @@ use invivo_process::{Bounded, Fault, Memory, Recorder, Target, native_ids};
 use crate::attach::{Attached, explained};
 use crate::doing::{Doing, Known, doing};
 use crate::os::{OsActivity, OsThread, OsView, by_native_id};
-use crate::repeats::repeats;
+use crate::repeats::repeats_around;
 use crate::saved::Recording;
 
 /// How much of a target's memory one look reads at most.
@@ -400,9 +400,10 @@ pub(crate) fn no_such_thread(tid: u32, pid: u32, all: &[u32]) -> Error {
 /// Reads the variables of a thread's frames, of those that repeat others only once.
 fn read_variables<M: Memory>(runtime: &Runtime<M>, limits: &ValueLimits, dump: &mut ThreadDump) {
     let frames = &dump.thread.stack.frames;
-    let runs = repeats(frames);
+    let runs = repeats_around(frames, dump.thread.stack.gap);
     let places = runs
         .iter()
+        .flatten()
         .flat_map(|run| run.start..run.start + run.length);
     let places: Vec<usize> = places.filter(|place| *place < frames.len()).collect();
     let mut variables = vec![None; frames.len()];

@@ -57,7 +57,7 @@ pub use dump::{Dump, DumpOptions, InterpreterDump, Subject, ThreadDump};
 pub use forest::{Branch, Node, forest};
 pub use invivo_cpython::{Limits, Location, Runtime, ValueLimits};
 pub use invivo_model::{
-    Address, Build, Code, Defect, Error, ErrorKind, Frame, Gil, Interpreter, Links, Position,
+    Address, Build, Code, Defect, Error, ErrorKind, Frame, Gap, Gil, Interpreter, Links, Position,
     Result, Role, SequenceForm, Stack, Task, TaskState, Tasks, Text, Thread, ThreadState, Trust,
     Value, ValueKind, Variable, Version, Waited, escape,
 };
@@ -66,7 +66,7 @@ pub use invivo_process::{
 };
 pub use os::{OsActivity, OsThread};
 pub use processes::{FoundInterpreter, PythonProcess, python_processes};
-pub use repeats::{Run, repeats};
+pub use repeats::{Run, repeats, repeats_around};
 pub use saved::{Recording, Saved};
 pub use sources::Sources;
 pub use tasks::TaskDump;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use invivo_model::Frame;
+use invivo_model::{Frame, Gap};
 
 /// Some frames in a row, and how often they come: `length` frames from place `start` on, which
 /// are there `times` times in all, one after the other.
@@ -40,6 +40,17 @@ pub fn repeats(frames: &[Frame]) -> Vec<Run> {
         start += length * times;
     }
     runs
+}
+
+/// The same of frames between which some are left out: those further in, and those further out.
+pub fn repeats_around(frames: &[Frame], gap: Option<Gap>) -> [Vec<Run>; 2] {
+    let after = gap.map_or(frames.len(), |gap| gap.after);
+    let (inner, outer) = frames.split_at_checked(after).unwrap_or((frames, &[]));
+    let mut runs = repeats(outer);
+    for run in &mut runs {
+        run.start += inner.len();
+    }
+    [repeats(inner), runs]
 }
 
 /// How often the first `length` frames are there in a row.

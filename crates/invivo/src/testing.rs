@@ -47,6 +47,9 @@ pub(crate) fn thread(native_id: u64, gil: Gil, frames: Vec<Frame>) -> Thread {
         handles_exception: Some(false),
         is_main: false,
         collects_garbage: None,
-        stack: Stack { frames, cut: None },
+        stack: Stack {
+            frames,
+            ..Stack::default()
+        },
     }
 }

@@ -25,7 +25,7 @@ pub use profile::{
     About, FunctionKind, Looks, Mode, Profile, ProfileFrame, ProfileFunction, ProfileProcess,
     ProfileThread, Sample, SampleStatus, StackNode, Tables,
 };
-pub use stack::{Code, Frame, Position, Slots, Stack, Trust};
+pub use stack::{Code, Frame, Gap, Position, Slots, Stack, Trust};
 pub use task::{Links, Task, TaskState, Tasks, Waited};
 pub use text::Text;
 pub use thread::{Gil, InterpreterThreads, Thread};

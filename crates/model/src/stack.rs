@@ -88,4 +88,17 @@ pub struct Stack {
     pub frames: Vec<Frame>,
     /// What kept it from being read to its end, if anything did: then callers are missing.
     pub cut: Option<Defect>,
+    /// Frames between those that were read, where there are more than are looked at.
+    pub gap: Option<Gap>,
+}
+
+/// Frames that were counted, and not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// How many of a stack's frames are further in; those behind them are the outermost.
+    pub after: usize,
+    /// How many there are, or are at least.
+    pub frames: u64,
+    /// Whether it is just so many, and what follows is the outermost end of the stack.
+    pub is_exact: bool,
 }

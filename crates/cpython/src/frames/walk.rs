@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use invivo_model::{Address, Defect};
 use invivo_process::{Fault, Memory};
 
+use super::deep::TOO_DEEP;
 use super::raw::RawFrame;
 use crate::layout::{CurrentFrame, Layout};
 use crate::pieces::{Piece, View, length, page_of, read_pieces, within_page};
@@ -216,7 +217,7 @@ impl Walk {
                 return Some(address);
             };
             if self.frames.len() >= limit || budget.frames == 0 {
-                self.end(address, "more frames than are looked at");
+                self.end(address, TOO_DEEP);
                 break;
             }
             if !self.seen.insert(address) {

@@ -172,6 +172,11 @@ impl<M: Memory> Runtime<M> {
         {
             innermost.trust = thread.trust;
         }
-        (Stack { frames, cut }, instructions)
+        let stack = Stack {
+            frames,
+            cut,
+            gap: None,
+        };
+        (stack, instructions)
     }
 }

@@ -11,7 +11,7 @@ use super::doubts::{Doubted, Doubts};
 use super::places::{Asked, CodeId, PlaceId, Places};
 use super::region::Region;
 use super::regions::{Extent, Regions};
-use crate::frames::RawFrame;
+use crate::frames::{RawFrame, TOO_DEEP};
 use crate::layout::Layout;
 use crate::pieces::length;
 use crate::runtime::Runtime;
@@ -53,6 +53,8 @@ pub struct ReadThread {
     pub frames: Vec<PlacedFrame>,
     /// How many of them, from the outermost on, are as they were in the round before.
     pub kept: usize,
+    /// Whether only its innermost frames are looked at, since there are too many.
+    pub is_deep: bool,
     /// The interpreter it belongs to, as its index in the reader's list.
     pub(super) interpreter: usize,
     /// How much of it is read in this round.
@@ -100,6 +102,7 @@ impl ReadThread {
             cut: None,
             frames: Vec::new(),
             kept: 0,
+            is_deep: false,
             interpreter: 0,
             extent: Extent::All,
             next: Address::NULL,
@@ -200,16 +203,24 @@ impl ReadThread {
                         self.forget();
                         return Ok(Outcome::Again);
                     }
-                    self.lose("frames lie where nothing can be read");
-                    return Ok(Outcome::Done);
+                    if frames.is_empty() || !self.is_at_limit() {
+                        self.lose("frames lie where nothing can be read");
+                        return Ok(Outcome::Done);
+                    }
+                    self.take_innermost(&mut frames)
                 }
                 Walked::Missing(_) => continue,
+                Walked::Endless(TOO_DEEP) if best.is_none() => self.take_innermost(&mut frames),
                 Walked::Endless(why) if best.is_none() => {
                     self.lose(why);
                     return Ok(Outcome::Done);
                 }
                 Walked::Endless(_) => continue,
-                Walked::Joined(joined) => joined,
+                Walked::Joined(joined) => {
+                    // It leads to the outermost one, or to what was looked at before.
+                    self.is_deep &= joined > 0;
+                    joined
+                }
             };
             let further = head.frame != after;
             let found = self.judge(runtime, places, (from, joined), frames, (&[], further))?;
@@ -282,7 +293,7 @@ impl ReadThread {
                 return Walked::Joined(*known as usize + 1);
             }
             if frames.len() >= limit {
-                return Walked::Endless("more frames than are looked at");
+                return Walked::Endless(TOO_DEEP);
             }
             let Some(region) = self.regions.region(next, size) else {
                 return Walked::Missing(next);
@@ -404,7 +415,7 @@ impl ReadThread {
         for link in found.links {
             through_c = self.push(layout, places, link, through_c);
         }
-        self.cut = None;
+        self.cut = self.is_deep.then_some(TOO_DEEP);
         self.forgets = false;
         self.doubted.clear();
         let Some(doubted) = found.doubted.filter(|_| still) else {
@@ -526,24 +537,6 @@ impl ReadThread {
             }
             frames = found.frames;
         }
-    }
-
-    /// That it can't be said which frames it is in.
-    pub(super) fn lose(&mut self, why: &'static str) {
-        self.cut = Some(why);
-        self.trust = Trust::Torn;
-        self.frames.clear();
-        self.kept = 0;
-        self.forget();
-    }
-
-    /// Has all that follows concluded anew.
-    pub(super) fn forget(&mut self) {
-        self.forgets = true;
-        self.chain.clear();
-        self.runs.clear();
-        self.counts.clear();
-        self.by_address.clear();
     }
 
     /// The links of its stack, the outermost first.

@@ -122,7 +122,7 @@ impl<M: Memory> Look<'_, M> {
                 self.frames -= inside.len();
                 chain.stack = Stack {
                     frames: inside.to_vec(),
-                    cut: None,
+                    ..Stack::default()
                 };
                 return;
             }

@@ -42,6 +42,7 @@ pub(super) struct Entries {
     codes: FxHashMap<Address, (Arc<Code>, u32)>,
     collector: Option<u32>,
     cut: Option<u32>,
+    left_out: Option<u32>,
     native: Option<u32>,
     no_task: Option<u32>,
 }
@@ -103,6 +104,13 @@ impl Entries {
     pub(super) fn cut(&mut self, round: &mut Round<'_>) -> Result<u32> {
         let (name, kind) = ("<callers not known>", FunctionKind::Native);
         mark(&mut self.cut, name, kind, round)
+    }
+
+    /// The frame that stands for those between the innermost and the outermost ones of a stack that
+    /// is too deep to be looked at whole.
+    pub(super) fn left_out(&mut self, round: &mut Round<'_>) -> Result<u32> {
+        let (name, kind) = ("<frames left out>", FunctionKind::Native);
+        mark(&mut self.left_out, name, kind, round)
     }
 
     /// The frame that stands for C code.

@@ -38,6 +38,9 @@ pub(super) struct Known {
     pub(super) tick: u64,
     /// For each frame it is in, from the outermost on, the stack up to there.
     pub(super) stacks: Vec<u32>,
+    /// The outermost end of its stack where that is too deep to be looked at whole, and the tick
+    /// at which it was looked at.
+    pub(super) outer: Option<(u64, Option<u32>)>,
 }
 
 /// What is to be told of a thread that is new.
@@ -96,6 +99,7 @@ impl KnownThreads {
             replaced: false,
             tick: 0,
             stacks: Vec::new(),
+            outer: None,
         };
         Ok(self.threads.entry(key).insert_entry(known).into_mut())
     }

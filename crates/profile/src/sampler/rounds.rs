@@ -1,6 +1,6 @@
 //! Sampling by a [`Reader`], which reads all threads at once.
 
-use invivo_cpython::{PlaceId, ReadThread, Reader, ReaderOptions, Runtime};
+use invivo_cpython::{PlaceId, ReadThread, Reader, ReaderOptions, Runtime, StackOptions};
 use invivo_model::{Gil, Mode, Result, Trust};
 use invivo_process::Memory;
 
@@ -10,6 +10,11 @@ use super::tasks::{Standing, Tasks};
 use super::{Options, Round, Sampled};
 use crate::sink::Seen;
 use crate::whereabouts::{HOPS, Whereabouts};
+
+/// The outermost frames of a stack that is too deep are looked at every so many ticks, and so many
+/// of them.
+const OUTER_EVERY: u64 = 256;
+const OUTER_FRAMES: usize = 500;
 
 /// A reader, and what its places are to the sampler.
 #[derive(Debug)]
@@ -162,10 +167,13 @@ impl<M: Memory> Places<'_, M> {
         round: &mut Round<'_>,
     ) -> Result<(Option<u32>, Trust)> {
         let (mut stack, trust) = match standing {
+            Standing::Outside if thread.is_deep => {
+                (self.deep(thread, known, round)?, Trust::Whole)
+            }
             Standing::Outside => (self.plain(thread, known, round)?, Trust::Whole),
             _ => self.in_tasks(thread, standing, round)?,
         };
-        if thread.cut.is_some() {
+        if thread.cut.is_some() && !thread.is_deep {
             let mark = self.entries.cut(round)?;
             stack = Some(Entries::on_top(None, mark, round)?);
         }
@@ -195,6 +203,52 @@ impl<M: Memory> Places<'_, M> {
             stack = Some(Entries::on_top(stack, frame, round)?);
         }
         Ok((stack, trust))
+    }
+
+    /// The number of both ends of a stack that is too deep to be looked at whole. The outermost
+    /// end is looked at now and then.
+    fn deep(
+        &mut self,
+        thread: &ReadThread,
+        known: &mut Known,
+        round: &mut Round<'_>,
+    ) -> Result<Option<u32>> {
+        known.stacks.clear();
+        let tick = known.tick;
+        let outer = known.outer.filter(|(at, _)| tick < at + OUTER_EVERY);
+        let mut stack = match outer {
+            Some((_, stack)) => stack,
+            None => {
+                let stack = self.outer(thread, round)?;
+                known.outer = Some((tick, stack));
+                stack
+            }
+        };
+        let mark = self.entries.left_out(round)?;
+        stack = Some(Entries::on_top(stack, mark, round)?);
+        for frame in &thread.frames {
+            let Some(frame) = self.frame(frame.place, round)? else {
+                break;
+            };
+            stack = Some(Entries::on_top(stack, frame, round)?);
+        }
+        Ok(stack)
+    }
+
+    /// The number of the outermost end of a stack; `None` where that could not be reached.
+    fn outer(&mut self, thread: &ReadThread, round: &mut Round<'_>) -> Result<Option<u32>> {
+        let options = StackOptions::default();
+        let found = self.reader.runtime().stack(&thread.state, &options);
+        let after = found.gap.map_or(found.frames.len(), |gap| gap.after);
+        let outermost = found.frames.get(after..).unwrap_or_default();
+        let mut stack = None;
+        for frame in outermost.iter().rev().take(OUTER_FRAMES) {
+            let (code, position) = (&frame.code, frame.position);
+            let options = self.options;
+            let frame = self.entries.frame(code, position, None, options, round)?;
+            stack = Some(Entries::on_top(stack, frame, round)?);
+        }
+        Ok(stack)
     }
 
     /// The number of a stack as it is. What it has in common with the one before is not looked up

@@ -192,8 +192,14 @@ fn stack(
         let mark = entries.cut(round)?;
         stack = Some(Entries::on_top(stack, mark, round)?);
     }
+    let count = thread.stack.frames.len();
+    let gap = thread.stack.gap.map(|gap| count.saturating_sub(gap.after));
     for (index, frame) in thread.stack.frames.iter().rev().enumerate().skip(from) {
         trust = trust.max(frame.trust);
+        if gap == Some(index) {
+            let mark = entries.left_out(round)?;
+            stack = Some(Entries::on_top(stack, mark, round)?);
+        }
         if options.native && frame.through_c == Some(true) && index > from {
             let mark = entries.native(round)?;
             stack = Some(Entries::on_top(stack, mark, round)?);

@@ -139,6 +139,15 @@ struct ThreadJson<'a> {
     doing: DoingJson<'a>,
     frames: Vec<FrameJson<'a>>,
     cut: Option<DefectJson<'a>>,
+    left_out: Option<GapJson>,
+}
+
+/// Frames that are not listed.
+#[derive(Serialize)]
+struct GapJson {
+    after: usize,
+    frames: u64,
+    exact: bool,
 }
 
 #[derive(Serialize)]
@@ -175,6 +184,11 @@ impl<'a> ThreadJson<'a> {
             },
             frames: frames(&thread.stack, &dump.variables, line),
             cut: thread.stack.cut.as_ref().map(DefectJson::new),
+            left_out: thread.stack.gap.map(|gap| GapJson {
+                after: gap.after,
+                frames: gap.frames,
+                exact: gap.is_exact,
+            }),
         }
     }
 }

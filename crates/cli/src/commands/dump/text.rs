@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use invivo::{
-    Build, Defect, DoingKind, Dump, Frame, InterpreterDump, OsThread, Result, Role, Run, Subject,
-    ThreadDump, Trust, Value, ValueKind, Variable, repeats,
+    Build, Defect, DoingKind, Dump, Frame, Gap, InterpreterDump, OsThread, Result, Role, Run, Subject,
+    ThreadDump, Trust, Value, ValueKind, Variable, repeats_around,
 };
 use unicode_width::UnicodeWidthStr;
 
@@ -118,21 +118,30 @@ impl Page<'_> {
         let start = (!self.everything).then(|| thread_start(&stack.frames));
         let start = start.unwrap_or(stack.frames.len());
         let shown = stack.frames.get(..start).unwrap_or_default();
-        let mut runs = repeats(shown);
+        let gap = stack.gap.filter(|gap| gap.after <= start);
+        let runs = repeats_around(shown, gap);
+        let left_out = gap.map(|gap| {
+            let text = format!("  … {}", left_out(gap));
+            self.output.styled(Style::Doubtful, &text)
+        });
         let started = (start < stack.frames.len()).then(|| {
             let count = stack.frames.len() - start;
             let text = format!("  … started by threading ({})", counted(count, "frame"));
             self.output.styled(Style::Dim, &text)
         });
         let ends = [started, cut].into_iter().flatten();
+        let [mut inner, mut outer] = runs;
         if self.outermost_first {
-            runs.reverse();
-            ends.clone().rev().for_each(|line| self.push(&line));
-        }
-        for run in &runs {
-            self.run(dump, run);
-        }
-        if !self.outermost_first {
+            inner.reverse();
+            outer.reverse();
+            ends.rev().for_each(|line| self.push(&line));
+            outer.iter().for_each(|run| self.run(dump, run));
+            left_out.iter().for_each(|line| self.push(line));
+            inner.iter().for_each(|run| self.run(dump, run));
+        } else {
+            inner.iter().for_each(|run| self.run(dump, run));
+            left_out.iter().for_each(|line| self.push(line));
+            outer.iter().for_each(|run| self.run(dump, run));
             ends.for_each(|line| self.push(&line));
         }
     }
@@ -415,4 +424,20 @@ fn unusual(build: Build) -> &'static str {
 pub(crate) fn counted(count: usize, what: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{} {what}{plural}", grouped(count as u64))
+}
+
+/// What is left out of a stack, in words.
+fn left_out(gap: Gap) -> String {
+    let frames = counted_large(gap.frames, "frame");
+    match (gap.is_exact, gap.frames) {
+        (true, _) => format!("{frames} between, not shown"),
+        (false, 0) => "more frames, of which the number can't be told".to_owned(),
+        (false, _) => format!("at least {frames} more, not shown"),
+    }
+}
+
+/// So many of them, with the digits in groups.
+fn counted_large(count: u64, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{} {what}{plural}", grouped(count))
 }

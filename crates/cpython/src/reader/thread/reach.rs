@@ -1,6 +1,6 @@
 //! What has to be read of a thread, to know which frames it is in.
 
-use invivo_model::Address;
+use invivo_model::{Address, Trust};
 use invivo_process::{Fault, Memory};
 
 use super::{Found, ReadThread, Walked};
@@ -15,6 +15,9 @@ use crate::runtime::Runtime;
 
 /// Chunks of a data stack that are read.
 const MAX_CHUNKS: usize = 512;
+/// As many are read of a stack that is too deep to be looked at whole, and frames.
+const DEEP_CHUNKS: usize = 4;
+const DEEP_FRAMES: usize = 500;
 /// Bytes of a chunk that has not been read before.
 const FIRST_CHUNK: u64 = 1 << 10;
 /// Frames that lie by themselves and are read ahead.
@@ -74,7 +77,8 @@ impl ReadThread {
             let size = head.within(size).min(self.allowed as u64);
             newest.place(head.chunk, length(size));
         }
-        regions.chunks.truncate(MAX_CHUNKS);
+        let most = if self.is_deep { DEEP_CHUNKS } else { MAX_CHUNKS };
+        regions.chunks.truncate(most);
         regions.measure();
     }
 
@@ -98,6 +102,42 @@ impl ReadThread {
         }
         let after = self.regions.after.word().map_or(head.frame, Address);
         Some((head, after))
+    }
+
+    /// That it can't be said which frames it is in.
+    pub(in crate::reader) fn lose(&mut self, why: &'static str) {
+        self.cut = Some(why);
+        self.trust = Trust::Torn;
+        self.frames.clear();
+        self.kept = 0;
+        self.forget();
+    }
+
+    /// Has all that follows concluded anew.
+    pub(in crate::reader) fn forget(&mut self) {
+        self.forgets = true;
+        self.chain.clear();
+        self.runs.clear();
+        self.counts.clear();
+        self.by_address.clear();
+    }
+
+    /// Whether no older chunks of its data stack are looked at.
+    pub(super) fn is_at_limit(&self) -> bool {
+        let most = if self.is_deep { DEEP_CHUNKS } else { MAX_CHUNKS };
+        self.regions.chunks.len() >= most
+    }
+
+    /// Looks from now on at the innermost frames alone, of which `frames` are the first that were
+    /// met; so many links come before them.
+    pub(super) fn take_innermost(&mut self, frames: &mut Vec<RawFrame>) -> usize {
+        self.is_deep = true;
+        self.regions.chunks.truncate(DEEP_CHUNKS);
+        self.regions.windows.clear();
+        self.regions.measure();
+        frames.truncate(DEEP_FRAMES);
+        frames.reverse();
+        0
     }
 
     /// Whether what was read is what this head's frames take.
@@ -188,6 +228,9 @@ impl ReadThread {
     ) -> Result<bool, Fault> {
         let size = length(runtime.layout.frame.size);
         let mut added = self.older_chunks(runtime)?;
+        if self.is_deep {
+            return Ok(added);
+        }
         let mut next = address;
         let mut left = self.allowed.saturating_sub(self.regions.length);
         // Those further out are looked for at once, and not one more in each round.
@@ -232,7 +275,7 @@ impl ReadThread {
             let mut known = known.map(|chunk| chunk.start);
             if previous.is_null()
                 || known.any(|start| start == previous)
-                || self.regions.chunks.len() >= MAX_CHUNKS
+                || self.is_at_limit()
             {
                 break;
             }
