@@ -20,13 +20,13 @@ use crate::fields::{corrupt, fault};
 use crate::pieces::{Piece, View, length, read_pieces};
 use crate::runtime::Runtime;
 
+pub(crate) use deep::TOO_DEEP;
 pub(crate) use generators::{GeneratorFrame, GeneratorState};
 pub(crate) use live::CallMemory;
 use live::Live;
 pub(crate) use opcodes::Instruction;
 pub(crate) use raw::{RawFrame, Standing};
 pub(crate) use walk::{AHEAD, Head, MAX_CHUNK};
-pub(crate) use deep::TOO_DEEP;
 use walk::{Budget, Walk};
 pub(crate) use watch::{Met, Watch};
 

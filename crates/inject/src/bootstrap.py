@@ -94,7 +94,7 @@ try:
     exec(remove)
     # end
     stream, others, mute, unchain, whole, failure, source, *texts = task[:-16].split(b'\xff')
-    file, *arguments = map(bytearray.decode, texts)
+    file, *arguments = [text.decode('utf-8', 'surrogatepass') for text in texts]
     # By the names in `placed` what that replaced: what is used, and what comes back in the end.
     # A list, so that another run that ends earlier can take itself out of the chain.
     replaced = {}

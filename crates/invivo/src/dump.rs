@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use invivo_cpython::{Limits, Location, Runtime, StackOptions, ValueLimits};
 use invivo_model::{
     Address, Build, Defect, Error, ErrorKind, Gil, InterpreterThreads, Result, Thread, ThreadState,
-    Variable, Version,
+    Variable, Version, surrogate,
 };
 use invivo_process::{Bounded, Fault, Memory, Recorder, Target, native_ids};
 
@@ -55,7 +55,7 @@ impl Default for DumpOptions {
 pub struct Subject {
     /// Its number in the caller's pid namespace.
     pub pid: u32,
-    /// Its command and arguments, as it shows them; what is not UTF-8 has become U+FFFD.
+    /// Its command and arguments, as Python would have them ([`surrogate`]).
     pub command: Vec<String>,
     /// The program it runs, as the kernel names it; `None` where that may not be read.
     pub executable: Option<String>,
@@ -69,22 +69,25 @@ pub struct Subject {
 
 impl Subject {
     pub(crate) fn of(target: &Target, location: &Location) -> Self {
-        let lossy = |text: &std::ffi::OsStr| text.to_string_lossy().into_owned();
+        let decoded = |text: &std::ffi::OsStr| surrogate::decode(text.as_encoded_bytes());
         let mut command: Vec<String> = target
             .command_line()
             .unwrap_or_default()
             .iter()
-            .map(|word| lossy(word))
+            .map(|word| decoded(word))
             .collect();
         if command.is_empty()
             && let Ok(status) = target.status()
         {
-            command.push(String::from_utf8_lossy(&status.name).into_owned());
+            command.push(surrogate::decode(&status.name));
         }
         Self {
             pid: target.pid(),
             command,
-            executable: target.executable().ok().map(|path| lossy(path.as_os_str())),
+            executable: target
+                .executable()
+                .ok()
+                .map(|path| decoded(path.as_os_str())),
             version: location.version,
             build: location.build,
             runtime: location.address,

@@ -59,7 +59,7 @@ pub use invivo_cpython::{Limits, Location, Runtime, ValueLimits};
 pub use invivo_model::{
     Address, Build, Code, Defect, Error, ErrorKind, Frame, Gap, Gil, Interpreter, Links, Position,
     Result, Role, SequenceForm, Stack, Task, TaskState, Tasks, Text, Thread, ThreadState, Trust,
-    Value, ValueKind, Variable, Version, Waited, escape,
+    Value, ValueKind, Variable, Version, Waited, escape, surrogate,
 };
 pub use invivo_process::{
     Identity, ProcessMemory, Target, access, is_ignored, standard_output, with_signals_held,

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use invivo_model::surrogate;
 use invivo_process::{Activity, Target};
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +13,7 @@ pub struct OsThread {
     pub tid: u32,
     /// Its number in the pid namespace it lives in: what it knows itself by.
     pub native_id: u64,
-    /// Its name, at most 15 bytes; what is not UTF-8 in it has become U+FFFD.
+    /// Its name, at most 15 bytes; as Python would have it ([`surrogate`]).
     pub name: String,
     /// What it was doing; `None` where that could not be read, as when it has just ended.
     pub activity: Option<OsActivity>,
@@ -78,7 +79,7 @@ impl<'a> OsView<'a> {
                 OsThread {
                     tid: thread.tid,
                     native_id: thread.native_id,
-                    name: String::from_utf8_lossy(&thread.name).into_owned(),
+                    name: surrogate::decode(&thread.name),
                     activity: activity.map(|activity| OsActivity::new(activity, false)),
                 }
             };

@@ -2,7 +2,8 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use invivo_process::{Identity, Target, TargetRoot};
+use invivo_model::surrogate;
+use invivo_process::{Identity, Target, TargetRoot, file_name};
 
 /// A file with more bytes than this is no source file that a person reads.
 const FILE_MAX: u64 = 4 << 20;
@@ -99,7 +100,7 @@ impl<'a> Sources<'a> {
         self.root.as_ref()
     }
 
-    /// The text of `file`: a regular file under the target's root, in UTF-8 or nearly so. A path
+    /// The text of `file`, which may be named as Python has it ([`surrogate`]): a regular file under the target's root, in UTF-8 or nearly so. A path
     /// that is not a whole one begins in the target's working directory.
     pub fn text(&mut self, file: &Path) -> Option<&str> {
         self.source(file).map(|source| source.text.as_str())
@@ -124,6 +125,11 @@ impl<'a> Sources<'a> {
     }
 
     fn read(&mut self, file: &Path) -> Option<String> {
+        let named = match file.to_str() {
+            Some(text) => file_name(surrogate::encode(text)?),
+            None => file.as_os_str().to_owned(),
+        };
+        let file = Path::new(&named);
         let room = FILE_MAX.min(self.left);
         self.refresh();
         let (root, directory) = self.open_root()?;

@@ -1,8 +1,10 @@
 //! What came from a target must not drive whoever reads it: control characters, and characters that
-//! reorder or hide text, are shown as escapes.
+//! reorder or hide text, are shown as escapes. So are lone surrogates, as Python's `repr` does.
 
 use std::borrow::Cow;
 use std::fmt::Write;
+
+use crate::surrogate::{self, surrogate};
 
 /// `text` for one line: controls, bidirectional marks and invisible characters as escapes.
 pub fn shown(text: &str) -> Cow<'_, str> {
@@ -70,6 +72,9 @@ fn push(safe: &mut String, character: char) {
 }
 
 fn push_escape(safe: &mut String, character: char) {
+    if let Some(lone) = surrogate(character) {
+        return surrogate::push_escape(safe, lone);
+    }
     match character {
         '\n' => safe.push_str("\\n"),
         '\r' => safe.push_str("\\r"),
@@ -89,6 +94,7 @@ fn push_escape(safe: &mut String, character: char) {
 /// a line or paragraph separator. The ranges are those of Unicode 16.
 fn is_plain(character: char) -> bool {
     !(character.is_control()
+        || surrogate(character).is_some()
         || matches!(u32::from(character),
             0xAD
             | 0x600..=0x605
@@ -135,6 +141,12 @@ mod tests {
             shown("x\u{202e}y\u{200b}z\u{e0041}"),
             "x\\u202ey\\u200bz\\U000e0041"
         );
+    }
+
+    #[test]
+    fn lone_surrogates_are_shown_as_python_does() {
+        let name = surrogate::decode(b"/data/\xff.csv");
+        assert_eq!(shown(&name), "/data/\\udcff.csv");
     }
 
     #[test]

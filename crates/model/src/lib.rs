@@ -11,6 +11,7 @@ mod interpreter;
 mod processor;
 mod profile;
 mod stack;
+pub mod surrogate;
 mod task;
 mod text;
 mod thread;

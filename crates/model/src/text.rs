@@ -3,7 +3,8 @@ use std::fmt;
 /// A string of a target.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Text {
-    /// Its characters; those that are none (lone surrogates) have become U+FFFD.
+    /// Its characters; lone surrogates, which are none, as [`surrogate`](crate::surrogate) keeps
+    /// them.
     pub text: String,
     /// Whether it goes on, longer than was read.
     pub truncated: bool,

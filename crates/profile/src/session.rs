@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use invivo_model::{About, ErrorKind, ProfileProcess, Result, Trust};
+use invivo_model::{About, ErrorKind, ProfileProcess, Result, Trust, surrogate};
 use invivo_process::{ProcessMemory, clock, random};
 
 use crate::follow::{Follower, Subject};
@@ -122,7 +122,7 @@ impl<S: Sink> Session<S> {
         let arguments = subject.target.command_line().unwrap_or_default();
         let command = arguments
             .iter()
-            .map(|word| word.to_string_lossy().into_owned());
+            .map(|word| surrogate::decode(word.as_encoded_bytes()));
         let process = ProfileProcess {
             pid: subject.target.pid(),
             parent: subject.parent,

@@ -181,7 +181,7 @@ pub struct Told {
 pub struct Code {
     /// Its `id()`.
     pub address: u64,
-    /// `co_name`, with U+FFFD for what is no character, as in all texts here.
+    /// `co_name`, where lone surrogates lie 0x100000 further, as in all texts here.
     pub name: String,
     /// `co_qualname`, in versions that have it.
     pub qualname: Option<String>,

@@ -3,7 +3,7 @@ use invivo::access::{Check, CheckVerdict, Verdict, examine_machine, judge_machin
 use invivo::exec::{OPT_OUT_OPTION, OPT_OUT_VARIABLE, Way};
 use invivo::{
     Diagnosis, Error, InterpreterDiagnosis, MISSPELT_OPTION, RemoteDebugging, Result, Switch,
-    diagnose, python_processes,
+    diagnose, python_processes, surrogate,
 };
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr;
@@ -294,7 +294,7 @@ fn diagnosis_json(diagnosis: &Diagnosis) -> Value {
     let command: Vec<String> = diagnosis
         .command
         .iter()
-        .map(|word| String::from_utf8_lossy(word.as_encoded_bytes()).into_owned())
+        .map(|word| surrogate::decode(word.as_encoded_bytes()))
         .collect();
     let interpreter = diagnosis.interpreter.as_ref();
     json!({
@@ -348,7 +348,7 @@ fn interpreter_json(interpreter: &InterpreterDiagnosis) -> Value {
         "version": location.version.map(|version| version.to_string()),
         "debug": location.build.debug,
         "free_threaded": location.build.free_threaded,
-        "where": String::from_utf8_lossy(&location.module),
+        "where": surrogate::decode(&location.module),
         "runtime": location.address.to_string(),
         "found_by": location.method.to_string(),
         "remote_debugging": state,

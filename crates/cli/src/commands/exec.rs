@@ -4,7 +4,7 @@ mod streams;
 
 use std::fs;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use invivo::exec::{
     Cancel, Code, Event, InterpreterChoice, Named, Namespace, Outcome, Request, Selection,
     ThreadChoice, Wake,
 };
-use invivo::{Attached, Error, ErrorKind, Result, Target};
+use invivo::{Attached, Error, ErrorKind, Result, Target, surrogate};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
@@ -54,7 +54,7 @@ pub(crate) struct Arguments {
 
     /// A file with the script; `-` reads it from stdin.
     #[arg(value_name = "FILE")]
-    file: Option<String>,
+    file: Option<PathBuf>,
 
     /// The script itself.
     #[arg(short, long, value_name = "CODE")]
@@ -403,14 +403,14 @@ fn source(arguments: &Arguments) -> Result<Source> {
             "no source was given, and the command line let it pass",
         ));
     };
-    let (text, file) = if path == "-" {
+    let decoded = |path: &Path| surrogate::decode(path.as_os_str().as_encoded_bytes());
+    let (text, file) = if path == Path::new("-") {
         let mut text = Vec::new();
         let read = std::io::stdin().read_to_end(&mut text);
         (read.map(|_| text), "<stdin>".to_owned())
     } else {
         let full = fs::canonicalize(path);
-        let full = full.map_or_else(|_| path.to_owned(), |full| full.to_string_lossy().into());
-        (fs::read(path), full)
+        (fs::read(path), decoded(full.as_deref().unwrap_or(path)))
     };
     let text = text.map_err(|error| unreadable(path, &error.to_string()))?;
     let text = String::from_utf8(text).map_err(|error| unreadable(path, &error.to_string()))?;
@@ -418,14 +418,14 @@ fn source(arguments: &Arguments) -> Result<Source> {
         evaluate: false,
         text,
         file,
-        name: path.to_owned(),
+        name: decoded(path),
     })
 }
 
-fn unreadable(path: &str, why: &str) -> Error {
+fn unreadable(path: &Path, why: &str) -> Error {
     Error::new(
         ErrorKind::Usage,
-        format!("the script could not be read from {path}"),
+        format!("the script could not be read from {}", path.display()),
         why,
         "name a readable file in UTF-8, or pass the code itself with -c",
     )

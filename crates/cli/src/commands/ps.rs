@@ -1,6 +1,6 @@
 use clap::Args;
 use invivo::access::Verdict;
-use invivo::{Build, FoundInterpreter, PythonProcess, Result, python_processes};
+use invivo::{Build, FoundInterpreter, PythonProcess, Result, python_processes, surrogate};
 use serde_json::{Value, json};
 
 use super::doctor::check_json;
@@ -121,7 +121,7 @@ fn shortened(path: String, columns: Option<usize>) -> String {
 }
 
 fn process_json(process: &PythonProcess) -> Value {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let text = surrogate::decode;
     let interpreter = process
         .interpreter
         .as_ref()

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use invivo::surrogate::{self, surrogate};
 use invivo::{SequenceForm, Text, Value, ValueKind};
 use unicode_width::UnicodeWidthStr;
 
@@ -294,6 +295,9 @@ impl Room {
                 c if c == quote => {
                     out.push('\\');
                     out.push(c);
+                }
+                c if surrogate(c).is_some() => {
+                    surrogate::push_escape(out, surrogate(c).unwrap_or_default());
                 }
                 c if c.is_control() => {
                     write(out, format_args!("\\x{:02x}", u32::from(c)));

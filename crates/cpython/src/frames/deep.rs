@@ -170,7 +170,11 @@ impl<M: Memory> Runtime<M> {
         if !head.through.is_null() {
             let pieces = read_pieces(&self.memory, [(head.through, 8)])?;
             let piece = pieces.first();
-            next = Address(piece.and_then(|piece| piece.word(piece.start, 0)).unwrap_or(0));
+            next = Address(
+                piece
+                    .and_then(|piece| piece.word(piece.start, 0))
+                    .unwrap_or(0),
+            );
         }
         let mut strides = Strides::default();
         for _ in 0..MAX_FRAMES {
@@ -241,11 +245,7 @@ impl<M: Memory> Runtime<M> {
                 }
             }
         }
-        Ok(RawFrame::parse(
-            &self.layout,
-            strides.block.view(),
-            address,
-        ))
+        Ok(RawFrame::parse(&self.layout, strides.block.view(), address))
     }
 }
 

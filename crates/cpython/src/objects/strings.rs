@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use invivo_model::surrogate::character;
 use invivo_model::{Address, Error, Result, Text};
 use invivo_process::{Fault, Memory};
 
@@ -194,7 +195,6 @@ impl<M: Memory> Runtime<M> {
 
 /// Characters of `width` bytes each.
 pub(crate) fn decode(data: &[u8], width: usize) -> String {
-    let character = |code| char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER);
     match width {
         2 => {
             let (units, _) = data.as_chunks();

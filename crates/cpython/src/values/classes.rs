@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use invivo_model::{Address, Text};
+use invivo_model::{Address, Text, surrogate};
 use invivo_process::{Fault, Memory};
 
 use super::kinds::Kind;
@@ -298,7 +298,7 @@ pub(crate) fn c_string(bytes: &[u8]) -> Text {
     let end = bytes.iter().position(|byte| *byte == 0);
     let text = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default();
     Text {
-        text: String::from_utf8_lossy(text).into_owned(),
+        text: surrogate::decode(text),
         truncated: end.is_none(),
     }
 }

@@ -26,7 +26,7 @@ def text(string):
     for character in string:
         code = ord(character)
         if 0xD800 <= code < 0xE000:
-            code = 0xFFFD
+            code += 0x100000
         if 32 <= code < 127 and character not in '"\\':
             parts.append(character)
         else:

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
+use invivo_model::surrogate;
+
 use super::{Parameters, Payload};
 
 /// The bootstrap as it is written.
@@ -114,11 +116,16 @@ pub(crate) fn task(reply: &[u8; 16], payload: &Payload) -> Vec<u8> {
     let source = payload.source.trim_start_matches(indented);
     let parts = LATE.iter().map(|name| STAGED.part(name));
     let arguments = payload.arguments.iter().map(String::as_str);
+    // As Python has the name of a file that is no UTF-8.
+    let name = surrogate::pass(&payload.name);
+    let arguments = arguments.map(str::as_bytes);
     for field in parts
-        .chain([source, payload.name.as_str()])
+        .chain([source])
+        .map(str::as_bytes)
+        .chain([name.as_slice()])
         .chain(arguments)
     {
-        task.extend_from_slice(field.as_bytes());
+        task.extend_from_slice(field);
         task.push(SEPARATOR);
     }
     task.pop();

@@ -41,7 +41,8 @@ pub use machine::{Argument, Call};
 pub use memory::ProcessMemory;
 pub use new_file::{NewFile, Readers};
 pub use own::{
-    is_ignored, login_uid, own_pid_namespace, own_uid, random, standard_output, with_signals_held,
+    file_name, is_ignored, login_uid, own_pid_namespace, own_uid, random, standard_output,
+    with_signals_held,
 };
 pub use proc::Status;
 pub use processors::{Affinity, own_processor};

@@ -1,12 +1,19 @@
 //! What we are ourselves, and what the kernel gives us.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
+use std::os::unix::ffi::OsStringExt;
 
 use invivo_model::{Error, ErrorKind, Result};
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::sys;
+
+/// The name of a file that has these bytes.
+pub fn file_name(bytes: Vec<u8>) -> OsString {
+    OsString::from_vec(bytes)
+}
 
 /// The pid namespace in which we number processes, by its inode: what tells our numbers from
 /// those of an Invivo in another container.

@@ -167,9 +167,7 @@ impl<M: Memory> Places<'_, M> {
         round: &mut Round<'_>,
     ) -> Result<(Option<u32>, Trust)> {
         let (mut stack, trust) = match standing {
-            Standing::Outside if thread.is_deep => {
-                (self.deep(thread, known, round)?, Trust::Whole)
-            }
+            Standing::Outside if thread.is_deep => (self.deep(thread, known, round)?, Trust::Whole),
             Standing::Outside => (self.plain(thread, known, round)?, Trust::Whole),
             _ => self.in_tasks(thread, standing, round)?,
         };

@@ -9,8 +9,9 @@ import threading
 
 
 def text(string):
-    """JSON has no lone surrogates."""
-    return string and re.sub("[\ud800-\udfff]", "\ufffd", string)
+    """JSON has no lone surrogates: they are told as the private characters 0x100000 further."""
+    further = lambda lone: chr(ord(lone.group()) + 0x100000)
+    return string and re.sub("[\ud800-\udfff]", further, string)
 
 
 class Told:

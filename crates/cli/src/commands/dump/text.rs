@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use invivo::{
-    Build, Defect, DoingKind, Dump, Frame, Gap, InterpreterDump, OsThread, Result, Role, Run, Subject,
-    ThreadDump, Trust, Value, ValueKind, Variable, repeats_around,
+    Build, Defect, DoingKind, Dump, Frame, Gap, InterpreterDump, OsThread, Result, Role, Run,
+    Subject, ThreadDump, Trust, Value, ValueKind, Variable, repeats_around,
 };
 use unicode_width::UnicodeWidthStr;
 

@@ -77,7 +77,11 @@ impl ReadThread {
             let size = head.within(size).min(self.allowed as u64);
             newest.place(head.chunk, length(size));
         }
-        let most = if self.is_deep { DEEP_CHUNKS } else { MAX_CHUNKS };
+        let most = if self.is_deep {
+            DEEP_CHUNKS
+        } else {
+            MAX_CHUNKS
+        };
         regions.chunks.truncate(most);
         regions.measure();
     }
@@ -124,7 +128,11 @@ impl ReadThread {
 
     /// Whether no older chunks of its data stack are looked at.
     pub(super) fn is_at_limit(&self) -> bool {
-        let most = if self.is_deep { DEEP_CHUNKS } else { MAX_CHUNKS };
+        let most = if self.is_deep {
+            DEEP_CHUNKS
+        } else {
+            MAX_CHUNKS
+        };
         self.regions.chunks.len() >= most
     }
 
@@ -273,10 +281,7 @@ impl ReadThread {
             let previous = Address(previous.unwrap_or(0));
             let known = self.regions.chunks.iter();
             let mut known = known.map(|chunk| chunk.start);
-            if previous.is_null()
-                || known.any(|start| start == previous)
-                || self.is_at_limit()
-            {
+            if previous.is_null() || known.any(|start| start == previous) || self.is_at_limit() {
                 break;
             }
             let header = [(previous, length(layout.data))];
