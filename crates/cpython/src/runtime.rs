@@ -217,6 +217,19 @@ impl<M: Memory> Runtime<M> {
         })
     }
 
+    /// Whether a module of this name is in the interpreter's `sys.modules`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::interpreters`].
+    pub fn has_module(&self, interpreter: &Interpreter, name: &str) -> Result<bool> {
+        const WHAT: &str = "cannot read which modules are there";
+        let fields = [(self.layout.interpreter.modules, 8)];
+        let [modules] = read_fields(&self.memory, interpreter.address, fields)
+            .map_err(|met| fault(WHAT, met))?;
+        Ok(modules != 0 && self.dict_value(Address(modules), name)?.is_some())
+    }
+
     /// The `thread_id` of the thread in which Python was initialized, which is the one that
     /// Python's signal handlers run in.
     ///

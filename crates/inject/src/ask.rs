@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use invivo_cpython::{Phase, Queue, Runtime};
 use invivo_model::{Address, Error, ErrorKind, Interpreter, Result, ThreadState};
-use invivo_process::{Argument, Memory, Suspension, Target};
+use invivo_process::{Argument, Memory, Suspension, Target, Waiting};
 
 use crate::calls::{Tools, runner};
 use crate::pending::{self, Queued};
@@ -122,6 +122,27 @@ impl<'a, M: Memory + Sync> Ask<'a, M> {
             }
             std::thread::sleep(pause);
             pause = longest.min(pause * 2);
+        }
+    }
+
+    /// Whether the thread seems to have taken the request up, and to have gone on: it may be about
+    /// to run the script, or have failed to. Does not stop it; `None` where it could not be told.
+    pub(crate) fn is_taken_up(&self) -> Option<bool> {
+        let (interpreter, thread) = self.plan.now(self.target, self.runtime).ok()?;
+        match &self.state {
+            State::Nowhere => Some(false),
+            State::Protocol => {
+                let places = protocol::places(self.target, &thread).ok()?;
+                Some(!protocol::is_pending(self.target, &places, &self.script))
+            }
+            State::Queued(queued) => pending::is_made(self.runtime, &interpreter, queued),
+            State::Called => {
+                let state = self.runtime.standing(&interpreter, &thread).ok()?;
+                // Until it has its turn, it waits for that.
+                let waits = |at: Waiting| !waiting::is_turn(&state, at.call);
+                let waits = self.target.waiting(self.plan.tid).map(waits);
+                Some(state.attached || waits?)
+            }
         }
     }
 

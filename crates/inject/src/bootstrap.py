@@ -7,9 +7,7 @@
 # - Nothing may stay behind: no module, class, thread, file descriptor, hook or cycle of
 #   references. All names live in that dictionary, and lose their values at the end; what may live
 #   on (the stand-ins for the streams, and what the script takes from them) refers to its own parts
-#   in one direction only. There is no class, for a class is a cycle, and no import that registers
-#   anything. One thing does stay: from 3.12 on, in a target that has never imported `socket`,
-#   each run loads a copy of `_socket`, whose types wait for the collector.
+#   in one direction only. There is no class, for a class is a cycle, and no import.
 # - Nothing may harm the target: every failure of ours ends in silence, and nothing of ours is
 #   ever written to its stdout or stderr.
 # - What may be called once the script has ended uses no global before it has found that the
@@ -37,17 +35,25 @@ try:
     core = __loader__.find_spec.__globals__
     sys = core['sys']
     posix = core['_bootstrap_external']._os
-    (hello, reply, directory, script, deadline, mode, limit, task, remove, load, extension,
-     connect, peer, locks) = invivo
+    (hello, reply, directory, script, deadline, mode, limit, task, remove, note, files, connect,
+     peer) = invivo
     modules = getattr(sys, 'modules', {})
     pid = posix.getpid()
-    # Who holds this runs the script: `_thread.get_ident` may have been patched. No type that is
-    # written in C can be, but its name. (Of types written in Python bit 9 is set, bit 8 is not.)
+    # Of types that are written in Python bit 9 is set and bit 8 is not.
     flags = type.__dict__['__flags__'].__get__
-    lock = getattr(core['_thread'], 'RLock', None)
-    if type(lock) is not type or flags(lock) & 768 == 512:
-        exec(locks)
-    lock = lock()
+
+    def find_type(home, module, name):
+        # A type that is written in C, which no program can have patched, though it may have put
+        # another thing in its place.
+        kind = home.__dict__.get(name) if type(home) is type(sys) else None
+        if type(kind) is type and flags(kind) & 768 != 512:
+            return kind
+        for kind in object.__subclasses__():
+            if flags(kind) & 768 != 512 and (kind.__module__, kind.__name__) == (module, name):
+                return kind
+
+    # Who holds this runs the script: `_thread.get_ident` may be anything.
+    lock = find_type(core['_thread'], '_thread', 'RLock')()
     lock.acquire()
     is_owned = lock._is_owned
     # What the interrupted code is handling becomes the context of whatever the script raises,
@@ -61,34 +67,40 @@ try:
             raise OSError
         # end
         # if attended
-        # The target's own module if it has it ready.
-        socket = modules.get('_socket')
-        if not socket or getattr(getattr(socket, '__spec__', 0), '_initializing', 0):
-            exec(load)
-        sock = socket.socket(socket.AF_UNIX)
-        sock.settimeout(2)
-        send_all = sock.sendall
+        kind = find_type(modules.get('_socket'), '_socket', 'socket')
+        if kind:
+            sock = kind(1)
+            sock.settimeout(2)
+            send_all = sock.sendall
         # end
         # if near
-        sock.connect(directory + b'/s')
+            sock.connect(directory + b'/s')
         # end
         # if far
-        exec(connect)
+            exec(connect)
         # end
         # if attended
-        # Whoever listens must be root or the target's own user.
-        if any(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)[4:8]):
-            exec(peer)
-        # MSG_NOSIGNAL (0x4000): the target may have SIGPIPE at its default.
-        sock.send(hello, 0x4000)
-        # The task ends with what only Invivo knows. `None` can't be added: that is the way out
-        # when the other end hangs up or does not stop.
-        task = bytearray()
-        while not task.endswith(reply):
-            task += len(task) < 1 << 26 and sock.recv(65536) or None
+            # Whoever listens (SOL_SOCKET, SO_PEERCRED) must be root or the target's own user.
+            user = sock.getsockopt(1, 17, 12)[4:8]
+            if any(user):
+                exec(peer)
+            # MSG_NOSIGNAL (0x4000): the target may have SIGPIPE at its default.
+            sock.send(hello, 0x4000)
+            # The task ends with what only Invivo knows. `None` can't be added: that is the way out
+            # when the other end hangs up or does not stop.
+            task = bytearray()
+            while not task.endswith(reply):
+                task += len(task) < 1 << 26 and sock.recv(65536) or None
+        else:
+            exec(files)
         # end
-    except BaseException:
+    except BaseException as error:
+        # if attended
+        exec(note)
+        # end
+        # if unattended
         exec(remove)
+        # end
         raise
     # if unattended
     exec(remove)
@@ -182,57 +194,73 @@ except BaseException:
 globals().update(dict.fromkeys(globals().keys() - {'__builtins__'}))
 
 
-# as text: locks
-
-lock = [
-    kind for kind in object.__subclasses__()
-    if flags(kind) & 768 != 512 and kind.__name__ == 'RLock'
-][0]
-
-
 # as text: remove
 
-for unlink, name in (posix.unlink, b'/' + script), (posix.unlink, b'/s'), (posix.rmdir, b''):
+for name in b'/' + script, b'/s', b'/t', b'/r', b'/o', b'':
     try:
-        unlink(directory + name)
+        (posix.unlink if name else posix.rmdir)(directory + name)
     except Exception:
         pass
 
 
-# as text: load
+# as text: note
 
-# Sets `socket` to a copy of the module that is registered nowhere: an import would leave an entry
-# behind, or wait for a lock that the interrupted code holds.
-imp = core['_imp']
-spec = type(sys.implementation)(name='_socket', origin=None)
-socket = imp.create_builtin(spec)
-if socket:
-    imp.exec_builtin(socket)
-else:
-    exec(extension)
+# Why there is no script, for Invivo, which then removes the files; where it is gone, nobody would.
+# A link takes no file descriptor, which may be what is lacking.
+gone = ConnectionRefusedError, FileNotFoundError
+try:
+    if isinstance(error, gone):
+        raise error
+    text = str.encode('%s: %s' % (type(error).__name__, error), 'ascii', 'backslashreplace')
+    posix.symlink(text.replace(b'\0', b'')[:1000], directory + b'/e')
+except Exception:
+    exec(remove)
 
 
-# as text: extension
+# as text: files
 
-# The same where it is no builtin module.
-for folder in sys.path:
-    for suffix in imp.extension_suffixes():
-        spec.origin = '%s/_socket%s' % (folder, suffix)
-        try:
-            posix.stat(spec.origin)
-        except (OSError, ValueError):
-            continue
-        known = '_socket' in modules
-        socket = imp.create_dynamic(spec)
-        imp.exec_dynamic(socket)
-        # It holds on to itself from 3.12 on, in a way that no collector sees.
-        socket.__dict__.pop('CAPI', None)
-        # Modules of the old kind register themselves when they are created.
-        if not known and modules.get('_socket') is socket:
-            del modules['_socket']
-        break
-    if socket:
-        break
+# A program that has no sockets is given none: they would have to be loaded. Its task lies in one
+# file, and what it sends goes into another. Who waits for it holds a lock on the first for as long
+# as it lives, and removes it when it no longer waits.
+opened = []
+
+
+def is_attended():
+    try:
+        posix.lockf(opened[0], posix.F_TEST, 0)
+    except OSError:
+        return True
+
+
+def send(data, _=0):
+    # Blocks of 512 bytes: what has been read is taken out of the file.
+    if not is_attended() or posix.fstat(opened[1]).st_blocks > 1 << 17:
+        raise ConnectionRefusedError
+    return posix.write(opened[1], data)
+
+
+def send_all(data, _=0):
+    data = memoryview(data)
+    while data:
+        data = data[send(data) :]
+
+
+def close():
+    while opened:
+        posix.close(opened.pop())
+
+
+sock = type(sys.implementation)(send=send, close=close)
+how = posix.O_CLOEXEC | posix.O_NOFOLLOW
+opened.append(posix.open(directory + b'/t', how | posix.O_RDONLY))
+how |= posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_APPEND
+opened.append(posix.open(directory + b'/o', how, 0o600))
+send_all(hello)
+# Either this is done, or Invivo has removed it.
+posix.rename(directory + b'/t', directory + b'/r')
+task = bytearray()
+while not task.endswith(reply):
+    task += posix.read(opened[0], 1 << 20) or None
 
 
 # as text: connect
@@ -247,7 +275,6 @@ finally:
 
 # as text: peer
 
-user = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)[4:8]
 user = int.from_bytes(user, sys.byteorder)
 if user != posix.geteuid():
     # In a user namespace, whoever has no number in it appears as the overflow user.

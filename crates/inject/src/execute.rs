@@ -1,22 +1,23 @@
 //! From a request to its result: stage, write, wait, and clean up whatever happens.
 
+mod call;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use invivo_cpython::Runtime;
-use invivo_model::{Error, ErrorKind, Result};
-use invivo_process::{
-    Connection, Listener, Memory, Target, TargetLock, Transfer, own_pid_namespace, random,
-};
+use invivo_model::{Error, ErrorKind, Interpreter, Result};
+use invivo_process::{Memory, Target, TargetLock, own_pid_namespace, random};
 
 use crate::ask::{Ask, Asked};
-use crate::channel::{self, Decoder, Ending, Parameters, Payload};
+use crate::channel::{self, Ending, Parameters, Payload};
 use crate::plan::{Plan, Wake};
 use crate::protocol::Retraction;
 use crate::selection::{self, Selection, ThreadChoice};
 use crate::stage::{self, Label, SCRIPT, Stage};
+use call::{Begun, Call};
 
 /// What to run. `name` is the file name that tracebacks show.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -155,16 +156,6 @@ pub enum Outcome {
     },
 }
 
-/// How long a target that has taken a request up may need to call us, when our time is up anyway.
-const GRACE: Duration = Duration::from_secs(1);
-
-/// How long it may need to say who it is once it has connected.
-const HELLO_WITHIN: Duration = Duration::from_secs(5);
-
-/// How often we look whether the thread still exists, and whether it has gone to sleep, while we
-/// wait for it: soon at first, then less and less often.
-const LOOKS: (Duration, Duration) = (Duration::from_millis(4), Duration::from_millis(250));
-
 /// Runs `request` in `target` and brings back what it printed (through `sink`, as it comes) and
 /// how it ended.
 ///
@@ -193,7 +184,7 @@ pub fn execute<M: Memory + Sync>(
         attended: request.attended,
         nonce,
     };
-    let (stage, listener) = Stage::new(target, &first.directories, &label, first.path_size())?;
+    let (mut stage, listener) = Stage::new(target, &first.directories, &label, first.path_size())?;
     let parameters = Parameters {
         token: random()?,
         reply: random()?,
@@ -205,6 +196,9 @@ pub fn execute<M: Memory + Sync>(
         announce: !runtime.has_protocol(),
     };
     stage.write_script(channel::script(&parameters).as_bytes())?;
+    if request.attended && !may_connect(runtime, first) {
+        stage.write_task(&channel::task(&parameters.reply, &parameters.payload))?;
+    }
     sink(Event::Staged(stage.script()));
 
     let new = |plan| Ask::new(target, runtime, plan, stage.script(), nonce, request.wake);
@@ -218,7 +212,7 @@ pub fn execute<M: Memory + Sync>(
         until,
     };
     sink(Event::Plan(call.ask.plan()));
-    let begun = call.begin(&listener, &mut sink);
+    let begun = call.begin(&listener, &stage, &mut sink);
     let asked = call.ask.asked();
     match (begun, asked) {
         (Ok(Begun::Left), Some(asked)) => {
@@ -229,6 +223,7 @@ pub fn execute<M: Memory + Sync>(
         (Ok(Begun::Running(running)), Some(asked)) => {
             let (connection, decoder) = *running;
             sink(Event::Began);
+            let _waiting = stage.take_lock();
             // The script finds no trace of ours, and the target is spared the work.
             drop(stage);
             let ending = call.follow(connection, decoder, &mut sink);
@@ -242,6 +237,11 @@ pub fn execute<M: Memory + Sync>(
                 ending,
             })
         }
+        (Ok(Begun::Failed(why)), _) => {
+            call.revoke(&stage)?;
+            call.ask.has_begun();
+            Err(call.not_begun(why))
+        }
         (Ok(_), _) => Err(call.give_up(&listener, stage)),
         // Nobody is left who could look for the script.
         (Err(error), _) if error.kind == ErrorKind::Gone => Err(error),
@@ -251,6 +251,16 @@ pub fn execute<M: Memory + Sync>(
             Err(error)
         }
     }
+}
+
+/// Whether the script will surely have sockets: in a program that has never loaded them it does
+/// without.
+fn may_connect<M: Memory>(runtime: &Runtime<M>, plan: &Plan) -> bool {
+    let interpreters = runtime.interpreters().map(|found| found.list);
+    let interpreters = interpreters.unwrap_or_default();
+    let its = |one: &&Interpreter| one.address == plan.interpreter_state;
+    let found = interpreters.iter().find(its);
+    found.is_some_and(|one| runtime.has_module(one, "_socket").unwrap_or(false))
 }
 
 /// At most so many threads are tried where any will do.
@@ -345,247 +355,5 @@ fn lock(target: &Target, request: &Request, until: Instant) -> Result<TargetLock
             why,
             "wait for it to end, or allow more time with --timeout",
         ));
-    }
-}
-
-/// What a request has come to.
-enum Begun {
-    /// The script runs.
-    Running(Box<(Connection, Decoder)>),
-    /// Nobody waits for it.
-    Left,
-    /// It has not begun in time.
-    Not,
-}
-
-/// A request to the target.
-struct Call<'a, M> {
-    target: &'a Target,
-    runtime: &'a Runtime<M>,
-    ask: Ask<'a, M>,
-    request: &'a Request,
-    parameters: &'a Parameters,
-    until: Instant,
-}
-
-impl<M: Memory + Sync> Call<'_, M> {
-    /// Whether there is time left, and nobody told us to stop.
-    fn is_patient(&self) -> bool {
-        Instant::now() < self.until && !self.request.cancel.is_set()
-    }
-
-    /// Asks the thread and waits until the script calls and proves that it is ours.
-    fn begin(&mut self, listener: &Listener, sink: &mut impl FnMut(Event<'_>)) -> Result<Begun> {
-        if self.ask.asked().is_none() {
-            let (until, cancel) = (self.until, &self.request.cancel);
-            self.ask
-                .make(|| Instant::now() < until && !cancel.is_set())?;
-        }
-        let Some(mut asked) = self.ask.asked() else {
-            return Ok(Begun::Not);
-        };
-        sink(Event::Asked(asked));
-        if !self.request.attended {
-            return Ok(Begun::Left);
-        }
-        let tid = self.ask.plan().tid;
-        let (mut pause, longest) = LOOKS;
-        // Asked each time round: callers that are not our script may come without end.
-        while self.is_patient() {
-            let look_at = Instant::now() + pause;
-            if let Some(connection) = listener.accept(self.target, self.until.min(look_at))? {
-                if let Some(running) = self.greet(connection)? {
-                    return Ok(Begun::Running(Box::new(running)));
-                }
-                continue;
-            }
-            pause = longest.min(pause * 2);
-            if !self.target.has_thread(tid) {
-                return Err(Error::new(
-                    ErrorKind::Gone,
-                    format!("thread {tid} ended before it ran the script"),
-                    "it did not reach a safe point before its end",
-                    "nothing ran; choose another thread with --thread",
-                ));
-            }
-            // Its thread lives on when a process runs another program.
-            self.runtime.ensure_present()?;
-            self.ask.look_again()?;
-            if let Some(now) = self.ask.asked().filter(|now| *now != asked) {
-                asked = now;
-                sink(Event::Woken(asked));
-            }
-        }
-        Ok(Begun::Not)
-    }
-
-    /// Hears a caller out: `None` where it is not our script.
-    fn greet(&self, mut connection: Connection) -> Result<Option<(Connection, Decoder)>> {
-        let mut decoder = Decoder::new();
-        let mut buffer = [0; 4096];
-        let until = (Instant::now() + HELLO_WITHIN).min(self.until);
-        loop {
-            let Transfer::Bytes(count) = connection.receive(self.target, &mut buffer, until)?
-            else {
-                return Ok(None);
-            };
-            decoder.push(&buffer[..count]);
-            match decoder.next() {
-                Ok(None) => {}
-                Ok(Some(channel::Event::Hello(hello))) if hello.token == self.parameters.token => {
-                    return Ok(Some((connection, decoder)));
-                }
-                Ok(Some(_)) | Err(_) => return Ok(None),
-            }
-        }
-    }
-
-    /// Hands the script over and passes on what it sends, to its end.
-    fn follow(
-        &self,
-        mut connection: Connection,
-        mut decoder: Decoder,
-        sink: &mut impl FnMut(Event<'_>),
-    ) -> Result<Ending> {
-        let task = channel::task(&self.parameters.reply, &self.parameters.payload);
-        match connection.send(&task, self.until)? {
-            Transfer::Bytes(_) => {}
-            Transfer::Closed => return Err(self.lost()),
-            Transfer::TimedOut => return Err(self.still_running()),
-        }
-        let mut buffer = vec![0; 64 * 1024];
-        loop {
-            while let Some(event) = decoder.next()? {
-                match event {
-                    channel::Event::Stdout(bytes) => sink(Event::Stdout(bytes)),
-                    channel::Event::Stderr(bytes) => sink(Event::Stderr(bytes)),
-                    channel::Event::Ended(ending) => return Ok(ending),
-                    // The decoder lets it come first and only once.
-                    channel::Event::Hello(_) => {}
-                }
-            }
-            // Asked each time round: what a script prints may come without end.
-            if Instant::now() >= self.until || self.request.cancel.is_set() {
-                return Err(self.still_running());
-            }
-            let look_at = Instant::now() + LOOKS.1;
-            match connection.receive(self.target, &mut buffer, self.until.min(look_at))? {
-                Transfer::Bytes(count) => decoder.push(&buffer[..count]),
-                Transfer::Closed => return Err(self.lost()),
-                Transfer::TimedOut => {}
-            }
-        }
-    }
-
-    /// The connection broke before the script had ended.
-    fn lost(&self) -> Error {
-        // The socket closes a moment before the process can be seen to have ended.
-        let until = Instant::now() + GRACE;
-        while Instant::now() < until {
-            if self.target.ensure_alive().is_err() {
-                return Error::new(
-                    ErrorKind::Gone,
-                    format!(
-                        "process {} ended while it ran the script",
-                        self.target.pid()
-                    ),
-                    "the script, or something at the same time, ended it",
-                    "look at the program's own logs for the reason",
-                );
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        Error::new(
-            ErrorKind::Gone,
-            "the script's connection broke",
-            format!(
-                "process {} lives, but closed it before the script's end",
-                self.target.pid()
-            ),
-            "the script may have closed all file descriptors, or the program executes another now",
-        )
-    }
-
-    fn still_running(&self) -> Error {
-        let (kind, when) = self.end_of_patience();
-        Error::new(
-            kind,
-            format!("the script did not end {when}"),
-            self.whereabouts(),
-            "it was left running and its further output is dropped; allow more with --timeout",
-        )
-    }
-
-    /// Our time is up and the script has not begun: withdraws the request.
-    fn give_up(&self, listener: &Listener, stage: Stage) -> Error {
-        // Asked first: a thread that has just been stopped runs for a moment.
-        let whereabouts = self.whereabouts();
-        let withdrawn = match self.ask.withdraw() {
-            Ok(retraction) => retraction,
-            // The target may still look for the script: a later run removes it.
-            Err(error) => {
-                if error.kind != ErrorKind::Gone {
-                    stage.leave();
-                }
-                return error;
-            }
-        };
-        let remedy = if withdrawn == Retraction::Withdrawn {
-            "nothing ran and nothing is pending; choose a thread that runs Python with --thread, or \
-             allow more time with --timeout"
-        } else {
-            // It is about to read the script, or on its way there: let it find it, and turn it
-            // away when it calls. If it calls later, nobody answers and it does nothing either.
-            match listener.accept(self.target, Instant::now() + GRACE) {
-                Ok(Some(_turned_away)) => {}
-                _ => stage.leave(),
-            }
-            "the thread had just taken the request up and was turned away: nothing ran; try again \
-             with a longer --timeout"
-        };
-        let (kind, when) = self.end_of_patience();
-        Error::new(
-            kind,
-            format!("the script did not begin {when}"),
-            whereabouts,
-            remedy,
-        )
-    }
-
-    /// Why we wait no longer.
-    fn end_of_patience(&self) -> (ErrorKind, String) {
-        if self.request.cancel.is_set() {
-            return (
-                ErrorKind::Interrupted,
-                "when Invivo was told to stop".to_owned(),
-            );
-        }
-        (
-            ErrorKind::TimedOut,
-            format!("within {} s", self.request.timeout.as_secs_f64()),
-        )
-    }
-
-    /// What the chosen thread does instead, as far as it can be told.
-    fn whereabouts(&self) -> String {
-        let tid = self.ask.plan().tid;
-        let activity = self
-            .target
-            .activity(tid)
-            .map_or_else(|_| "unknown".to_owned(), |activity| activity.to_string());
-        let thread = self.ask.plan().now(self.target, self.runtime);
-        let function = thread
-            .and_then(|(_, thread)| self.runtime.thread_top_function(&thread))
-            .ok()
-            .flatten();
-        let function = function.map_or_else(String::new, |at| {
-            format!(
-                ", in the Python function {} ({})",
-                at.qualname.text, at.filename.text
-            )
-        });
-        let obstacle = self.ask.obstacle();
-        let obstacle = obstacle.map_or_else(String::new, |why| format!("; {why}"));
-        format!("thread {tid} is {activity}{function}{obstacle}")
     }
 }

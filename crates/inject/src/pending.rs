@@ -163,6 +163,16 @@ pub(crate) fn withdraw<M: Memory>(
     Ok(Retraction::Withdrawn)
 }
 
+/// Whether the call waits no more; `None` where that can't be told without stopping anything.
+pub(crate) fn is_made<M: Memory>(
+    runtime: &Runtime<M>,
+    interpreter: &Interpreter,
+    queued: &Queued,
+) -> Option<bool> {
+    let calls = runtime.pending_calls(interpreter, queued.queue).ok()?;
+    Some(!calls.calls.contains(&queued.call))
+}
+
 /// Removes the text of a call that has been made, with all threads stopped.
 ///
 /// # Errors

@@ -1,12 +1,13 @@
 //! Where a script is placed so that the target, and nobody else, can read it.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use invivo_cpython::Runtime;
 use invivo_model::{Error, ErrorKind, Result};
 use invivo_process::{
-    Identity, Listener, Memory, PrivateDirectory, Target, TargetRoot, own_pid_namespace,
+    Connection, Identity, Listener, Memory, PrivateDirectory, Target, TargetRoot, own_pid_namespace,
 };
 
 use crate::plan::STOP_WITHIN;
@@ -15,6 +16,15 @@ use crate::protocol;
 const PREFIX: &str = "invivo-";
 pub(crate) const SCRIPT: &str = "script.py";
 const SOCKET: &str = "s";
+/// The task of a script that has no sockets, until it is taken and then; and what it sends.
+const TASK: &str = "t";
+const TAKEN: &str = "r";
+const SENT: &str = "o";
+/// Why a script did not begin.
+const NOTE: &str = "e";
+
+/// All that may be in a directory.
+const FILES: [&str; 6] = [SCRIPT, SOCKET, TASK, TAKEN, SENT, NOTE];
 
 /// A crowded /tmp is searched for what an earlier run left behind up to here.
 const ENTRIES_MAX: usize = 20_000;
@@ -110,6 +120,8 @@ pub(crate) fn now() -> u64 {
 #[derive(Debug)]
 pub(crate) struct Stage {
     directory: PrivateDirectory,
+    /// Its lock says that we live.
+    task: Option<File>,
     left: bool,
 }
 
@@ -154,6 +166,7 @@ impl Stage {
         let directory = root.create_private_directory(parent, name, owner)?;
         let stage = Self {
             directory,
+            task: None,
             left: false,
         };
         stage.directory.try_lock()?;
@@ -176,17 +189,65 @@ impl Stage {
     /// # Errors
     /// `Unsupported` when the file system does not take it.
     pub(crate) fn write_script(&self, text: &[u8]) -> Result<()> {
-        self.directory.write_file(SCRIPT, text).map_err(|error| {
+        let written = self.directory.write_file(SCRIPT, text);
+        written.map_err(|error| self.not_placed(&error))
+    }
+
+    /// Writes the task for a script that will have no sockets.
+    ///
+    /// # Errors
+    /// `Unsupported` when the file system does not take it, or has no locks.
+    pub(crate) fn write_task(&mut self, task: &[u8]) -> Result<()> {
+        let written = self.directory.write_locked_file(TASK, task);
+        self.task = Some(written.map_err(|error| self.not_placed(&error))?);
+        Ok(())
+    }
+
+    /// What the script sends, once it has taken its task from the file.
+    ///
+    /// # Errors
+    /// `Refused` where that can't be read.
+    pub(crate) fn taken(&self) -> Result<Option<Connection>> {
+        if self.task.is_none() || !self.directory.has(TAKEN) {
+            return Ok(None);
+        }
+        self.directory.follow(SENT).map(Some).map_err(|error| {
             Error::new(
-                ErrorKind::Unsupported,
-                format!(
-                    "the script could not be placed in {}",
-                    self.path().display()
-                ),
+                ErrorKind::Refused,
+                "what the script sends can't be read",
                 error.to_string(),
-                "make room there, or give the target another TMPDIR",
+                "try again; the script may or may not have run",
             )
         })
+    }
+
+    /// What has to live for as long as the script's task and output are waited for.
+    pub(crate) fn take_lock(&mut self) -> Option<File> {
+        self.task.take()
+    }
+
+    /// Keeps a script without sockets from beginning. `false` where it has begun.
+    pub(crate) fn revoke(&self) -> bool {
+        let revoked = self.directory.remove_file(TASK);
+        self.task.is_none() || revoked.is_ok_and(|removed| removed || !self.directory.has(TAKEN))
+    }
+
+    /// Why the script could not begin, if it said so.
+    pub(crate) fn note(&self) -> Option<String> {
+        let text = self.directory.link_text(NOTE)?;
+        Some(String::from_utf8_lossy(&text).into_owned())
+    }
+
+    fn not_placed(&self, error: &std::io::Error) -> Error {
+        Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "the script could not be placed in {}",
+                self.path().display()
+            ),
+            error.to_string(),
+            "make room there, or give the target another TMPDIR",
+        )
     }
 
     /// Leaves the directory to the script in it, which removes it when it begins.
@@ -199,7 +260,7 @@ impl Drop for Stage {
     fn drop(&mut self) {
         if !self.left {
             // Where this fails the next run tries again.
-            let _ = self.directory.remove(&[SCRIPT, SOCKET]);
+            let _ = self.directory.remove(&FILES);
         }
     }
 }
@@ -235,7 +296,7 @@ pub(crate) fn sweep<M: Memory + Sync>(
             if abandoned == Abandoned::Here {
                 withdraw(target, runtime, &directory.path().join(SCRIPT))?;
             }
-            let _ = directory.remove(&[SCRIPT, SOCKET]);
+            let _ = directory.remove(&FILES);
         }
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! Threads that wait in a system call: who let them wait, and what may be done to them there.
 
-use invivo_cpython::Runtime;
+use invivo_cpython::{Runtime, Standing as State};
 use invivo_model::{Address, Interpreter, Result, ThreadState};
 use invivo_process::{Argument, Memory, Standing, Suspension, SystemCall, Target};
 
@@ -94,7 +94,7 @@ pub(crate) fn judge<M: Memory>(
         )));
     }
     let state = runtime.standing(interpreter, thread)?;
-    if is_part_of_gil(state.gil, Address(call.argument)) {
+    if is_turn(&state, call) {
         return Ok(Wait::Turn);
     }
     if state.attached {
@@ -111,6 +111,11 @@ pub(crate) fn judge<M: Memory>(
             "thread {tid} waits in system call {call}, and who made it is unknown: {why}"
         )),
     })
+}
+
+/// Whether a thread that waits in `call` waits for its turn to run Python.
+pub(crate) fn is_turn(state: &State, call: SystemCall) -> bool {
+    is_part_of_gil(state.gil, Address(call.argument))
 }
 
 /// Whether a thread that waits at `place` waits for its turn to run Python: what it waits at is

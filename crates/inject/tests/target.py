@@ -1,4 +1,6 @@
-# A target that runs what it is told: each line of its input is the literal of a Python text.
+# A target that runs what it is told: each line of its input is the literal of a Python text. Its
+# scripts have sockets; where they have none, `invivo exec` is tested as a whole.
+import _socket
 import gc
 import os
 import sys

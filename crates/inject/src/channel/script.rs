@@ -26,7 +26,7 @@ const END: &str = "# end";
 
 /// The parts that may be needed before the target has its task, in the order in which the
 /// bootstrap takes them.
-const EARLY: [&str; 6] = ["remove", "load", "extension", "connect", "peer", "locks"];
+const EARLY: [&str; 5] = ["remove", "note", "files", "connect", "peer"];
 
 /// The parts that go with the task, in the order in which the bootstrap takes them.
 const LATE: [&str; 6] = ["stream", "others", "mute", "unchain", "whole", "failure"];

@@ -1,12 +1,15 @@
-//! A Unix socket between a target and us.
+//! What a target and we say to each other: by a Unix socket, or by a file that it writes.
 
+use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use invivo_model::{Error, ErrorKind, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
 use super::Target;
@@ -59,14 +62,65 @@ impl Listener {
             return None;
         }
         stream.set_nonblocking(true).ok()?;
-        Some(Connection { stream })
+        Some(Connection(End::Socket(stream)))
     }
 }
 
 /// A connection from the target.
 #[derive(Debug)]
-pub struct Connection {
-    stream: UnixStream,
+pub struct Connection(End);
+
+#[derive(Debug)]
+enum End {
+    Socket(UnixStream),
+    File(Followed),
+}
+
+/// A file that the target appends to, read up to a place.
+#[derive(Debug)]
+struct Followed {
+    file: File,
+    at: u64,
+    /// Up to here it takes no room any more.
+    freed: u64,
+}
+
+/// How often a file that a target writes is looked at.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// What has been read of a file is given back to the file system so many bytes at a time.
+const FREE_AT: u64 = 1 << 20;
+
+impl Followed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(buffer, self.at)?;
+        self.at += count as u64;
+        if self.at - self.freed >= FREE_AT {
+            let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            // Where the file system can't, the target stops writing at some size.
+            let _ = rustix::fs::fallocate(&self.file, flags, self.freed, self.at - self.freed);
+            self.freed = self.at;
+        }
+        Ok(count)
+    }
+
+    /// Waits for more. What it wrote before it ended is read first.
+    fn receive(
+        &mut self,
+        target: &Target,
+        buffer: &mut [u8],
+        until: Instant,
+    ) -> io::Result<Transfer> {
+        loop {
+            let ended = target.ensure_alive().is_err();
+            match self.read(buffer)? {
+                0 if ended => return Ok(Transfer::Closed),
+                0 if Instant::now() >= until => return Ok(Transfer::TimedOut),
+                0 => std::thread::sleep(LOOK),
+                count => return Ok(Transfer::Bytes(count)),
+            }
+        }
+    }
 }
 
 /// What came of waiting for the other end.
@@ -81,6 +135,19 @@ pub enum Transfer {
 }
 
 impl Connection {
+    pub(super) fn of_file(file: File) -> Self {
+        Self(End::File(Followed {
+            file,
+            at: 0,
+            freed: 0,
+        }))
+    }
+
+    /// Whether the target gets what is sent to it. Into a file only it writes.
+    pub fn takes_bytes(&self) -> bool {
+        matches!(self.0, End::Socket(_))
+    }
+
     /// Waits for bytes until `until`.
     ///
     /// # Errors
@@ -91,8 +158,15 @@ impl Connection {
         buffer: &mut [u8],
         until: Instant,
     ) -> Result<Transfer> {
+        let stream = match &mut self.0 {
+            End::Socket(stream) => stream,
+            End::File(file) => {
+                let received = file.receive(target, buffer, until);
+                return received.map_err(|error| failed(&error));
+            }
+        };
         loop {
-            match self.stream.read(buffer) {
+            match stream.read(buffer) {
                 Ok(0) => return Ok(Transfer::Closed),
                 Ok(count) => return Ok(Transfer::Bytes(count)),
                 Err(error) => match error.kind() {
@@ -102,7 +176,7 @@ impl Connection {
                     _ => return Err(failed(&error)),
                 },
             }
-            match wait_readable(&self.stream, target, until) {
+            match wait_readable(&*stream, target, until) {
                 Ok(true) => {}
                 Ok(false) => return Ok(Transfer::TimedOut),
                 // What it sent before it ended has been read: the socket was empty.
@@ -115,14 +189,17 @@ impl Connection {
     /// Sends all of `bytes`, or says that the target did not take them by `until`.
     ///
     /// # Errors
-    /// When the system itself fails.
+    /// When the system itself fails, and where it [takes none](Self::takes_bytes).
     pub fn send(&mut self, bytes: &[u8], until: Instant) -> Result<Transfer> {
+        let End::Socket(stream) = &self.0 else {
+            return Err(Error::internal("a file takes no bytes for the target"));
+        };
         let mut left = bytes;
         while !left.is_empty() {
-            match rustix::net::send(&self.stream, left, rustix::net::SendFlags::NOSIGNAL) {
+            match rustix::net::send(stream, left, rustix::net::SendFlags::NOSIGNAL) {
                 Ok(sent) => left = left.get(sent..).unwrap_or_default(),
                 Err(Errno::AGAIN) => {
-                    if !poll_until(&mut [PollFd::new(&self.stream, PollFlags::OUT)], until)? {
+                    if !poll_until(&mut [PollFd::new(stream, PollFlags::OUT)], until)? {
                         return Ok(Transfer::TimedOut);
                     }
                 }

@@ -5,17 +5,18 @@
 //! or a swapped directory can at worst lead us to what it could have written itself.
 
 use std::fmt;
+use std::fs::File;
 use std::io::{self, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Access, AtFlags, FlockOperation, Mode, OFlags, RawDir, ResolveFlags};
+use rustix::fs::{Access, AtFlags, FileType, FlockOperation, Mode, OFlags, RawDir, ResolveFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-use super::channel::Listener;
+use super::channel::{Connection, Listener};
 use super::{Identity, TargetRoot};
 
 /// The longest path a Unix socket's address holds on Linux, without the terminating NUL
@@ -198,12 +199,68 @@ impl PrivateDirectory {
     /// # Errors
     /// What the file system says.
     pub fn write_file(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        self.owner.act(|| {
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
-            let mode = Mode::RUSR | Mode::WUSR;
-            let file = rustix::fs::openat(&self.directory, name, flags | OFlags::CLOEXEC, mode)?;
-            std::fs::File::from(file).write_all(bytes)
-        })
+        self.create_file(name)?.write_all(bytes)
+    }
+
+    /// Writes a new file, as [`Self::write_file`], and locks it for as long as what is returned
+    /// lives: who opens it can tell by that whether we do.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn write_locked_file(&self, name: &str, bytes: &[u8]) -> io::Result<File> {
+        let file = self.create_file(name)?;
+        (&file).write_all(bytes)?;
+        rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(file)
+    }
+
+    /// Whether there is an entry `name`.
+    pub fn has(&self, name: &str) -> bool {
+        rustix::fs::statat(&self.directory, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    }
+
+    /// The text of the symbolic link `name`; `None` where there is none.
+    pub fn link_text(&self, name: &str) -> Option<Vec<u8>> {
+        let text = rustix::fs::readlinkat(&self.directory, name, Vec::new()).ok()?;
+        Some(text.into_bytes())
+    }
+
+    /// Removes one file; `false` where there is none.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn remove_file(&self, name: &str) -> io::Result<bool> {
+        let removed = || rustix::fs::unlinkat(&self.directory, name, AtFlags::empty());
+        match self.owner.act(|| Ok(removed()))? {
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What the target writes into the file `name`, as it comes.
+    ///
+    /// # Errors
+    /// When there is no such file, or it is not the owner's.
+    pub fn follow(&self, name: &str) -> io::Result<Connection> {
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let resolve =
+            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let open = || rustix::fs::openat2(&self.directory, name, flags, Mode::empty(), resolve);
+        let file = self.owner.act(|| Ok(open()?))?;
+        let found = rustix::fs::fstat(&file)?;
+        let regular = FileType::from_raw_mode(found.st_mode) == FileType::RegularFile;
+        if !regular || found.st_uid != self.owner.uid {
+            return Err(io::Error::other("it is no file of the target's"));
+        }
+        Ok(Connection::of_file(file.into()))
+    }
+
+    fn create_file(&self, name: &str) -> io::Result<File> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+        let mode = Mode::RUSR | Mode::WUSR;
+        let open = || rustix::fs::openat(&self.directory, name, flags | OFlags::CLOEXEC, mode);
+        Ok(self.owner.act(|| Ok(open()?))?.into())
     }
 
     /// Opens a Unix stream socket `name` that only the owner can connect to.
