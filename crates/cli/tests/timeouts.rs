@@ -4,6 +4,7 @@ mod support;
 
 use std::fs;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use support::{INVIVO, busy, eventually, exec, not_held, staged, unharmed, value};
 use synth::{Launch, Target, samples};
@@ -66,24 +67,75 @@ fn a_request_to_a_thread_that_sleeps_is_withdrawn() {
 fn a_stopped_target_is_said_to_be_stopped_and_stays_so() {
     use rustix::process::Signal;
 
-    let target = busy(synth::interpreter("3.14"));
-    target.signal(Signal::STOP);
-    eventually("it stops", || {
-        target
-            .thread_states()
-            .iter()
-            .all(|(_, state)| *state == 'T')
-    });
-    let run = exec(&target, &["--timeout", "0.2", "-e", "1"]);
-    run.refused(6, "did not begin", "stopped by a signal");
-    assert!(
-        target
-            .thread_states()
-            .iter()
-            .all(|(_, state)| *state == 'T')
-    );
-    target.signal(Signal::CONT);
-    unharmed(&target);
+    for (python, signal, by) in [
+        ("3.9", Signal::STOP, "SIGSTOP"),
+        ("3.13", Signal::TSTP, "SIGTSTP"),
+        ("3.14", Signal::STOP, "SIGSTOP"),
+    ] {
+        let target = busy(synth::interpreter(python));
+        let stands = || {
+            let states = target.thread_states();
+            states.iter().all(|(_, state)| *state == 'T')
+        };
+        target.signal(signal);
+        eventually("it stops", stands);
+        let begun = Instant::now();
+        let told = exec(&target, &["--timeout", "600", "-e", "1"]).refused(5, "is stopped", by);
+        assert!(told.stderr.contains("kill -CONT"), "{told:#?}");
+        exec(&target, &["--dry-run", "-e", "1"]).refused(5, "is stopped", by);
+        let pid = target.pid().to_string();
+        let report = support::invivo(["doctor", &pid, "--json"]).expect(5).json();
+        assert_eq!(report["execution"]["works"], false, "{report}");
+        assert!(
+            report["execution"]["error"]["why"]
+                .as_str()
+                .is_some_and(|why| why.contains(by))
+        );
+        assert!(begun.elapsed() < Duration::from_secs(60), "not at once");
+        assert!(stands());
+        target.signal(Signal::CONT);
+        unharmed(&target);
+    }
+}
+
+#[test]
+fn a_target_that_is_stopped_meanwhile_is_said_to_be() {
+    use rustix::process::Signal;
+
+    for python in ["3.9", "3.14"] {
+        let target = Launch::new(synth::interpreter(python), samples::SLEEPER).start();
+        eventually("it sleeps", || {
+            target
+                .thread_states()
+                .iter()
+                .all(|(_, state)| *state == 'S')
+        });
+        let pid = target.pid().to_string();
+        let words = [
+            "exec",
+            &pid,
+            "--wake",
+            "never",
+            "--timeout",
+            "600",
+            "-e",
+            "1",
+        ];
+        let run = Command::new(INVIVO)
+            .args(words)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("running invivo");
+        eventually("it is staged", || !staged(&target).is_empty());
+        target.signal(Signal::STOP);
+        let run = support::Run::of(run.wait_with_output().expect("its end"));
+        run.refused(5, "is stopped", "SIGSTOP");
+        target.signal(Signal::CONT);
+        assert_eq!(exec(&target, &["-e", "1"]).expect(0).stdout, "1\n");
+        not_held(&target);
+        assert_eq!(staged(&target), Vec::<std::path::PathBuf>::new());
+    }
 }
 
 #[test]

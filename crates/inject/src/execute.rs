@@ -170,6 +170,9 @@ pub fn execute<M: Memory + Sync>(
 ) -> Result<Outcome> {
     let until = Instant::now() + request.timeout;
     check_size(request)?;
+    if request.attended {
+        target.ensure_not_stopped()?;
+    }
     let _lock = lock(target, request, until)?;
     stage::sweep(target, runtime, &stage::candidates(target)?)?;
     let plans = plans(target, runtime, request)?;

@@ -168,6 +168,7 @@ fn execution(
     if verdict != Verdict::Allowed {
         return Err(access::refusal(facts));
     }
+    target.ensure_not_stopped()?;
     Ok(Prospect {
         tid: plan.tid,
         reason: plan.reason,

@@ -297,6 +297,9 @@ impl<'a> Job<'a> {
             target, runtime, ..
         } = &self.attached;
         if self.arguments.dry_run {
+            if self.request.attended {
+                target.ensure_not_stopped()?;
+            }
             let planned = Planned::new(&self.attached, selection, self.request.wake);
             return planned.map(Done::Planned);
         }

@@ -124,12 +124,22 @@ impl<M: Memory + Sync> Call<'_, M> {
                     "nothing ran; choose another thread with --thread",
                 ));
             }
+            self.target.ensure_not_stopped()?;
             // Its thread lives on when a process runs another program.
             self.runtime.ensure_present()?;
             self.ask.look_again()?;
             if let Some(now) = self.ask.asked().filter(|now| *now != asked) {
                 asked = now;
                 sink(Event::Woken(asked));
+            }
+        }
+        // A script without sockets may have taken its task at this very moment.
+        if !stage.revoke() {
+            self.until = Instant::now() + GRACE;
+            if let Some(connection) = stage.taken()?
+                && let Some(running) = self.greet(connection)?
+            {
+                return Ok(Begun::Running(Box::new(running)));
             }
         }
         Ok(Begun::Not)

@@ -98,6 +98,16 @@ pub(super) struct Stat {
     pub(super) start_time: u64,
 }
 
+/// The signal that a process was stopped by, by the `stat` file of all its threads together; `None`
+/// where the kernel does not say (before Linux 5.17, or to whom it hides it).
+pub(super) fn parse_stop_signal(text: &[u8]) -> Option<u8> {
+    let name_end = text.iter().rposition(|byte| *byte == b')')?;
+    let behind = str::from_utf8(text.get(name_end + 1..)?).ok()?;
+    let mut fields = behind.split_ascii_whitespace();
+    let code: u8 = fields.nth(52 - 3)?.parse().ok()?;
+    (code != 0).then_some(code)
+}
+
 /// Parses a `stat` file. The name in it may hold blanks, newlines and `)`: it ends at the last
 /// `)`, since numbers follow.
 pub(super) fn parse_stat(text: &[u8]) -> Option<Stat> {

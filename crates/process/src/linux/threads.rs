@@ -5,7 +5,7 @@ use std::fmt;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use invivo_model::{Error, Result};
+use invivo_model::{Error, ErrorKind, Result};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
@@ -221,6 +221,37 @@ impl Target {
             .open_file(&format!("task/{tid}/stat"), OFlags::RDONLY);
         let file = opened.map_err(|errno| self.not_seen(tid, errno))?;
         Ok(ThreadWatch(File::from(file)))
+    }
+
+    /// The error for what needs it to go on, where a signal has stopped it: which one, and what lets
+    /// it go on. A thread that only a tracer holds goes on by itself.
+    ///
+    /// # Errors
+    /// `Unsupported` where it is stopped.
+    pub fn ensure_not_stopped(&self) -> Result<()> {
+        let pid = self.pid();
+        let thread = self.process.living_thread().unwrap_or(pid);
+        let stat = self.process.thread_stat(thread);
+        if !stat.is_ok_and(|stat| stat.state == 'T') {
+            return Ok(());
+        }
+        let text = self.process.stat().unwrap_or_default();
+        let by = match proc::parse_stop_signal(&text) {
+            Some(19) => "SIGSTOP".to_owned(),
+            Some(20) => "SIGTSTP (Ctrl-Z)".to_owned(),
+            Some(21) => "SIGTTIN: it reads from its terminal in the background".to_owned(),
+            Some(22) => "SIGTTOU: it uses its terminal in the background".to_owned(),
+            Some(other) => format!("signal {other}"),
+            None => "a signal (the kernel does not say which)".to_owned(),
+        };
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("process {pid} is stopped: none of its threads runs"),
+            format!("it was stopped by {by}"),
+            format!(
+                "let it go on with: kill -CONT {pid}   (or with fg, in the shell it belongs to)"
+            ),
+        ))
     }
 
     /// What its thread `tid` (see [`Thread::tid`]) is doing.
