@@ -94,6 +94,58 @@ fn a_fifo_that_nobody_reads_is_given_up() {
     run.refused(2, "fifo", "nobody has read from it for 5 s");
 }
 
+/// A C1 control that begins a colour, DEL, a bidirectional mark, one that is not seen, a tag.
+const MARKS: &str = "\u{9b}31m\u{7f}\u{202e}\u{3164}\u{e0041}";
+
+fn is_plain(text: &str) -> bool {
+    !text.contains(|character: char| character != '\n' && !invivo::escape::is_plain(character))
+}
+
+#[test]
+fn json_is_of_plain_characters_and_exact() {
+    let program = "
+import sys, threading, time
+secret = sys.argv[1]
+threading.current_thread().name = secret
+exec(compile(f'def f(value):\\n print(\"ready\", flush=True)\\n time.sleep(1000)', secret, 'exec'))
+f({secret: [secret]})
+";
+    let launch = synth::Launch::new(interpreter("3.14"), program);
+    let target = launch.arguments([MARKS]).start();
+    let pid = target.pid().to_string();
+    let printing = format!("print('{MARKS}')");
+    for (words, is_told) in [
+        (&["dump", &pid, "--json", "--locals"][..], true),
+        (&["exec", &pid, "--json", "-c", &printing], true),
+        (&["ps", "--json"], true),
+        (&["doctor", &pid, "--json"], false),
+        (&["dump", "--json", "--image", MARKS], false),
+    ] {
+        let run = invivo(words);
+        assert!(is_plain(&run.stdout), "{words:?}: {:?}", run.stdout);
+        assert!(is_plain(&run.stderr), "{words:?}: {:?}", run.stderr);
+        let told = run.json().to_string().contains(MARKS);
+        assert!(told || !is_told, "{words:?}: {run:#?}");
+    }
+}
+
+#[test]
+fn what_is_typed_comes_back_escaped() {
+    for words in [
+        &["dump", MARKS][..],
+        &[MARKS],
+        &["dump", "1", "--no-such-option\u{9b}31m\x1b[2J"],
+        &["record", "1", "-f", MARKS],
+        &["--color", "always", "dump", MARKS],
+    ] {
+        let run = invivo(words).expect(2);
+        assert!(is_plain(&run.stderr), "{:?}", run.stderr);
+        assert!(run.stderr.contains("\\x9b31m"), "{run:#?}");
+    }
+    // Without such words it is as colourful as asked for.
+    assert!(invivo(["dump", "x"]).expect(2).stderr.contains("'x'"));
+}
+
 mod as_root {
     use std::os::unix::fs::lchown;
 

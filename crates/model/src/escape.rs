@@ -90,31 +90,59 @@ fn push_escape(safe: &mut String, character: char) {
     }
 }
 
-/// Neither a control (Cc), nor a format character (Cf: bidirectional marks, zero width, tags), nor
-/// a line or paragraph separator. The ranges are those of Unicode 16.
-fn is_plain(character: char) -> bool {
+/// `text`, which is JSON in one line, with all that is not plain as `\u` escapes: to who reads it as
+/// JSON it says the same, and a terminal it does not drive.
+pub fn shown_json(text: &str) -> Cow<'_, str> {
+    if text.chars().all(is_plain) {
+        return Cow::Borrowed(text);
+    }
+    let mut safe = String::with_capacity(text.len() + 16);
+    for character in text.chars() {
+        if is_plain(character) {
+            safe.push(character);
+            continue;
+        }
+        for unit in character.encode_utf16(&mut [0; 2]) {
+            // Writing to a String can't fail.
+            let _ = write!(safe, "\\u{unit:04x}");
+        }
+    }
+    Cow::Owned(safe)
+}
+
+/// Whether it may be shown as it is: neither a control (Cc), nor a format character (Cf:
+/// bidirectional marks, zero width, tags), nor one that is not seen
+/// (`Default_Ignorable_Code_Point`: fillers, variation selectors), nor a line or paragraph
+/// separator. The ranges are those of Unicode 16.
+pub fn is_plain(character: char) -> bool {
     !(character.is_control()
         || surrogate(character).is_some()
         || matches!(u32::from(character),
             0xAD
+            | 0x34F
             | 0x600..=0x605
             | 0x61C
             | 0x6DD
             | 0x70F
             | 0x890..=0x891
             | 0x8E2
-            | 0x180E
+            | 0x115F..=0x1160
+            | 0x17B4..=0x17B5
+            | 0x180B..=0x180F
             | 0x200B..=0x200F
             | 0x2028..=0x202E
             | 0x2060..=0x206F
+            | 0x3164
+            | 0xFE00..=0xFE0F
             | 0xFEFF
-            | 0xFFF9..=0xFFFB
+            | 0xFFA0
+            | 0xFFF0..=0xFFFB
             | 0x110BD
             | 0x110CD
             | 0x13430..=0x1345F
             | 0x1BCA0..=0x1BCA3
             | 0x1D173..=0x1D17A
-            | 0xE0000..=0xE007F))
+            | 0xE0000..=0xE0FFF))
 }
 
 #[cfg(test)]
@@ -140,6 +168,48 @@ mod tests {
         assert_eq!(
             shown("x\u{202e}y\u{200b}z\u{e0041}"),
             "x\\u202ey\\u200bz\\U000e0041"
+        );
+    }
+
+    /// All of `Default_Ignorable_Code_Point`, as DerivedCoreProperties.txt of Unicode 16 lists it.
+    #[test]
+    fn what_is_not_seen_becomes_an_escape() {
+        const IGNORABLE: [(u32, u32); 17] = [
+            (0xAD, 0xAD),
+            (0x34F, 0x34F),
+            (0x61C, 0x61C),
+            (0x115F, 0x1160),
+            (0x17B4, 0x17B5),
+            (0x180B, 0x180F),
+            (0x200B, 0x200F),
+            (0x202A, 0x202E),
+            (0x2060, 0x206F),
+            (0x3164, 0x3164),
+            (0xFE00, 0xFE0F),
+            (0xFEFF, 0xFEFF),
+            (0xFFA0, 0xFFA0),
+            (0xFFF0, 0xFFF8),
+            (0x1BCA0, 0x1BCA3),
+            (0x1D173, 0x1D17A),
+            (0xE0000, 0xE0FFF),
+        ];
+        for (first, last) in IGNORABLE {
+            for character in (first..=last).filter_map(char::from_u32) {
+                assert!(!is_plain(character), "{:#x}", u32::from(character));
+            }
+        }
+        assert_eq!(shown("a\u{3164}b\u{fe0f}"), "a\\u3164b\\ufe0f");
+    }
+
+    #[test]
+    fn json_says_the_same_in_plain_characters() {
+        assert!(matches!(
+            shown_json("{\"a\":\"größe 🐍\"}"),
+            Cow::Borrowed(_)
+        ));
+        assert_eq!(
+            shown_json("\"\u{9b}31m\u{7f}\u{202e}\u{e0041}\""),
+            "\"\\u009b31m\\u007f\\u202e\\udb40\\udc41\""
         );
     }
 

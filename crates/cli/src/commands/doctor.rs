@@ -47,13 +47,13 @@ fn process(pid: u32, json: bool, output: &mut Output) -> Result<Status> {
         Ok(diagnosis) => diagnosis,
         Err(error) if json => {
             let report = json!({ "schema": 1, "pid": pid, "error": error_json(&error) });
-            output.line(&report.to_string());
+            output.document(&report);
             return Err(error);
         }
         Err(error) => return Err(error),
     };
     if json {
-        output.line(&diagnosis_json(&diagnosis).to_string());
+        output.document(&diagnosis_json(&diagnosis));
     } else {
         show(&diagnosis, output);
     }
@@ -406,7 +406,7 @@ fn machine(json: bool, output: &mut Output) -> Result<Status> {
             "checks": checks.iter().map(check_json).collect::<Vec<_>>(),
             "processes": { "python": processes.len(), "allowed": reached },
         });
-        output.line(&report.to_string());
+        output.document(&report);
         return Ok(Status::Done);
     }
     heading(output, "What holds here, whatever the process");

@@ -125,7 +125,7 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<Status> 
             "pid": arguments.pid,
             "error": error_json(error),
         });
-        output.line(&report.to_string());
+        output.document(&report);
     }
     result
 }
@@ -209,7 +209,7 @@ fn show(
             line,
         }
         .dump(dump);
-        output.raw(text.as_bytes());
+        output.text(&text);
     }
     match &dump.incomplete {
         None => Status::Done,

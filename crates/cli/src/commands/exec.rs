@@ -171,7 +171,7 @@ pub(crate) fn run(arguments: Arguments, output: &mut Output) -> Result<Status> {
     let failed = |error: Error, output: &mut Output| {
         if arguments.json {
             let fields = report::failed_json(&error, &Collected::default());
-            output.line(&report::document(arguments.pid, fields));
+            output.document(&report::document(arguments.pid, fields));
         }
         error
     };
@@ -279,7 +279,7 @@ impl<'a> Job<'a> {
         let report = self.report(self.began, &collected);
         if self.arguments.json {
             let fields = report.json(&done)?;
-            output.line(&report::document(self.arguments.pid, fields));
+            output.document(&report::document(self.arguments.pid, fields));
         } else if let Ok(done) = &done {
             report.show(done, &mut streams);
         }

@@ -33,7 +33,7 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<Status> 
     let processes = python_processes()?;
     if arguments.json {
         let processes: Vec<Value> = processes.iter().map(process_json).collect();
-        output.line(&json!({ "schema": 1, "processes": processes }).to_string());
+        output.document(&json!({ "schema": 1, "processes": processes }));
         return Ok(Status::Done);
     }
     let columns = output.columns();

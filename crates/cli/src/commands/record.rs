@@ -131,7 +131,7 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<ExitCode
             "pid": arguments.subject.pid,
             "error": error_json(error),
         });
-        output.line(&report.to_string());
+        output.document(&report);
     }
     result
 }
@@ -174,7 +174,7 @@ fn perform(arguments: &Arguments, output: &mut Output) -> Result<ExitCode> {
         report.code = Some(wait(command, &interrupts, output)?);
     }
     if arguments.json {
-        output.line(&report.json(kind).to_string());
+        output.document(&report.json(kind));
     }
     Ok(report.exit_code())
 }

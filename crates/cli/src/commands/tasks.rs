@@ -64,7 +64,7 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<Status> 
             "pid": arguments.pid,
             "error": error_json(error),
         });
-        output.line(&report.to_string());
+        output.document(&report);
     }
     result
 }
@@ -92,7 +92,7 @@ fn perform(arguments: &Arguments, output: &mut Output) -> Result<Status> {
         } else {
             page.table()
         };
-        output.raw(text.as_bytes());
+        output.text(&text);
     }
     match &dump.incomplete {
         None => Ok(Status::Done),

@@ -103,7 +103,7 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<ExitCode
     let nothing = show.board.overview().samples == 0;
     if once && ending.is_ok() && !nothing {
         let tables = tables(&show.board, &mut show.state, output);
-        output.raw(tables.as_bytes());
+        output.text(&tables);
     }
     let board = &show.board;
     let (threads, processes) = (board.threads().len(), board.processes().count());

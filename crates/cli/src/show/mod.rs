@@ -2,9 +2,12 @@
 
 mod delivery;
 mod excerpt;
+mod plain;
 mod table;
 mod value;
 
+use std::borrow::Cow;
+use std::ffi::OsString;
 use std::io::{self, BufWriter, IsTerminal, Write};
 
 pub(crate) use invivo::escape::{shown, shown_bytes, shown_lines};
@@ -129,13 +132,23 @@ impl Output {
 
     /// A line of the result. What came from a target must have been through [`shown`].
     pub(crate) fn line(&mut self, text: &str) {
-        self.raw(format!("{text}\n").as_bytes());
+        self.text(&format!("{text}\n"));
+    }
+
+    /// Lines of the result. What came from a target must have been through [`shown`]; what was not
+    /// is escaped here, whatever that does to the columns.
+    pub(crate) fn text(&mut self, text: &str) {
+        let safe = plain::lines(text);
+        debug_assert!(matches!(safe, Cow::Borrowed(_)), "not escaped: {text:?}");
+        self.raw(safe.as_bytes());
     }
 
     /// The result as one line of JSON, written as it is made: it may have many megabytes.
     pub(crate) fn document(&mut self, report: &impl Serialize) {
         let mut out = BufWriter::with_capacity(1 << 16, &mut self.stdout);
-        let outcome = serde_json::to_writer(&mut out, report)
+        let mut serializer = serde_json::Serializer::with_formatter(&mut out, plain::Json);
+        let outcome = report
+            .serialize(&mut serializer)
             .map_err(io::Error::from)
             .and_then(|()| out.write_all(b"\n"))
             .and_then(|()| out.flush());
@@ -144,7 +157,7 @@ impl Output {
         self.stdout.fate.note("JSON", outcome);
     }
 
-    /// Bytes of the result, as they are.
+    /// Bytes of the result, as they are: of our own making alone.
     pub(crate) fn raw(&mut self, bytes: &[u8]) {
         let outcome = self.stdout.write_all(bytes);
         debug_assert!(outcome.is_ok(), "stdout keeps its errors for the end");
@@ -183,6 +196,17 @@ impl Output {
     /// What clap answers to a command line that asks for help, or is wrong.
     pub(crate) fn answer(&mut self, answer: &clap::Error) {
         let text = answer.render();
+        // It repeats the words of the command line, which may come from anywhere.
+        let plain = |word: &OsString| word.to_str().is_some_and(|word| shown(word) == word);
+        if !std::env::args_os().all(|word| plain(&word)) {
+            let text = shown_lines(text.to_string().as_bytes());
+            if answer.use_stderr() {
+                self.diagnostic(&text);
+            } else {
+                self.text(&text);
+            }
+            return;
+        }
         match (answer.use_stderr(), self.stdout_color, self.stderr_color) {
             (false, false, _) => self.raw(text.to_string().as_bytes()),
             (false, true, _) => self.raw(text.ansi().to_string().as_bytes()),

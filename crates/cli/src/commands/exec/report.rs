@@ -296,10 +296,10 @@ pub(super) fn failed_json(error: &Error, collected: &Collected) -> serde_json::V
 }
 
 /// What `--json` prints: `fields` below the head that all have.
-pub(super) fn document(pid: u32, fields: serde_json::Value) -> String {
+pub(super) fn document(pid: u32, fields: serde_json::Value) -> serde_json::Value {
     let mut document = json!({ "schema": 1, "pid": pid });
     extend(&mut document, fields);
-    document.to_string()
+    document
 }
 
 /// Adds the fields of an object to another.

@@ -52,7 +52,7 @@ pub(super) fn run(
             "milliseconds": milliseconds,
             "results": results,
         });
-        output.line(&report::document(job.arguments.pid, fields));
+        output.document(&report::document(job.arguments.pid, fields));
     }
     Ok(together(&statuses))
 }
