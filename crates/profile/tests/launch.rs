@@ -37,53 +37,72 @@ fn modern() -> impl Iterator<Item = &'static Interpreter> {
         .map(interpreter)
 }
 
+/// A program whose function `first` takes so much processor time from its first line on, and which
+/// says how long that took.
+const FIRST: &str = r#"
+import sys, time
+def first():
+    end = time.process_time() + 0.2
+    while time.process_time() < end: pass
+begun = time.perf_counter()
+first()
+with open(sys.argv[1], "w") as file: file.write(str(int((time.perf_counter() - begun) * 1000)))
+sys.exit(7)
+"#;
+
 #[test]
 fn a_command_is_sampled_from_its_first_line_to_its_end() {
     let _alone = alone();
-    let text = "import sys, time\ndef first():\n    end = time.perf_counter() + 0.2\n    \
-                while time.perf_counter() < end: pass\nfirst()\nsys.exit(7)\n";
     for interpreter in modern() {
-        let (_directory, path) = program(text);
-        let mut session = session(1000, Options::default());
-        let command = launch(&interpreter.program, &[&path]);
-        session.follow(Follower::new(command.pid(), false).unwrap());
-        let profile = to_the_end(session);
-        assert_eq!(command.wait(), Ok(7));
-        let name = &interpreter.name;
-        let first = profile
-            .samples
-            .iter()
-            .find(|sample| names(&profile.tables, sample.stack).contains(&"first"));
-        let first = first.unwrap_or_else(|| panic!("{name}: {:?}", profile.about));
-        // Up to the moment in which the interpreter was found, nothing is known of it.
-        let begun = profile
-            .samples
-            .iter()
-            .map(|sample| sample.time)
-            .min()
-            .unwrap();
-        assert!(begun < first.time, "{name}: {begun} {first:?}");
-        let ticks = ticks_in(&profile, "first");
-        assert!(
-            ticks + profile.about.missed >= 190,
-            "{name}: {ticks} of {:?}",
-            profile.about
-        );
-        assert_eq!(profile.tables.processes.len(), 1, "{name}");
-        assert_eq!(
-            profile.tables.processes[0].command[1],
-            path.to_str().unwrap()
-        );
+        let begun = Instant::now();
+        // The recorder itself may wait for a processor just then.
+        while let Err(why) = from_first_to_last(interpreter) {
+            assert!(begun.elapsed() < PATIENCE, "{}: {why}", interpreter.name);
+        }
     }
 }
 
-/// Each Python writes its number into a directory, spins for a tenth of a second, and ends.
+/// Samples a command. An error where what was seen of it is not all there was.
+fn from_first_to_last(interpreter: &Interpreter) -> Result<(), String> {
+    let (directory, path) = program(FIRST);
+    let took = directory.path().join("took");
+    let mut session = session(1000, Options::default());
+    let command = launch(&interpreter.program, &[&path, &took]);
+    session.follow(Follower::new(command.pid(), false).unwrap());
+    let profile = to_the_end(session);
+    assert_eq!(command.wait(), Ok(7));
+    let name = &interpreter.name;
+    let first = profile
+        .samples
+        .iter()
+        .find(|sample| names(&profile.tables, sample.stack).contains(&"first"));
+    let first = first.ok_or_else(|| format!("never seen: {:?}", profile.about))?;
+    assert_eq!(profile.tables.processes.len(), 1, "{name}");
+    assert_eq!(
+        profile.tables.processes[0].command[1],
+        path.to_str().unwrap()
+    );
+    // Up to the moment in which the interpreter was found, nothing is known of it.
+    let begun = profile.samples.iter().map(|sample| sample.time).min();
+    if begun.unwrap() >= first.time {
+        return Err(format!("nothing before its first line: {first:?}"));
+    }
+    let ticks = ticks_in(&profile, "first") + profile.about.missed;
+    let took: u64 = fs::read_to_string(took).unwrap().parse().unwrap();
+    if ticks * 100 < took * 95 {
+        return Err(format!("{ticks} of {took} ms, {:?}", profile.about));
+    }
+    Ok(())
+}
+
+/// Each Python writes its number into a directory, spins for a tenth of a second, and ends. That is
+/// processor time: where the recorder waits for a processor, they have to as well.
 const BRIEF: &str = r#"
 import os, sys, time
 def brief():
     open(os.path.join(sys.argv[1], str(os.getpid())), "w").close()
-    end = time.perf_counter() + 0.1
-    while time.perf_counter() < end: pass
+    end = time.process_time() + 0.1
+    while time.process_time() < end: pass
 if __name__ == "__main__":
     if sys.argv[2] == "fork":
         for _ in range(3):
