@@ -283,10 +283,40 @@ impl Target {
         })
         .collect()
     }
+
+    /// How it is, for the message of a test that has failed: how it ended, or that it did not, and
+    /// what it said last.
+    pub fn account(&self) -> String {
+        // It may be about to end, which is what the test has met.
+        let until = Instant::now() + Duration::from_millis(200);
+        let mut status = None;
+        while status.is_none() && Instant::now() < until {
+            status = lock(&self.child).try_wait().ok().flatten();
+            thread::sleep(Duration::from_millis(5));
+        }
+        let how = match status {
+            Some(status) => format!("ended ({status})"),
+            None => "runs on".to_owned(),
+        };
+        let end = |text: String| {
+            let lines: Vec<&str> = text.lines().collect();
+            lines[lines.len().saturating_sub(5)..].join("\n  ")
+        };
+        format!(
+            "target {} ({}) {how}\nthe last it said:\n  {}\nand on stderr:\n  {}",
+            self.pid,
+            self.executable.display(),
+            end(self.stdout_so_far()),
+            end(self.stderr_so_far()),
+        )
+    }
 }
 
 impl Drop for Target {
     fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("{}", self.account());
+        }
         let child = self
             .child
             .get_mut()

@@ -115,11 +115,13 @@ def forks():
         os.kill(os.getppid(), signal.SIGUSR1)
         os._exit(7 if total == 2646700 else 8)
     check(os.waitpid(child, 0) == (child, 7 << 8), "child")
-    # The signal came before its end.
-    for _ in range(1000):
-        if calls[0] == before + 1:
-            return
-    check(False, "signal of a child")
+    # The signal came before its end, but the kernel may have given it to a thread that waits for a
+    # processor, and Python's handler runs once that one has got it: late, and never lost.
+    until = time.monotonic() + 60
+    while calls[0] == before:
+        check(time.monotonic() < until, "signal of a child is lost")
+        time.sleep(0)
+    check(calls[0] == before + 1, "signal of a child came twice")
 
 
 def dumps():

@@ -5,6 +5,7 @@
 //! thread of its own.
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::panic::resume_unwind;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -120,7 +121,8 @@ impl<'t> Suspension<'t> {
         };
         loop {
             let mut first_has_ended = false;
-            for tid in suspension.of_process(Process::thread_ids)? {
+            let tids = suspension.of_process(Process::thread_ids)?;
+            for tid in in_order_of_stopping(tids, target.pid()) {
                 let held = suspension.held.contains_key(&tid) || suspension.seize(tid)?;
                 first_has_ended |= !held && tid == target.pid();
             }
@@ -354,12 +356,25 @@ impl<'t> Suspension<'t> {
 
 impl Drop for Suspension<'_> {
     fn drop(&mut self) {
-        for (tid, signal) in &self.held {
+        let first = self.target.pid();
+        let first = self.held.remove(&first).map(|signal| (first, signal));
+        let others = mem::take(&mut self.held);
+        for (tid, signal) in first.into_iter().chain(others) {
             // It fails only for a thread that has ended or has not stopped yet: of those the
             // kernel lets go when our own thread ends, which is next.
-            let _ = raw(*tid).map(|thread| sys::detach(thread, *signal));
+            let _ = raw(tid).map(|thread| sys::detach(thread, signal));
         }
     }
+}
+
+/// The first thread is stopped last and let go first, whatever their numbers are; where we are
+/// killed, the kernel lets them go in the reverse of this order too. For a signal to the process goes
+/// to its first thread as long as that can take one, and otherwise to any other, which may get a
+/// processor much later. Many programs are not made for that: Python's own handlers run in the first
+/// thread, but only once the signal has come to whichever thread it was given to.
+fn in_order_of_stopping(mut tids: Vec<u32>, first: u32) -> Vec<u32> {
+    tids.sort_by_key(|tid| *tid == first);
+    tids
 }
 
 /// Whose a thread is.
@@ -419,6 +434,17 @@ mod tests {
             let _ = self.0.kill();
             let _ = self.0.wait();
         }
+    }
+
+    #[test]
+    fn the_first_thread_is_stopped_last_whatever_its_number() {
+        assert_eq!(in_order_of_stopping(vec![5, 7, 9], 5), [7, 9, 5]);
+        // Numbers begin anew when they have come to the greatest.
+        assert_eq!(
+            in_order_of_stopping(vec![300, 301, 32000], 32000),
+            [300, 301, 32000]
+        );
+        assert_eq!(in_order_of_stopping(vec![300, 301], 299), [300, 301]);
     }
 
     /// The way for where the call for writing is filtered.

@@ -102,7 +102,8 @@ fn harm(invivo: &Path, python: &Interpreter, allocator: &str, runs: usize) -> Ou
             thread = threads[0];
         }
         let begun = Instant::now();
-        match one_run(invivo, &target, thread, number)? {
+        let run = one_run(invivo, &target, thread, number);
+        match run.map_err(|wrong| format!("{wrong}\n{}", target.account()))? {
             None => done += 1,
             Some(reason) => {
                 busy.insert(thread);
