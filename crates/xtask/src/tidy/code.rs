@@ -223,7 +223,7 @@ pub(super) fn printed_by_the_command_only(tree: &Tree) -> Vec<Finding> {
     ];
     outside(
         tree,
-        &["crates/cli/", "crates/xtask/"],
+        &[&["crates/cli/"], &CHORES[..]].concat(),
         "prints or exits outside crates/cli",
         |line| !line.test && WAYS.iter().any(|way| has_word(&line.bare, way)),
     )
