@@ -26,8 +26,8 @@ struct Picture<'a> {
     state: &'a State,
     /// What to say of the process where nothing is known of it yet.
     subject: &'a str,
-    /// Why nothing more comes.
-    ended: Option<&'a str>,
+    /// What keeps more from coming.
+    plight: Option<&'a str>,
     color: bool,
 }
 

@@ -100,13 +100,20 @@ impl Location {
     }
 }
 
+/// What the Python in a process is called that is none of those looked into: another implementation,
+/// or one that is too old. By the names of its files.
+pub fn other_python(modules: &[Module]) -> Option<String> {
+    names::other_python(modules).map(|(name, _)| name)
+}
+
 const WHAT: &str = "cannot look into the interpreter";
 
 /// Finds the interpreter of a process. Where several copies of one are mapped, the live one.
 ///
 /// # Errors
 ///
-/// `NotPython` where there is none, `Refused` where memory may not be read and no file tells
+/// `NotPython` where there is none, `Unsupported` where it is another implementation of Python or
+/// one that is too old ([`other_python`]), `Refused` where memory may not be read and no file tells
 /// either, `Gone` where the process ended meanwhile.
 pub fn locate(
     memory: &impl Memory,

@@ -1,6 +1,6 @@
 use invivo_cpython::{Limits, Location, Runtime, locate};
 use invivo_model::{Error, ErrorKind, Result};
-use invivo_process::{ProcessMemory, Target, access};
+use invivo_process::{ProcessMemory, Target, access, descendants};
 
 use crate::sources::Sources;
 
@@ -72,11 +72,67 @@ pub(crate) fn explained(target: &Target, error: Error) -> Error {
     if let Err(gone) = target.ensure_alive() {
         return gone;
     }
-    match error.kind {
-        ErrorKind::Refused => access::explain(target.pid()),
+    let error = match error.kind {
+        ErrorKind::Refused => return access::explain(target.pid()),
         _ => Error {
             what: format!("process {}: {}", target.pid(), error.what),
             ..error
         },
+    };
+    if !matches!(error.kind, ErrorKind::NotPython | ErrorKind::Unsupported) {
+        return error;
     }
+    let started = started_pythons(target.pid());
+    if started.is_empty() {
+        return error;
+    }
+    let pid = target.pid();
+    let first = started.first().map_or(pid, |(pid, _)| *pid);
+    let more = if started.len() > NAMED_MAX {
+        ", …"
+    } else {
+        ""
+    };
+    let named = started.iter().take(NAMED_MAX);
+    let named: Vec<String> = named
+        .map(|(pid, command)| format!("process {pid} ({command})"))
+        .collect();
+    Error {
+        remedy: format!(
+            "look at what it has started, {}{more}: invivo dump {first}; record and top can follow \
+             all of it: invivo record --subprocesses {pid}",
+            named.join(", ")
+        ),
+        ..error
+    }
+}
+
+/// How many processes an error names, and how many are looked at for it.
+const NAMED_MAX: usize = 5;
+const LOOKED_AT_MAX: usize = 256;
+/// How much of a command an error shows, in characters.
+const COMMAND_MAX: usize = 60;
+
+/// The processes that descend from `pid` and have a Python that can be looked into, nearest first,
+/// each with its command: one more than an error names at most.
+fn started_pythons(pid: u32) -> Vec<(u32, String)> {
+    let descendants = descendants(&[pid]).unwrap_or_default();
+    let command = |target: &Target| {
+        let words = target.command_line().unwrap_or_default();
+        let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+        let command = words.join(" ");
+        match command.char_indices().nth(COMMAND_MAX) {
+            Some((end, _)) => format!("{}…", &command[..end]),
+            None => command,
+        }
+    };
+    let pythons = descendants.into_iter().take(LOOKED_AT_MAX);
+    pythons
+        .filter_map(|(pid, _)| {
+            let target = Target::open(pid).ok()?;
+            open(&target).ok()?;
+            Some((pid, command(&target)))
+        })
+        .take(NAMED_MAX + 1)
+        .collect()
 }

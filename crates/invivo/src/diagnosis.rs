@@ -5,7 +5,7 @@ use invivo_cpython::{Limits, Location, Runtime, locate};
 use invivo_inject::{Method, OPT_OUT_OPTION, OPT_OUT_VARIABLE, Plan, Selection, Wake, Way, ways};
 use invivo_model::{Error, Interpreter, Result};
 use invivo_process::access::{self, Check, Users, Verdict};
-use invivo_process::{Activity, ProcessMemory, Target};
+use invivo_process::{Activity, Halt, ProcessMemory, Target};
 
 use crate::attach::explained;
 
@@ -23,6 +23,8 @@ pub struct Diagnosis {
     pub user: Option<String>,
     /// Its command and arguments, as it shows them; its name alone where it shows none.
     pub command: Vec<OsString>,
+    /// What stopped it, where it stands still.
+    pub halt: Option<Halt>,
     /// Every rule of the operating system, in the order in which they are applied.
     pub checks: Vec<Check>,
     /// What they come to.
@@ -131,8 +133,10 @@ pub fn diagnose(pid: u32) -> Result<Diagnosis> {
             String::from_utf8_lossy(&status.name).into_owned(),
         ));
     }
+    let halt = target.halt();
     target.ensure_alive()?;
     Ok(Diagnosis {
+        halt,
         pid,
         uid,
         user: uid.and_then(|uid| Users::load().name(uid).map(str::to_owned)),

@@ -9,7 +9,7 @@ use invivo_model::{
     Address, Build, Defect, Error, ErrorKind, Gil, InterpreterThreads, Result, Thread, ThreadState,
     Variable, Version, surrogate,
 };
-use invivo_process::{Bounded, Fault, Memory, Recorder, Target, native_ids};
+use invivo_process::{Bounded, Fault, Halt, Memory, Recorder, Target, native_ids};
 
 use crate::attach::{Attached, explained};
 use crate::doing::{Doing, Known, doing};
@@ -65,6 +65,8 @@ pub struct Subject {
     pub build: Build,
     /// Where its `_PyRuntime` lies.
     pub runtime: Address,
+    /// What stopped it, where it stood still before we looked.
+    pub halt: Option<Halt>,
 }
 
 impl Subject {
@@ -91,6 +93,7 @@ impl Subject {
             version: location.version,
             build: location.build,
             runtime: location.address,
+            halt: target.halt(),
         }
     }
 }

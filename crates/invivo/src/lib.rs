@@ -62,7 +62,7 @@ pub use invivo_model::{
     Value, ValueKind, Variable, Version, Waited, escape, surrogate,
 };
 pub use invivo_process::{
-    Identity, ProcessMemory, Target, access, is_ignored, standard_output, with_signals_held,
+    Halt, Identity, ProcessMemory, Target, access, is_ignored, standard_output, with_signals_held,
 };
 pub use os::{OsActivity, OsThread};
 pub use processes::{FoundInterpreter, PythonProcess, python_processes};

@@ -102,7 +102,7 @@ impl<'a> OsView<'a> {
     }
 
     /// What the threads were doing when they were stopped: the kernel shows the system call that
-    /// each was stopped in. Those that were stopped by others before us stay so.
+    /// each was stopped in. Those that a signal had stopped before us stay so.
     pub(crate) fn stopped(mut self, target: &Target) -> Self {
         for thread in self.threads.iter_mut().flatten() {
             let earlier = thread.activity.as_ref().map(|activity| activity.state);
@@ -110,7 +110,11 @@ impl<'a> OsView<'a> {
                 continue;
             };
             let mut activity = OsActivity::new(activity, true);
-            if !matches!(earlier, Some('T' | 't')) {
+            if earlier == Some('T') {
+                // That it is traced is our doing.
+                activity.state = 'T';
+                activity.running = false;
+            } else {
                 activity.running = activity.system_call.is_none();
                 activity.state = match (activity.running, earlier) {
                     (true, _) => 'R',

@@ -4,11 +4,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use invivo_cpython::{FileFacts, Limits, Location, Runtime, examine, locate_with};
+use invivo_cpython::{FileFacts, Limits, Location, Runtime, examine, locate_with, other_python};
 use invivo_inject::OPT_OUT_VARIABLE;
 use invivo_model::{Build, Error, ErrorKind, Result, Version};
 use invivo_process::access::{self, Check, Users, Verdict};
-use invivo_process::{Memory, Module, ModuleFiles, Target, pids};
+use invivo_process::{Halt, Memory, Module, ModuleFiles, Target, pids};
 
 /// A Python process, as far as the caller may know it.
 #[derive(Clone, Debug)]
@@ -24,10 +24,15 @@ pub struct PythonProcess {
     /// The interpreter in it; `None` where only its name says that it is Python, since it may not
     /// be looked into.
     pub interpreter: Option<FoundInterpreter>,
+    /// What the Python in it is called that Invivo does not look into: another implementation, or
+    /// a version that is not known.
+    pub unsupported: Option<String>,
     /// What the operating system allows.
     pub access: Verdict,
     /// The rule that refuses, where one does.
     pub refused_by: Option<Check>,
+    /// What stopped it, where it stands still.
+    pub halt: Option<Halt>,
 }
 
 /// What a list shows of an interpreter.
@@ -102,8 +107,18 @@ impl Survey {
             return None;
         }
         let target = Target::open(pid).ok()?;
+        let mut unsupported = None;
         let interpreter = match self.interpreter(&target) {
-            Ok(found) => Some(found),
+            Ok((found, is_supported)) => {
+                let version = found.version.map(|version| format!(" {version}"));
+                let name = || format!("CPython{}", version.unwrap_or_default());
+                unsupported = (!is_supported).then(name);
+                Some(found)
+            }
+            Err(error) if error.kind == ErrorKind::Unsupported => {
+                unsupported = Some(other_python(&target.modules().ok()?)?);
+                None
+            }
             Err(error) if error.kind == ErrorKind::Refused && looks_like_python(&target) => None,
             Err(_) => return None,
         };
@@ -123,29 +138,36 @@ impl Survey {
                 (access::verdict(&facts), deciding)
             }
         };
+        let halt = target.halt();
         target.ensure_alive().ok()?;
         Some(PythonProcess {
+            halt,
             pid,
             uid,
             user: uid.and_then(|uid| self.users.name(uid)).map(str::to_owned),
             command,
             interpreter,
+            unsupported,
             access,
             refused_by,
         })
     }
 
-    fn interpreter(&self, target: &Target) -> Result<FoundInterpreter> {
+    /// The interpreter, and whether it can be looked into where its memory may be read.
+    fn interpreter(&self, target: &Target) -> Result<(FoundInterpreter, bool)> {
         let memory = target.memory();
         let modules = target.modules()?;
         let facts = |module: &Module| self.facts(target, module);
         let location = locate_with(&memory, &modules, &self.limits, facts)?;
-        Ok(FoundInterpreter {
+        let unknown = |error: &Error| error.kind == ErrorKind::Unsupported;
+        let is_supported = !location.layout.as_ref().is_err_and(unknown);
+        let found = FoundInterpreter {
             version: location.version,
             build: location.build,
             remote_debugging: remote_debugging(target, &memory, &location, self.limits),
             module: location.module,
-        })
+        };
+        Ok((found, is_supported))
     }
 
     fn facts(&self, target: &Target, module: &Module) -> Result<FileFacts> {

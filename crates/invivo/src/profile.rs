@@ -41,7 +41,7 @@ pub use invivo_model::{
 pub use invivo_process::{Launched, is_processor_time_accounted};
 pub use invivo_profile::live;
 pub use invivo_profile::{
-    Charge, Collect, Jitter, Options, Plan, SampleFrom, Seen, Session, Sink, Step,
+    Charge, Collect, Jitter, Options, Plan, SampleFrom, Seen, Session, Sink, Step, Turn,
 };
 pub use part::{Part, Wanted};
 pub use recorded::Recorded;
@@ -61,7 +61,7 @@ pub fn plan(options: Options) -> Plan {
     }
 }
 
-/// Begins to sample process `pid`; with `children` also all processes that descend from it, those
+/// Begins to sample process `pid`, also when it becomes another program (`execve`); with `children` also all processes that descend from it, those
 /// that start later among them. It need not be a Python itself then.
 ///
 /// # Errors
@@ -78,6 +78,8 @@ pub fn attach<S: Sink>(
         Ok(subject) if !children => {
             let mut session = Session::new(plan, sink)?;
             session.add(subject)?;
+            // It may become another program.
+            session.follow(Follower::of_known(pid)?);
             return Ok(session);
         }
         Err(error) if !children || error.kind == ErrorKind::Refused => {

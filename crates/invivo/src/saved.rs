@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use invivo_cpython::{Location, ValueLimits};
 use invivo_model::{Address, Build, Error, ErrorKind, ReleaseLevel, Result, Version};
-use invivo_process::Image;
+use invivo_process::{Halt, Image};
 use serde::{Deserialize, Serialize};
 
 use crate::dump::{Dump, DumpOptions, Subject, look};
@@ -50,6 +50,7 @@ impl Recording {
             pid: dump.subject.pid,
             command: dump.subject.command.clone(),
             executable: dump.subject.executable.clone(),
+            halt: dump.subject.halt.map(SavedHalt::from),
             runtime: location.address.0,
             version: location.version.map(SavedVersion::from),
             debug: location.build.debug,
@@ -155,6 +156,7 @@ impl Saved {
             version: location.version,
             build: location.build,
             runtime: location.address,
+            halt: header.halt.map(Halt::from),
         };
         let then = &header.options;
         let as_then = then.locals.as_ref().map(|limits| ValueLimits {
@@ -219,6 +221,8 @@ struct Header {
     pid: u32,
     command: Vec<String>,
     executable: Option<String>,
+    #[serde(default)]
+    halt: Option<SavedHalt>,
     runtime: u64,
     version: Option<SavedVersion>,
     debug: Option<bool>,
@@ -231,6 +235,31 @@ struct Header {
     /// The words of memory in which something changed meanwhile.
     #[serde(default)]
     changed: Vec<u64>,
+}
+
+/// [`Halt`].
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+enum SavedHalt {
+    Signal(Option<i32>),
+    Tracer(u32),
+}
+
+impl From<Halt> for SavedHalt {
+    fn from(halt: Halt) -> Self {
+        match halt {
+            Halt::Signal(number) => Self::Signal(number),
+            Halt::Tracer(tracer) => Self::Tracer(tracer),
+        }
+    }
+}
+
+impl From<SavedHalt> for Halt {
+    fn from(saved: SavedHalt) -> Self {
+        match saved {
+            SavedHalt::Signal(number) => Self::Signal(number),
+            SavedHalt::Tracer(tracer) => Self::Tracer(tracer),
+        }
+    }
 }
 
 /// The options that decide what is read.

@@ -66,6 +66,8 @@ pub struct Follower {
     lost: Option<Sender<u32>>,
     /// Processes that live and may yet have something to be found.
     living: Arc<AtomicUsize>,
+    /// It watches nothing but one process that was given beforehand.
+    known: bool,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -76,12 +78,27 @@ impl Follower {
     ///
     /// `Refused` where there can't be another thread.
     pub fn new(root: u32, children: bool) -> Result<Self> {
+        Self::start(root, children, false)
+    }
+
+    /// Watches `root`, whose Python is known, for what it becomes when that is lost
+    /// ([`Follower::lost`]).
+    ///
+    /// # Errors
+    ///
+    /// As [`Follower::new`].
+    pub fn of_known(root: u32) -> Result<Self> {
+        Self::start(root, false, true)
+    }
+
+    fn start(root: u32, children: bool, known: bool) -> Result<Self> {
         let (give, found) = mpsc::channel();
         let (lost, told) = mpsc::channel();
         let living = Arc::new(AtomicUsize::new(1));
         let watch = Watch {
             root,
             children,
+            known,
             seen: HashMap::new(),
             give,
             told,
@@ -102,6 +119,7 @@ impl Follower {
             found,
             lost: Some(lost),
             living,
+            known,
             thread: Some(thread),
         })
     }
@@ -112,7 +130,13 @@ impl Follower {
         self.found.try_recv().ok()
     }
 
-    /// Says that a process that was given runs another program now: what it has now is looked for.
+    /// Whether it watches nothing but one process whose Python was known.
+    pub(crate) fn is_of_known(&self) -> bool {
+        self.known
+    }
+
+    /// Says that a process that was given has ended, or runs another program now: what it has now
+    /// is looked for.
     pub fn lost(&self, pid: u32) {
         if let Some(lost) = &self.lost {
             // Where the thread has ended, so have the processes.
@@ -139,6 +163,8 @@ impl Drop for Follower {
 struct Watch {
     root: u32,
     children: bool,
+    /// Whether the first process has been given already.
+    known: bool,
     seen: HashMap<u32, Process>,
     give: Sender<Result<Subject>>,
     told: Receiver<u32>,
@@ -159,7 +185,11 @@ impl Watch {
     fn run(mut self) {
         let first = Target::open(self.root);
         match first {
-            Ok(target) => self.meet(target, None),
+            Ok(target) => {
+                self.meet(target, None);
+                let known = self.seen.values_mut().filter(|_| self.known);
+                known.for_each(|process| process.next = None);
+            }
             Err(error) => {
                 let _ = self.give.send(Err(error));
             }
@@ -232,7 +262,8 @@ impl Watch {
                 Ok(_) | Err(_) => continue,
             };
             process.next = None;
-            if found.is_ok() || *pid == self.root {
+            // Where children are followed, it is them that count.
+            if found.is_ok() || *pid == self.root && !self.children {
                 // Nobody may be there any more to take it.
                 let _ = self.give.send(found);
             }

@@ -24,5 +24,5 @@ pub use recording::{Recording, Writer};
 pub use sampler::{Options, Sampler};
 pub use schedule::{Jitter, Schedule};
 pub use session::{Plan, Session, Step};
-pub use sink::{Charge, Collect, Seen, Sink};
+pub use sink::{Charge, Collect, Seen, Sink, Turn};
 pub use whereabouts::{SampleFrom, Whereabouts};

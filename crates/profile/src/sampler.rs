@@ -11,10 +11,10 @@ mod whole;
 
 use invivo_cpython::{Reader, Runtime};
 use invivo_model::{Error, ErrorKind, Mode, Result, SampleStatus};
-use invivo_process::{Memory, Target, ThreadPlace};
+use invivo_process::{Memory, ProgramWatch, Target, ThreadPlace};
 
 use crate::intern::Interner;
-use crate::sink::{Seen, Sink};
+use crate::sink::{Seen, Sink, Turn};
 use crate::whereabouts::Whereabouts;
 use accounts::Accounts;
 use entries::Entries;
@@ -93,6 +93,42 @@ pub struct Sampler<M> {
     tasks: Option<Tasks<M>>,
 }
 
+/// A process in which the Python that was sampled is not there any more.
+#[derive(Debug)]
+pub(crate) struct Lost {
+    pub(crate) target: Target,
+    program: Option<ProgramWatch>,
+}
+
+impl Lost {
+    /// Whether the process is known to run the program that it ran.
+    pub(crate) fn is_same_program(&self) -> bool {
+        let program = self.program.as_ref();
+        program.is_some_and(ProgramWatch::is_running)
+    }
+
+    /// What has become of the process; `None` while that can't be told. Python may have been shut
+    /// down in a program that goes on, and a program that begins or ends has no command.
+    pub(crate) fn turn(&self) -> Option<Turn> {
+        let pid = self.target.pid();
+        if self.target.ensure_alive().is_err() {
+            return Some(Turn::End { pid });
+        }
+        if self.is_same_program() {
+            return None;
+        }
+        let command = self.target.command_line().unwrap_or_default();
+        let words = command
+            .iter()
+            .map(|word| word.to_string_lossy().into_owned());
+        let turn = Turn::Exec {
+            pid,
+            command: words.collect(),
+        };
+        (!command.is_empty()).then_some(turn)
+    }
+}
+
 /// How a process is read.
 #[derive(Debug)]
 enum Way<M> {
@@ -107,6 +143,9 @@ enum Way<M> {
 struct Sampled {
     target: Target,
     options: Options,
+    /// Tells whether it still runs the program in which the Python was found; `None` where that
+    /// can't be had.
+    program: Option<ProgramWatch>,
     /// The index of the process.
     process: u32,
     threads: KnownThreads,
@@ -128,6 +167,7 @@ impl<M: Memory + Clone> Sampler<M> {
             Way::Whole(Box::new(Whole::new(&runtime)))
         };
         let subject = Sampled {
+            program: target.watch_program().ok(),
             target,
             options,
             process,
@@ -147,6 +187,14 @@ impl<M: Memory + Clone> Sampler<M> {
     /// The process that is sampled.
     pub fn target(&self) -> &Target {
         &self.subject.target
+    }
+
+    /// The process, of which there is nothing more to be sampled.
+    pub(crate) fn into_lost(self) -> Lost {
+        Lost {
+            target: self.subject.target,
+            program: self.subject.program,
+        }
     }
 
     /// Has the next tick ask for the threads' names, which change rarely.
@@ -170,6 +218,7 @@ impl<M: Memory + Clone> Sampler<M> {
     ) -> Result<()> {
         let subject = &mut self.subject;
         subject.ticks += 1;
+        subject.ensure_same_program()?;
         let mut round = Round {
             interner,
             sink,
@@ -208,6 +257,16 @@ impl Sampled {
     /// Where a thread is that was seen before.
     fn place(&mut self, key: Key, native_id: u64) -> Option<ThreadPlace> {
         self.threads.get(key, native_id)?.place(&self.target)
+    }
+
+    /// Another program may be built alike, have all at the same addresses, and be taken for the one
+    /// that was there, with what is known of its code.
+    fn ensure_same_program(&self) -> Result<()> {
+        let program = self.program.as_ref();
+        if program.is_none_or(ProgramWatch::is_running) {
+            return Ok(());
+        }
+        Err(Error::gone(self.target.pid()))
     }
 
     /// Why the threads could not be read.

@@ -7,9 +7,9 @@ use invivo_process::{ProcessMemory, clock, random};
 
 use crate::follow::{Follower, Subject};
 use crate::intern::Interner;
-use crate::sampler::{Options, Sampler};
+use crate::sampler::{Lost, Options, Sampler};
 use crate::schedule::{Jitter, Schedule};
-use crate::sink::{Seen, Sink};
+use crate::sink::{Seen, Sink, Turn};
 use crate::whereabouts::{SampleFrom, Whereabouts};
 
 /// For how long [`Session::step`] waits at most.
@@ -67,6 +67,8 @@ pub struct Session<S> {
     sink: S,
     samplers: Vec<Sampler<ProcessMemory>>,
     follower: Option<Follower>,
+    /// Processes of which it can't be told yet what has become.
+    lost: Vec<Lost>,
     /// Whether processes stand still while they are looked at.
     block: bool,
     whereabouts: Whereabouts,
@@ -107,6 +109,7 @@ impl<S: Sink> Session<S> {
             sink,
             samplers: Vec::new(),
             follower: None,
+            lost: Vec::new(),
             block: false,
             whereabouts: Whereabouts::new(plan.from),
             seen: Vec::new(),
@@ -129,6 +132,7 @@ impl<S: Sink> Session<S> {
             command: command.collect(),
             version: subject.runtime.version().to_string(),
         };
+        self.tell_return(&process);
         let index = self.interner.process(&process, &mut self.sink)?;
         let sampler = Sampler::new(subject.target, subject.runtime, index, self.options);
         self.samplers.push(sampler);
@@ -168,6 +172,7 @@ impl<S: Sink> Session<S> {
     ///
     /// What the sink fails with; why the only process there is can't be read, where it lives.
     pub fn step(&mut self) -> Result<Step> {
+        self.tell_turns();
         self.take_found()?;
         if self.samplers.is_empty() && !self.is_following() {
             return Ok(Step::Ended);
@@ -191,6 +196,7 @@ impl<S: Sink> Session<S> {
 
     /// Ends the session; gives the sink, and how things stand at the end.
     pub fn end(mut self) -> (S, About) {
+        self.tell_turns();
         self.about.duration = clock::monotonic().saturating_sub(self.begun);
         self.about.own_time = clock::own_processor_time().saturating_sub(self.own_time);
         (self.sink, self.about)
@@ -227,17 +233,19 @@ impl<S: Sink> Session<S> {
                 Ok(()) => index += 1,
                 Err(error) => match error.kind {
                     ErrorKind::Gone => {
-                        let pid = self.samplers.swap_remove(index).target().pid();
+                        let lost = self.samplers.swap_remove(index);
+                        let lost = lost.into_lost();
                         if let Some(follower) = &self.follower {
-                            follower.lost(pid);
+                            follower.lost(lost.target.pid());
                         }
+                        self.lost.push(lost);
                     }
                     // It may be another moment's luck.
                     ErrorKind::Corrupt | ErrorKind::TimedOut => {
                         self.about.torn += 1;
                         index += 1;
                     }
-                    _ if self.samplers.len() > 1 || self.follower.is_some() => {
+                    _ if self.samplers.len() > 1 || self.follows_others() => {
                         self.samplers.swap_remove(index);
                     }
                     _ => return Err(error),
@@ -257,11 +265,44 @@ impl<S: Sink> Session<S> {
         Ok(())
     }
 
+    /// There is a Python again in a process in which one was lost: in another program, unless the
+    /// same one has made it anew.
+    fn tell_return(&mut self, process: &ProfileProcess) {
+        let sink = &mut self.sink;
+        self.lost.retain(|lost| {
+            let is_it = lost.target.pid() == process.pid;
+            if is_it && !lost.is_same_program() {
+                sink.turn(&Turn::Exec {
+                    pid: process.pid,
+                    command: process.command.clone(),
+                });
+            }
+            !is_it
+        });
+    }
+
+    fn tell_turns(&mut self) {
+        let sink = &mut self.sink;
+        self.lost.retain(|lost| match lost.turn() {
+            Some(turn) => {
+                sink.turn(&turn);
+                false
+            }
+            None => true,
+        });
+    }
+
     fn take_found(&mut self) -> Result<()> {
         while let Some(found) = self.follower.as_ref().and_then(Follower::next) {
             self.add(found?)?;
         }
         Ok(())
+    }
+
+    /// Whether there may be more processes than one.
+    fn follows_others(&self) -> bool {
+        let follower = self.follower.as_ref();
+        follower.is_some_and(|follower| !follower.is_of_known())
     }
 
     fn is_following(&self) -> bool {

@@ -54,6 +54,24 @@ impl Charge {
     }
 }
 
+/// That a process which was sampled is not any more what it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// It runs another program now (`execve`). Where that is a Python, it is a process anew
+    /// ([`Sink::process`]), of the same number.
+    Exec {
+        /// Its number.
+        pid: u32,
+        /// Its command and arguments, as it shows them now.
+        command: Vec<String>,
+    },
+    /// It has ended.
+    End {
+        /// The number it had.
+        pid: u32,
+    },
+}
+
 /// What takes samples, and the entries of the tables they refer to. Entries of each table are
 /// numbered as they come, from 0 on, and come before what refers to them.
 ///
@@ -75,6 +93,10 @@ pub trait Sink {
     /// Processor time was accounted, where it is asked for whether threads are on a processor and
     /// the kernel tells. In [`Mode::Cpu`](invivo_model::Mode::Cpu) samples go by it already.
     fn charge(&mut self, _charge: &Charge) {}
+    /// A process has ended, or runs another program now. What is only about samples need not know.
+    fn turn(&mut self, turn: &Turn) {
+        let _ = turn;
+    }
 
     /// A round of sampling has taken place. `about` says how things stand now: its duration is the
     /// time of this tick, since the start. Threads that are not among `seen` did not count at this

@@ -1,6 +1,6 @@
 use std::env;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -12,7 +12,7 @@ use crate::show::{Output, Style};
 
 /// Start a small sample program, and show on it what Invivo does.
 ///
-/// It uses the newest Python it finds: the one in INVIVO_DEMO_PYTHON, or in PATH.
+/// It uses the Python that INVIVO_DEMO_PYTHON names, or the newest in PATH that works.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -26,12 +26,11 @@ const PROGRAM: &str = include_str!("demo.py");
 const PYTHON_VARIABLE: &str = "INVIVO_DEMO_PYTHON";
 
 pub(crate) fn run(_arguments: &Arguments, output: &mut Output) -> Result<Status> {
-    let python = find_python()?;
     let place = tempfile::Builder::new().prefix("shop-").tempdir();
     let place = place.map_err(|error| failed("make a directory for it", &error))?;
     let program = place.path().join("shop.py");
     fs::write(&program, PROGRAM).map_err(|error| failed("write the sample program", &error))?;
-    let sample = Sample::start(&python, &program)?;
+    let (python, sample) = start(&program, output)?;
     let pid = sample.child.id();
 
     output.line(&output.styled(
@@ -127,6 +126,44 @@ pub(crate) fn run(_arguments: &Arguments, output: &mut Output) -> Result<Status>
     Ok(Status::Done)
 }
 
+/// Starts the sample in the interpreter that is named, or in the first one that can run it.
+fn start(program: &Path, output: &mut Output) -> Result<(PathBuf, Sample)> {
+    if let Some(named) = env::var_os(PYTHON_VARIABLE).filter(|named| !named.is_empty()) {
+        let python = PathBuf::from(named);
+        let sample = Sample::start(&python, program)?;
+        return Ok((python, sample));
+    }
+    let mut last = None;
+    let candidates = candidates();
+    let count = candidates.len();
+    for python in candidates {
+        match Sample::start(&python, program) {
+            Ok(sample) => return Ok((python, sample)),
+            Err(error) => {
+                output.detail(&format!("{}: {}", error.what, error.why));
+                last = Some(error);
+            }
+        }
+    }
+    let Some(last) = last else {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            "there is no Python to show anything on",
+            format!("no python3.N or python3 in PATH, and {PYTHON_VARIABLE} is not set"),
+            "run `cargo xtask demo`, which fetches one, or name one with INVIVO_DEMO_PYTHON",
+        ));
+    };
+    Err(Error::new(
+        ErrorKind::Unsupported,
+        "none of the Pythons in PATH could run the sample program",
+        format!(
+            "{count} were tried; of the last, {}: {}",
+            last.what, last.why
+        ),
+        format!("name a working one with {PYTHON_VARIABLE}; --verbose tells of each"),
+    ))
+}
+
 /// The running sample; ended when it is dropped.
 struct Sample {
     child: Child,
@@ -138,6 +175,7 @@ impl Sample {
             .arg(program)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
             .map_err(|error| failed(&format!("start {}", python.display()), &error))?;
         let mut sample = Self { child };
@@ -147,16 +185,45 @@ impl Sample {
                 .read_line(&mut line)
                 .map_err(|error| failed("hear from the sample program", &error))?;
         }
-        if line.trim_end() == "ready" {
-            return Ok(sample);
+        if line.trim_end() != "ready" {
+            return Err(unfit(python, &sample.last_words()));
         }
-        Err(Error::new(
-            ErrorKind::Unsupported,
-            format!("{} could not run the sample program", python.display()),
-            "it ended before it was ready",
-            format!("name a working Python 3 with {PYTHON_VARIABLE}"),
-        ))
+        match invivo::attach(sample.child.id()) {
+            // A Python that Invivo does not know; what else comes in the way, the tour shows.
+            Err(error) if matches!(error.kind, ErrorKind::Unsupported | ErrorKind::NotPython) => {
+                Err(unfit(python, &format!("{}: {}", error.what, error.why)))
+            }
+            _ => Ok(sample),
+        }
     }
+
+    /// The first line that a program which failed said: a shim says there that it leads nowhere.
+    fn last_words(&mut self) -> String {
+        /// More than any reason has.
+        const MAX: u64 = 64 << 10;
+        let mut text = Vec::new();
+        // It may go on without a word, and its children hold the pipe.
+        let _ = self.child.kill();
+        if let Some(stderr) = self.child.stderr.take() {
+            let _ = stderr.take(MAX).read_to_end(&mut text);
+        }
+        let text = String::from_utf8_lossy(&text);
+        let mut lines = text.lines().filter(|line| !line.trim().is_empty());
+        let said = lines.next().unwrap_or_default();
+        match said {
+            "" => "it ended before it was ready".to_owned(),
+            said => format!("it said: {}", said.trim()),
+        }
+    }
+}
+
+fn unfit(python: &Path, why: &str) -> Error {
+    Error::new(
+        ErrorKind::Unsupported,
+        format!("{} could not run the sample program", python.display()),
+        why,
+        format!("name a working Python 3 with {PYTHON_VARIABLE}"),
+    )
 }
 
 impl Drop for Sample {
@@ -209,34 +276,28 @@ fn quoted(word: &str) -> String {
     }
 }
 
-/// The interpreter to show things on: the one that is named, or the newest `python3.N` in PATH.
-fn find_python() -> Result<PathBuf> {
-    if let Some(named) = env::var_os(PYTHON_VARIABLE).filter(|named| !named.is_empty()) {
-        return Ok(named.into());
-    }
+/// Where there may be an interpreter to show things on: each `python3.N` in PATH, the newest first,
+/// then each `python3`. One may be a shim that leads nowhere.
+fn candidates() -> Vec<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
-    let newest = env::split_paths(&path)
+    let minor = |path: &Path| -> Option<u32> {
+        let rest = path.file_name()?.to_str()?.strip_prefix("python3")?;
+        match rest.strip_prefix('.') {
+            Some(minor) => minor.parse().ok(),
+            None => rest.is_empty().then_some(0),
+        }
+    };
+    let mut found: Vec<(u32, PathBuf)> = env::split_paths(&path)
         .filter_map(|directory| fs::read_dir(directory).ok())
         .flatten()
         .filter_map(|entry| {
             let path = entry.ok()?.path();
-            let minor: u32 = path
-                .file_name()?
-                .to_str()?
-                .strip_prefix("python3.")?
-                .parse()
-                .ok()?;
-            Some((minor, path))
+            Some((minor(&path)?, path))
         })
-        .max_by_key(|(minor, _)| *minor);
-    newest.map(|(_, path)| path).ok_or_else(|| {
-        Error::new(
-            ErrorKind::Unsupported,
-            "there is no Python to show anything on",
-            format!("no python3.N in PATH, and {PYTHON_VARIABLE} is not set"),
-            "run `cargo xtask demo`, which fetches one, or name one with INVIVO_DEMO_PYTHON",
-        )
-    })
+        .collect();
+    // What comes first in PATH stays first.
+    found.sort_by_key(|(minor, _)| std::cmp::Reverse(*minor));
+    found.into_iter().map(|(_, path)| path).collect()
 }
 
 fn failed(what: &str, error: &std::io::Error) -> Error {

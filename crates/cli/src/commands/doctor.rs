@@ -10,7 +10,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::ps;
 use crate::exit::Status;
-use crate::show::{Output, Style, shown, shown_bytes};
+use crate::show::{Output, Style, halt_json, halted, shown, shown_bytes};
 
 /// Say why attaching to a process is allowed or refused, rule by rule, and what to do about it.
 ///
@@ -75,6 +75,11 @@ fn show(diagnosis: &Diagnosis, output: &mut Output) {
     };
     heading(output, &format!("process {}, of {user}", diagnosis.pid));
     paragraph(output, 2, &command.join(" "));
+    if let Some(halt) = diagnosis.halt {
+        let text = halted(halt, diagnosis.pid);
+        let text = output.styled(Style::Doubtful, &text);
+        paragraph(output, 2, &text);
+    }
     heading(output, "\nWhat the operating system says");
     for check in &diagnosis.checks {
         show_check(check, output);
@@ -303,6 +308,7 @@ fn diagnosis_json(diagnosis: &Diagnosis) -> Value {
         "uid": diagnosis.uid,
         "user": diagnosis.user,
         "command": command,
+        "stopped": halt_json(diagnosis.halt),
         "access": diagnosis.access.name(),
         "checks": diagnosis.checks.iter().map(check_json).collect::<Vec<_>>(),
         "interpreter": interpreter.ok().map(interpreter_json),

@@ -19,6 +19,8 @@ use std::process::ExitCode;
 
 use invivo::Result;
 
+pub(crate) use sampling::HaltWatch;
+
 use crate::arguments::Command;
 use crate::show::Output;
 

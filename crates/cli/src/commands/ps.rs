@@ -1,11 +1,11 @@
 use clap::Args;
 use invivo::access::Verdict;
-use invivo::{Build, FoundInterpreter, PythonProcess, Result, python_processes, surrogate};
+use invivo::{Build, FoundInterpreter, Halt, PythonProcess, Result, python_processes, surrogate};
 use serde_json::{Value, json};
 
 use super::doctor::check_json;
 use crate::exit::Status;
-use crate::show::{Output, Table, shown_bytes};
+use crate::show::{Output, Table, halt_json, shown_bytes};
 
 /// List the Python processes here: version, build, and whether one could attach.
 ///
@@ -14,10 +14,11 @@ use crate::show::{Output, Table, shown_bytes};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Columns:
-  VERSION  of CPython, as precisely as it can be told
+  VERSION  of CPython, as precisely as it can be told; of another Python, its name as well
   BUILD    release, debug, free-threaded
   REMOTE   whether it takes requests to run something; - where it can't be told or asked
-  ATTACH   whether the operating system lets you; `invivo doctor PID` has the details
+  ATTACH   whether the operating system lets you; `invivo doctor PID` has the details.
+           unsupported: a Python that Invivo does not look into; stopped: by a signal
   WHERE    the file that holds the interpreter
 
 Examples:
@@ -44,6 +45,12 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<Status> 
         table.row(row(process, columns));
     }
     output.line(&table.lines(columns).join("\n"));
+    for process in &processes {
+        if let Some(halt) = stop(process) {
+            let remedy = halt.remedy(process.pid);
+            output.note(&format!("process {} is {halt}: {remedy}", process.pid));
+        }
+    }
     if processes.is_empty() {
         output.diagnostic("No Python process is to be seen here.\n");
     }
@@ -63,17 +70,35 @@ fn row(process: &PythonProcess, columns: Option<usize>) -> Vec<String> {
     vec![
         process.pid.to_string(),
         user(process),
-        version.map_or_else(|| "unknown".to_owned(), |version| version.to_string()),
+        match (version, &process.unsupported) {
+            (Some(version), _) => version.to_string(),
+            // CPython is what is meant where nothing is said.
+            (None, Some(name)) => {
+                shown_bytes(name.strip_prefix("CPython ").unwrap_or(name).as_bytes())
+            }
+            (None, None) => "unknown".to_owned(),
+        },
         interpreter
             .map_or("?", |found| build(found.build))
             .to_owned(),
         remote
             .map_or("-", |on| if on { "on" } else { "off" })
             .to_owned(),
-        attach(process),
+        attach(process)
+            + if stop(process).is_some() {
+                ", stopped"
+            } else {
+                ""
+            },
         place.map_or_else(|| "?".to_owned(), |place| shortened(place, columns)),
         command.join(" "),
     ]
+}
+
+/// The signal that has stopped it. A tracer is the rule that refuses then, and may hold it for a
+/// moment only.
+fn stop(process: &PythonProcess) -> Option<Halt> {
+    process.halt.filter(|halt| matches!(halt, Halt::Signal(_)))
 }
 
 fn user(process: &PythonProcess) -> String {
@@ -101,6 +126,7 @@ fn attach(process: &PythonProcess) -> String {
         .as_ref()
         .map_or("?", |check| check.rule.label());
     match process.access {
+        Verdict::Allowed if process.unsupported.is_some() => "unsupported".to_owned(),
         Verdict::Allowed => "yes".to_owned(),
         Verdict::LookOnly => format!("look only: {rule}"),
         Verdict::Refused => format!("refused: {rule}"),
@@ -145,6 +171,8 @@ fn process_json(process: &PythonProcess) -> Value {
         "user": process.user,
         "command": command,
         "interpreter": interpreter,
+        "stopped": halt_json(process.halt),
+        "unsupported": process.unsupported,
         "access": process.access.name(),
         "refused_by": process.refused_by.as_ref().map(check_json),
     })

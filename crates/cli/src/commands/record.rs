@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use invivo::profile::{
-    self, About, Launched, Part, Recorded, Recorder, Session, Source, Step, Wanted,
+    self, About, Launched, Part, Recorded, Recorder, Session, Source, Step, Turn, Wanted,
 };
 use invivo::{Error, ErrorKind, Result, Sources, Target};
 
 use super::doctor::error_json;
 use super::profiles::{Draft, Form, Kind, Place, Written};
-use super::sampling::{Sampling, Subject, Words};
+use super::sampling::{HaltWatch, Sampling, Subject, Words, becoming_text, turn_text};
 use crate::arguments::seconds;
 use crate::exit::Status;
 use crate::show::Output;
@@ -151,11 +151,16 @@ fn perform(arguments: &Arguments, output: &mut Output) -> Result<ExitCode> {
     ));
     let target = Target::open(started.pid).ok();
     let mut sources = target.as_ref().map(|target| Sources::new(target).held());
-    let ending = started.sample(arguments, &interrupts, sources.as_mut(), output);
+    let mut news = News::new(target.as_ref());
+    let ending = started.sample(arguments, &interrupts, sources.as_mut(), &mut news, output);
     output.progress("");
+    news.tell(&started, output);
+    news.tell_end(&started, &ending, arguments, output);
 
+    let halt = news.halt.halt();
     let (recorder, about) = started.session.end();
     let mut report = Report::new(arguments, started.pid, &recorder, about, ending);
+    report.halt = halt;
     let draft = started.draft;
     let finished = recorder.finish(&report.about);
     interrupts.may_end_us(true);
@@ -256,6 +261,7 @@ impl Started {
         arguments: &Arguments,
         interrupts: &Interrupts,
         mut sources: Option<&mut Sources<'_>>,
+        news: &mut News<'_>,
         output: &mut Output,
     ) -> Ending {
         let begun = Instant::now();
@@ -287,16 +293,76 @@ impl Started {
                     return Ending::Target;
                 }
             }
-            if now.duration_since(shown) >= SHOWN {
-                shown = now;
-                if let Some(sources) = &mut sources {
-                    sources.refresh();
-                }
-                // A command has the terminal for itself.
-                if self.command.is_none() {
-                    output.progress(&report::progress(&self.session, end.is_none()));
-                }
+            if now.duration_since(shown) < SHOWN {
+                continue;
             }
+            shown = now;
+            if let Some(sources) = &mut sources {
+                sources.refresh();
+            }
+            news.tell(self, output);
+            // A command has the terminal for itself.
+            if self.command.is_none() {
+                output.progress(&report::progress(&self.session, end.is_none()));
+            }
+        }
+    }
+}
+
+/// What happens to the process that was named or started, told when it happens.
+struct News<'t> {
+    target: Option<&'t Target>,
+    halt: HaltWatch,
+    /// How many turns of processes have been looked at.
+    turns: usize,
+}
+
+impl<'t> News<'t> {
+    fn new(target: Option<&'t Target>) -> Self {
+        Self {
+            target,
+            halt: HaltWatch::default(),
+            turns: 0,
+        }
+    }
+
+    fn tell(&mut self, started: &Started, output: &mut Output) {
+        let turns = started.session.sink().turns();
+        let new = turns.get(self.turns..).unwrap_or_default();
+        self.turns = turns.len();
+        // That it has ended is told at the end.
+        let exec = |turn: &&Turn| matches!(turn, Turn::Exec { pid, .. } if *pid == started.pid);
+        let mut lines: Vec<String> = new.iter().filter(exec).map(turn_text).collect();
+        lines.extend(self.target.and_then(|target| self.halt.news(target)));
+        if !lines.is_empty() {
+            output.progress("");
+        }
+        lines.iter().for_each(|line| output.note(line));
+    }
+
+    /// What there is to say of the process when the recording has come to its end.
+    fn tell_end(
+        &self,
+        started: &Started,
+        ending: &Ending,
+        arguments: &Arguments,
+        output: &mut Output,
+    ) {
+        let pid = started.pid;
+        if let Some(command) = started.session.sink().becoming(pid) {
+            output.note(&becoming_text(pid, command));
+        }
+        // The end of a command is told by its exit code.
+        if matches!(ending, Ending::Target) && started.command.is_none() {
+            let others = if arguments.subprocesses.is_some() {
+                ", and all that it started"
+            } else {
+                ""
+            };
+            let early = arguments.duration.map_or_else(String::new, |duration| {
+                format!(" before the {} s were over", duration.as_secs_f64())
+            });
+            output.note(&format!("process {pid} has ended{others}{early}"));
         }
     }
 }

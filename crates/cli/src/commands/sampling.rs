@@ -3,8 +3,8 @@
 use std::ffi::OsString;
 
 use clap::{Args, ValueEnum};
-use invivo::profile::{Jitter, Mode, Options, Plan, SampleFrom, plan};
-use invivo::{Error, Result};
+use invivo::profile::{Jitter, Mode, Options, Plan, SampleFrom, Turn, plan};
+use invivo::{Error, Halt, Result, Target};
 
 /// How to sample.
 #[derive(Debug, Args)]
@@ -194,6 +194,60 @@ impl Subject {
             (Some(pid), _) => Ok(Words::Process(pid)),
             (None, Some((program, arguments))) => Ok(Words::Command(program, arguments)),
             (None, None) => Err(Error::internal("neither a process nor a command was given")),
+        }
+    }
+}
+
+/// What has become of a process that was sampled, in a line. Escaped where it is printed.
+pub(crate) fn turn_text(turn: &Turn) -> String {
+    match turn {
+        Turn::Exec { pid, command } => {
+            format!(
+                "process {pid} runs another program now: {}",
+                command.join(" ")
+            )
+        }
+        Turn::End { pid } => format!("process {pid} has ended"),
+    }
+}
+
+/// That a process is no Python any more.
+pub(crate) fn becoming_text(pid: u32, command: &[String]) -> String {
+    let command = command.join(" ");
+    format!("no Python was found in the program that process {pid} runs now: {command}")
+}
+
+/// The number of the process that a turn is about.
+pub(crate) fn turned(turn: &Turn) -> u32 {
+    match turn {
+        Turn::Exec { pid, .. } | Turn::End { pid } => *pid,
+    }
+}
+
+/// Notices when a process stands still, and when it goes on.
+#[derive(Debug, Default)]
+pub(crate) struct HaltWatch(Option<Halt>);
+
+impl HaltWatch {
+    /// What stops it now, if it is a signal: a tracer may hold it for a moment only.
+    pub(crate) fn halt(&self) -> Option<Halt> {
+        self.0
+    }
+
+    /// What there is to say since this was last asked.
+    pub(crate) fn news(&mut self, target: &Target) -> Option<String> {
+        let is_signal = |halt: &Halt| matches!(halt, Halt::Signal(_));
+        let now = target.halt().filter(is_signal);
+        let before = std::mem::replace(&mut self.0, now);
+        let pid = target.pid();
+        match (before, now) {
+            (before, Some(halt)) if before != now => {
+                Some(format!("process {pid} is {halt}: {}", halt.remedy(pid)))
+            }
+            (Some(_), None) if target.ensure_alive().is_ok() => {
+                Some(format!("process {pid} goes on"))
+            }
+            _ => None,
         }
     }
 }

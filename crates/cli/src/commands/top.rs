@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use invivo::profile::live::{self, Board, Feed, Sampling};
 use invivo::profile::{self, Launched, Options, Plan, Session};
-use invivo::{Error, ErrorKind, Result};
+use invivo::{Error, ErrorKind, Result, Target};
 use signal_hook::consts::SIGTERM;
 
 use super::record::{UNACCOUNTED, summary};
-use super::sampling::{ModeChoice, Stacks, Subject, Words, interval};
+use super::sampling::{
+    HaltWatch, ModeChoice, Stacks, Subject, Words, becoming_text, interval, turn_text, turned,
+};
 use crate::arguments::seconds;
 use crate::exit::Status;
 use crate::show::{Output, shown, shown_lines};
@@ -36,6 +38,7 @@ Where there is no terminal, or with --once, tables are printed after --duration 
 Examples:
   invivo top 4711
   invivo top 4711 --mode gil
+  invivo top --subprocesses 4711          also the workers of a server
   invivo top -- python3 train.py --epochs 3
   invivo top 4711 --once -d 10 > top.txt"
 )]
@@ -54,6 +57,11 @@ pub(crate) struct Arguments {
     /// Which threads count at first: the key m changes it.
     #[arg(long, value_enum, default_value_t = ModeChoice::Cpu)]
     mode: ModeChoice,
+
+    /// Sample the processes it starts too, each from its birth on. It need not be a Python itself
+    /// then.
+    #[arg(long)]
+    subprocesses: bool,
 
     #[command(flatten)]
     stacks: Stacks,
@@ -85,6 +93,10 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<ExitCode
     let signals = Signals::catch(!once)?;
     let (feed, slices) = live::feed();
     let (session, command) = begin(arguments, feed, once)?;
+    let pid = match &command {
+        Some(command) => Some(command.launched.pid()),
+        None => arguments.subject.pid,
+    };
     let duration = arguments.duration.or(once.then_some(ONCE));
     let mut show = Show {
         slices,
@@ -94,6 +106,8 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<ExitCode
         subject: subject(arguments)?,
         color: output.has_color(),
         until: duration.map(|duration| Instant::now() + duration),
+        target: pid.and_then(|pid| Target::open(pid).ok()),
+        halt: HaltWatch::default(),
     };
     let ending = if once {
         show.wait(&signals)
@@ -105,6 +119,7 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<ExitCode
         let tables = tables(&show.board, &mut show.state, output);
         output.text(&tables);
     }
+    tell(&show, pid.unwrap_or_default(), output);
     let board = &show.board;
     let (threads, processes) = (board.threads().len(), board.processes().count());
     let samples = board.overview().samples;
@@ -117,11 +132,25 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<ExitCode
     let ended = show.stop();
     let code = command.map(|command| end(command, output)).transpose()?;
     Ok(match (ending?, code) {
-        (Ending::Left, _) if once && nothing => return Err(nothing_sampled()),
+        (Ending::Left, _) if once && nothing => {
+            return Err(nothing_sampled(arguments.subprocesses));
+        }
         (_, Some(code)) if ended => ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)),
         (Ending::Signalled, _) => Status::Interrupted.into(),
         (Ending::Left, _) => Status::Done.into(),
     })
+}
+
+/// Says what has happened to the process.
+fn tell(show: &Show, pid: u32, output: &mut Output) {
+    let turns = show.board.turns().filter(|turn| turned(turn) == pid);
+    turns.for_each(|turn| output.note(&turn_text(turn)));
+    if let Some(command) = show.board.becoming(pid) {
+        output.note(&becoming_text(pid, command));
+    }
+    if let Some(halt) = show.halt.halt() {
+        output.note(&format!("process {pid} is {halt}: {}", halt.remedy(pid)));
+    }
 }
 
 fn begin(
@@ -139,16 +168,17 @@ fn begin(
         })
     };
     let sink = |_: &_| Ok(feed);
+    let children = arguments.subprocesses;
     match arguments.subject.words()? {
-        Words::Process(pid) => Ok((profile::attach(pid, false, plan, sink)?, None)),
+        Words::Process(pid) => Ok((profile::attach(pid, children, plan, sink)?, None)),
         Words::Command(program, words) if once => {
-            let (session, launched) = profile::launch(program, words, false, plan, sink)?;
+            let (session, launched) = profile::launch(program, words, children, plan, sink)?;
             let tail = None;
             Ok((session, Some(Command { launched, tail })))
         }
         Words::Command(program, words) => {
             let (session, launched, printed) =
-                profile::launch_apart(program, words, false, plan, sink)?;
+                profile::launch_apart(program, words, children, plan, sink)?;
             let tail = Some(Tail::of(printed));
             Ok((session, Some(Command { launched, tail })))
         }
@@ -167,12 +197,17 @@ fn subject(arguments: &Arguments) -> Result<String> {
     })
 }
 
-fn nothing_sampled() -> Error {
+fn nothing_sampled(children: bool) -> Error {
+    let or_children = if children {
+        ""
+    } else {
+        ", or also what it starts: --subprocesses"
+    };
     Error::new(
         ErrorKind::NotPython,
         "nothing was sampled",
         "no thread with Python code was there in this time",
-        "sample for longer: --duration SECONDS",
+        format!("sample for longer: --duration SECONDS{or_children}"),
     )
 }
 

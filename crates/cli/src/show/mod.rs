@@ -11,7 +11,7 @@ use std::ffi::OsString;
 use std::io::{self, BufWriter, IsTerminal, Write};
 
 pub(crate) use invivo::escape::{shown, shown_bytes, shown_lines};
-use invivo::{Error, Result};
+use invivo::{Error, Halt, Result};
 use serde::Serialize;
 
 use crate::arguments::Color;
@@ -264,6 +264,22 @@ impl Output {
         );
         self.diagnostic(&text);
     }
+}
+
+/// That a process stands still, and what lets it go on.
+pub(crate) fn halted(halt: Halt, pid: u32) -> String {
+    format!("it is {halt}: {}", halt.remedy(pid))
+}
+
+/// [`Halt`] in JSON, as every command has it.
+pub(crate) fn halt_json(halt: Option<Halt>) -> Option<serde_json::Value> {
+    let halt = halt?;
+    let (by, tracer) = match halt {
+        Halt::Signal(_) => ("signal", None),
+        Halt::Tracer(tracer) => ("tracer", Some(tracer)),
+    };
+    let signal = halt.signal_name();
+    Some(serde_json::json!({ "by": by, "signal": signal, "tracer": tracer }))
 }
 
 /// Stdout for bytes that may be anything.

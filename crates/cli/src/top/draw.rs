@@ -1,5 +1,7 @@
 //! A picture on a screen.
 
+use std::collections::BTreeSet;
+
 use invivo::profile::Mode;
 use invivo::profile::live::{Board, Overview, ThreadTimes};
 use ratatui::Frame;
@@ -82,7 +84,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, picture: &Picture<'_>, listing: &Listi
         screen,
         area,
         3,
-        tabs(picture.state, board, picture.ended, look, area.width),
+        tabs(picture.state, board, picture.plight, look, area.width),
     );
     if picture.state.help {
         help(screen, area);
@@ -127,11 +129,21 @@ fn title<'a>(picture: &Picture<'_>, board: &Board, width: u16) -> Line<'a> {
     let (command, version) = match board.processes().next_back() {
         Some(process) => (
             format!("{}  {}", process.pid, shown(&process.command.join(" "))),
-            format!("CPython {}", process.version),
+            format!("CPython {}{}", process.version, and_others(board)),
         ),
         None => (picture.subject.to_owned(), "no Python yet".to_owned()),
     };
     Line::styled(sides(&command, &version, width), Look::strong())
+}
+
+/// How many more processes there were, where there were more.
+pub(super) fn and_others(board: &Board) -> String {
+    let pids: BTreeSet<u32> = board.processes().map(|process| process.pid).collect();
+    match pids.len() {
+        0 | 1 => String::new(),
+        2 => ", and another process".to_owned(),
+        count => format!(", and {} other processes", count - 1),
+    }
 }
 
 /// How the sampling goes.
@@ -224,7 +236,13 @@ fn bars(loads: &[f64]) -> String {
     loads.iter().map(bar).collect()
 }
 
-fn tabs<'a>(state: &State, board: &Board, ended: Option<&str>, look: Look, width: u16) -> Line<'a> {
+fn tabs<'a>(
+    state: &State,
+    board: &Board,
+    plight: Option<&str>,
+    look: Look,
+    width: u16,
+) -> Line<'a> {
     let mut spans = Vec::new();
     let mut used = 0;
     for (number, view) in (1..).zip(View::ALL) {
@@ -238,7 +256,7 @@ fn tabs<'a>(state: &State, board: &Board, ended: Option<&str>, look: Look, width
         spans.push(Span::styled(text, style));
     }
     // What matters most comes first: the rest may be cut.
-    let mut said: Vec<String> = ended.map(str::to_owned).into_iter().collect();
+    let mut said: Vec<String> = plight.map(str::to_owned).into_iter().collect();
     if state.frozen.is_some() {
         said.push("FROZEN".to_owned());
     }
@@ -256,7 +274,7 @@ fn tabs<'a>(state: &State, board: &Board, ended: Option<&str>, look: Look, width
     let room = usize::from(width).saturating_sub(used + 1);
     let said = cut(&said.join(", "), room);
     let gap = room.saturating_sub(said.width()) + 1;
-    let style = if ended.is_some() || state.frozen.is_some() {
+    let style = if plight.is_some() || state.frozen.is_some() {
         look.colored(Color::Yellow).add_modifier(Modifier::BOLD)
     } else {
         Look::plain()

@@ -1,7 +1,7 @@
 //! The rows of a view.
 
 use std::cmp::{Ordering, Reverse};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use invivo::profile::live::{Board, Branch, PlaceShare, ThreadShare};
 use invivo::profile::{Mode, ProfileFunction};
@@ -28,6 +28,8 @@ pub(super) struct Listing {
     accounted: bool,
     tells_waiting: bool,
     folded: HashSet<u64>,
+    /// The numbers of the processes, by their indices, where there are several.
+    pids: BTreeMap<u32, u32>,
 }
 
 impl Listing {
@@ -45,7 +47,12 @@ impl Listing {
             accounted: overview.accounted,
             tells_waiting: overview.tells_waiting,
             folded: HashSet::new(),
+            pids: board.pids(),
         };
+        let first = listing.pids.values().next().copied();
+        if listing.pids.values().all(|pid| Some(*pid) == first) {
+            listing.pids.clear();
+        }
         let filter = Filter::new(&state.filter);
         listing.rows = match state.view {
             View::Functions => listing.places(board.functions(state.thread), state, &filter),
@@ -172,7 +179,11 @@ impl Listing {
                 Some(_) => "?".to_owned(),
                 None => String::new(),
             },
-            Column::Name => thread_name(share),
+            Column::Name => {
+                let pid = thread.and_then(|thread| self.pids.get(&thread.process));
+                let pid = pid.map_or_else(String::new, |pid| format!("{pid} "));
+                pid + &thread_name(share)
+            }
             _ if recent.seen == 0 => "(has ended)".to_owned(),
             _ => match &share.at {
                 Some((function, line)) => {

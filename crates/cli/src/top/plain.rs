@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use invivo::profile::live::Board;
 
-use super::draw::{counted, heading, shares};
+use super::draw::{and_others, counted, heading, shares};
 use super::listing::Listing;
 use super::state::{State, View};
 use crate::show::{Output, Style, Table, shown};
@@ -20,7 +20,13 @@ pub(crate) fn tables(board: &Board, state: &mut State, output: &Output) -> Strin
         let command = shown(&process.command.join(" ")).into_owned();
         // Writing to a String can't fail.
         let _ = writeln!(text, "process {}: {command}", process.pid);
-        let _ = writeln!(text, "CPython {}, {}", process.version, counted(state.mode));
+        let _ = writeln!(
+            text,
+            "CPython {}{}, {}",
+            process.version,
+            and_others(board),
+            counted(state.mode)
+        );
         let (overview, whole) = (board.overview(), board.about().duration);
         let _ = writeln!(text, "{}", shares(&board.ever(), &overview, whole));
     }

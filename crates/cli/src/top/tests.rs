@@ -170,7 +170,7 @@ impl Scene {
             board: &self.board,
             state: &self.state,
             subject: "4711",
-            ended: self.ended.then_some("the process has ended"),
+            plight: self.ended.then_some("the process has ended"),
             color: self.color,
         };
         terminal

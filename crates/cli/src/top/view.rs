@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use invivo::profile::live::{Board, Received, Sampling, Slices};
-use invivo::{Error, ErrorKind, Result};
+use invivo::{Error, ErrorKind, Result, Target};
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
 use signal_hook::flag;
@@ -16,6 +16,8 @@ use super::listing::Listing;
 use super::screen::Screen;
 use super::state::{Asked, State};
 use super::{Picture, draw};
+use crate::commands::HaltWatch;
+use crate::show::shown;
 use crate::signals::{catch, stays_ignored};
 
 /// How long we wait for a key at a time: so late a signal or a slice may be noticed.
@@ -76,6 +78,10 @@ pub(crate) struct Show {
     pub(crate) color: bool,
     /// When to end by itself.
     pub(crate) until: Option<Instant>,
+    /// The process that was named or started, where it could be opened.
+    pub(crate) target: Option<Target>,
+    /// Whether it stands still.
+    pub(crate) halt: HaltWatch,
 }
 
 impl Show {
@@ -157,7 +163,10 @@ impl Show {
 
     /// Takes what has come; says whether there is something new.
     fn take(&mut self) -> Result<bool> {
-        let mut news = false;
+        let mut news = self
+            .target
+            .as_ref()
+            .is_some_and(|target| self.halt.news(target).is_some());
         while self.sampling.is_some() {
             match self.slices.next(Duration::ZERO) {
                 Received::Slice(slice) => self.board.take(*slice),
@@ -171,6 +180,22 @@ impl Show {
             news = true;
         }
         Ok(news)
+    }
+
+    /// What keeps more from coming.
+    fn plight(&self) -> Option<String> {
+        if self.sampling.is_none() {
+            return Some("the process has ended".to_owned());
+        }
+        let pid = self.target.as_ref()?.pid();
+        if let Some(halt) = self.halt.halt() {
+            return Some(format!("{halt}: {}", halt.remedy(pid)));
+        }
+        let command = self.board.becoming(pid)?;
+        Some(format!(
+            "runs another program: {}",
+            shown(&command.join(" "))
+        ))
     }
 
     fn react(&mut self, event: &Event) -> Asked {
@@ -188,11 +213,12 @@ impl Show {
         let listing = Listing::new(board, &self.state);
         self.state
             .scroll(listing.rows.len(), draw::page(size.height));
+        let plight = self.plight();
         let picture = Picture {
             board: &self.board,
             state: &self.state,
             subject: &self.subject,
-            ended: self.sampling.is_none().then_some("the process has ended"),
+            plight: plight.as_deref(),
             color: self.color,
         };
         screen

@@ -113,8 +113,29 @@ pub(crate) fn versions_without_table() -> impl Iterator<Item = Version> {
         .map(|(major, minor, _)| Version::from_minor(major, minor))
 }
 
+/// Whether a version is older than all that will ever be known.
+pub(crate) fn is_too_old(version: Version) -> bool {
+    let first = WITHOUT_TABLE.first();
+    first.is_some_and(|(major, minor, _)| (version.major, version.minor) < (*major, *minor))
+}
+
+/// That something is Python, and none that will ever be looked into: an old one, or another
+/// implementation.
+pub(crate) fn never(name: &str, why: &str) -> Error {
+    let known = known_versions();
+    Error::new(
+        ErrorKind::Unsupported,
+        format!("cannot look into {name}"),
+        format!("{why}; Invivo looks into CPython {known}"),
+        format!("run the program with CPython {known}: no release of Invivo will know this one"),
+    )
+}
+
 /// That a version is not one of those known.
 fn unknown(version: Version) -> Error {
+    if is_too_old(version) {
+        return never(&format!("CPython {version}"), "it is too old");
+    }
     Error::new(
         ErrorKind::Unsupported,
         format!("cannot look into CPython {version}"),

@@ -3,6 +3,8 @@
 use invivo_model::Version;
 use invivo_process::Module;
 
+use crate::layout;
+
 /// The files mapped as code, in the order in which an interpreter is likely to be found: the
 /// program itself (which lies before its libraries), then what is called after Python, then all
 /// others.
@@ -35,9 +37,48 @@ pub(super) fn version(own: &Module, all: &[Module]) -> Option<Version> {
     })
 }
 
+/// A Python that is none we look into: what people call it, and why it is none. By the names of
+/// its files, since it has nothing else that we know.
+pub(super) fn other_python(modules: &[Module]) -> Option<(String, &'static str)> {
+    let code = || modules.iter().filter(|module| module.is_code());
+    let other = code().find_map(|module| {
+        let name = module.file_name();
+        let begins = |start: &str| name.starts_with(start.as_bytes());
+        let (known_as, word, _) = OTHERS
+            .iter()
+            .find(|(_, _, starts)| starts.iter().any(|start| begins(start)))?;
+        // A library is often called after no version, and its program after one.
+        let word = word.as_bytes();
+        let version = code().find_map(|one| version_behind(one.file_name(), word));
+        let version = version.map_or_else(String::new, |version| format!(" {version}"));
+        Some((
+            format!("{known_as}{version}"),
+            "it is another implementation of Python",
+        ))
+    });
+    other.or_else(|| {
+        let own = code().find(|module| sounds_like_python(module))?;
+        let named = code().find_map(|module| version_behind_python(module.file_name()));
+        let version = named.or_else(|| version(own, modules))?;
+        layout::is_too_old(version).then(|| (format!("CPython {version}"), "it is too old"))
+    })
+}
+
+/// Other implementations: the word that a version follows, and what the files are called that hold
+/// one.
+const OTHERS: [(&str, &str, &[&str]); 3] = [
+    ("PyPy", "pypy", &["pypy", "libpypy"]),
+    ("GraalPy", "graalpy", &["graalpy", "libpythonvm"]),
+    ("MicroPython", "micropython", &["micropython"]),
+];
+
 /// `X.Y` from `libpythonX.Y.so.1.0`.
 fn version_behind_python(name: &[u8]) -> Option<Version> {
-    let start = find(name, b"python")? + b"python".len();
+    version_behind(name, b"python")
+}
+
+fn version_behind(name: &[u8], word: &[u8]) -> Option<Version> {
+    let start = find(name, word)? + word.len();
     let text = str::from_utf8(name.get(start..)?).ok()?;
     let (major, rest) = text.split_once('.')?;
     let digits = rest

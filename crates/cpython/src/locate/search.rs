@@ -397,14 +397,17 @@ impl<'a, M: Memory> Search<'a, M> {
         if self.refused {
             return Err(fault(WHAT, Fault::Refused));
         }
+        if let Some((name, why)) = names::other_python(self.modules) {
+            return Err(layout::never(&name, why));
+        }
         let namesake = self
             .modules
             .iter()
             .find(|m| m.is_code() && names::sounds_like_python(m));
         let why = match (namesake, self.unreadable) {
             (Some(module), _) => format!(
-                "{} is called after Python, but no runtime state can be found in it: it is too \
-                 old, or stripped of its symbols",
+                "{} is called after Python, but no runtime state can be found in it: it is \
+                 stripped of its symbols, or no interpreter",
                 String::from_utf8_lossy(&module.name),
             ),
             (None, Some(error)) => format!(

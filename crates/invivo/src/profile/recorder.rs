@@ -1,10 +1,11 @@
+use std::collections::BTreeMap;
 use std::io::Write;
 
 use invivo_model::{
     About, ProcessorTime, ProfileFrame, ProfileFunction, ProfileProcess, ProfileThread, Result,
     StackNode, Text,
 };
-use invivo_profile::{Charge, Seen, Sink, Writer};
+use invivo_profile::{Charge, Seen, Sink, Turn, Writer};
 
 /// Writes a recording while it is made, and counts what goes into it.
 ///
@@ -16,7 +17,13 @@ pub struct Recorder {
     threads: u64,
     processes: u64,
     accounted: Option<ProcessorTime>,
+    turns: Vec<Turn>,
+    /// The programs that processes run now in which no Python has been found yet.
+    becoming: BTreeMap<u32, Vec<String>>,
 }
+
+/// Turns that are remembered: a process may become one program after another without end.
+const TURNS_MAX: usize = 1000;
 
 impl Recorder {
     /// Begins a recording of what `about` says that goes to `out`.
@@ -30,6 +37,8 @@ impl Recorder {
             threads: 0,
             processes: 0,
             accounted: None,
+            turns: Vec::new(),
+            becoming: BTreeMap::new(),
         })
     }
 
@@ -52,6 +61,17 @@ impl Recorder {
     /// was not asked for, or none was.
     pub fn accounted(&self) -> Option<ProcessorTime> {
         self.accounted
+    }
+
+    /// What processes have turned to so far: the first thousand turns.
+    pub fn turns(&self) -> &[Turn] {
+        &self.turns
+    }
+
+    /// The program that process `pid`, which was a Python, became last, where no Python was found
+    /// in it.
+    pub fn becoming(&self, pid: u32) -> Option<&[String]> {
+        self.becoming.get(&pid).map(Vec::as_slice)
     }
 
     /// Ends the recording. `about` is how things stood at the end.
@@ -78,6 +98,7 @@ impl Sink for Recorder {
 
     fn process(&mut self, process: &ProfileProcess) {
         self.processes += 1;
+        self.becoming.remove(&process.pid);
         self.writer.process(process);
     }
 
@@ -95,6 +116,15 @@ impl Sink for Recorder {
         sum.on = sum.on.saturating_add(charge.time.on);
         sum.waiting = sum.waiting.saturating_add(charge.time.waiting);
         self.writer.charge(charge);
+    }
+
+    fn turn(&mut self, turn: &Turn) {
+        if let Turn::Exec { pid, command } = turn {
+            self.becoming.insert(*pid, command.clone());
+        }
+        if self.turns.len() < TURNS_MAX {
+            self.turns.push(turn.clone());
+        }
     }
 
     fn tick(&mut self, about: &About, seen: &[Seen]) -> Result<()> {

@@ -136,6 +136,14 @@ pub(super) fn parse_processor_ticks(text: &[u8]) -> Option<u64> {
     user.checked_add(kernel)
 }
 
+/// What `waitpid` would tell of a process, as its `stat` file says it: of one that was stopped, the
+/// signal that did it. 0 where we may not know, and on kernels that keep it to themselves.
+pub(super) fn parse_exit_code(text: &[u8]) -> Option<i32> {
+    let name_end = text.iter().rposition(|byte| *byte == b')')?;
+    let behind = str::from_utf8(text.get(name_end + 1..)?).ok()?;
+    behind.split_ascii_whitespace().nth(52 - 3)?.parse().ok()
+}
+
 /// The parent's number that a `stat` file says.
 pub(super) fn parse_parent(text: &[u8]) -> Option<u32> {
     let name_end = text.iter().rposition(|byte| *byte == b')')?;

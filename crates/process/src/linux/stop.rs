@@ -397,7 +397,7 @@ fn signal_to_deliver(info: sys::StopInfo) -> i32 {
 }
 
 /// The process that a thread of any process belongs to, where it can be told.
-fn process_of_thread(tid: u32) -> u32 {
+pub(super) fn process_of_thread(tid: u32) -> u32 {
     let status = std::fs::read(format!("/proc/{tid}/status")).unwrap_or_default();
     proc::parse_status(&status).process.unwrap_or(tid)
 }

@@ -11,11 +11,14 @@ use super::counts::{Count, Counts, Spent, ThreadTimes, Times};
 use super::feed::{Key, Slice, Tally};
 use super::tables::Tables;
 use super::tree::{Branch, Tree};
+use crate::sink::Turn;
 
 /// Threads that are told apart; of more, those that have ended are not.
 const MAX_THREADS: usize = 4096;
 /// Processes that are remembered: the latest.
 const MAX_PROCESSES: usize = 1024;
+/// Turns of processes that are remembered: the latest.
+const MAX_TURNS: usize = 64;
 /// How many loads are remembered.
 const MAX_LOADS: usize = 600;
 /// How much time a load covers.
@@ -97,6 +100,9 @@ pub struct Board {
     tables: Tables,
     processes: BTreeMap<u32, ProfileProcess>,
     processes_announced: u32,
+    turns: VecDeque<Turn>,
+    /// The programs that processes run now in which no Python has been found yet.
+    becoming: BTreeMap<u32, Vec<String>>,
     threads: FxHashMap<u32, ProfileThread>,
     threads_announced: u32,
     passed: VecDeque<Passed>,
@@ -121,6 +127,8 @@ impl Board {
             tables: Tables::new(),
             processes: BTreeMap::new(),
             processes_announced: 0,
+            turns: VecDeque::new(),
+            becoming: BTreeMap::new(),
             threads: FxHashMap::default(),
             threads_announced: 0,
             passed: VecDeque::new(),
@@ -171,7 +179,18 @@ impl Board {
             .stacks
             .into_iter()
             .for_each(|stack| self.tables.add_stack(stack));
+        for turn in slice.turns {
+            match &turn {
+                Turn::Exec { pid, command } => self.becoming.insert(*pid, command.clone()),
+                Turn::End { pid } => self.becoming.remove(pid),
+            };
+            self.turns.push_back(turn);
+            if self.turns.len() > MAX_TURNS {
+                self.turns.pop_front();
+            }
+        }
         for process in slice.processes {
+            self.becoming.remove(&process.pid);
             self.processes.insert(self.processes_announced, process);
             self.processes_announced += 1;
             if self.processes.len() > MAX_PROCESSES {
@@ -266,6 +285,23 @@ impl Board {
     /// Processes that were seen, the latest last.
     pub fn processes(&self) -> impl DoubleEndedIterator<Item = &ProfileProcess> {
         self.processes.values()
+    }
+
+    /// The numbers of the processes that were seen, by their indices.
+    pub fn pids(&self) -> BTreeMap<u32, u32> {
+        let pids = self.processes.iter();
+        pids.map(|(index, process)| (*index, process.pid)).collect()
+    }
+
+    /// What processes have turned to, the latest last.
+    pub fn turns(&self) -> impl DoubleEndedIterator<Item = &Turn> {
+        self.turns.iter()
+    }
+
+    /// The program that process `pid`, which was a Python, runs now, where no Python has been found
+    /// in it.
+    pub fn becoming(&self, pid: u32) -> Option<&[String]> {
+        self.becoming.get(&pid).map(Vec::as_slice)
     }
 
     /// A process by its index.

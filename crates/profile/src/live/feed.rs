@@ -13,7 +13,7 @@ use invivo_model::{
 use rustc_hash::FxHashMap;
 
 use crate::session::{Session, Step};
-use crate::sink::{Charge, Seen, Sink};
+use crate::sink::{Charge, Seen, Sink, Turn};
 
 /// How much time a slice covers.
 const PERIOD: u64 = 250_000_000;
@@ -40,6 +40,7 @@ pub struct Slice {
     pub(super) processes: Vec<ProfileProcess>,
     pub(super) threads: Vec<ProfileThread>,
     pub(super) names: Vec<(u32, Text)>,
+    pub(super) turns: Vec<Turn>,
     pub(super) counts: FxHashMap<Key, Tally>,
 }
 
@@ -65,6 +66,7 @@ impl Slice {
             + self.stacks.len()
             + self.threads.len()
             + self.names.len()
+            + self.turns.len()
             + self.counts.len()
     }
 }
@@ -171,6 +173,10 @@ impl Sink for Feed {
             ticks: 0,
             time: charge.time,
         });
+    }
+
+    fn turn(&mut self, turn: &Turn) {
+        self.slice.turns.push(turn.clone());
     }
 
     fn tick(&mut self, about: &About, seen: &[Seen]) -> Result<()> {

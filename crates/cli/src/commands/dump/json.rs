@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value as Json;
 
 use crate::commands::doctor::error_json;
-use crate::show::value_text;
+use crate::show::{halt_json, value_text};
 
 /// Gives a line of source text.
 pub(crate) type LineOf<'a> = dyn FnMut(&str, u32) -> Option<String> + 'a;
@@ -69,6 +69,7 @@ pub(crate) struct SubjectJson<'a> {
     debug: Option<bool>,
     free_threaded: Option<bool>,
     runtime: At,
+    stopped: Option<Json>,
 }
 
 impl<'a> SubjectJson<'a> {
@@ -82,6 +83,7 @@ impl<'a> SubjectJson<'a> {
             debug: subject.build.debug,
             free_threaded: subject.build.free_threaded,
             runtime: At(subject.runtime),
+            stopped: halt_json(subject.halt),
         }
     }
 }

@@ -9,7 +9,7 @@ use invivo::{
 use unicode_width::UnicodeWidthStr;
 
 use super::json::LineOf;
-use crate::show::{Excerpt, Output, Style, cut, cut_path, grouped, shown, value_within};
+use crate::show::{Excerpt, Output, Style, cut, cut_path, grouped, halted, shown, value_within};
 
 /// How many defects of an interpreter are told one by one.
 const DEFECTS_MAX: usize = 5;
@@ -85,6 +85,11 @@ impl Page<'_> {
             debug_assert_eq!(last, '\n');
         }
         self.push(&format!(", {}", facts.join(", ")));
+        if let Some(halt) = dump.subject.halt {
+            let line = halted(halt, dump.subject.pid);
+            let line = self.output.styled(Style::Doubtful, &line);
+            self.push(&line);
+        }
         if dump.interpreters_left_out > 0 {
             let line = format!(
                 "{} not shown: --all-interpreters",

@@ -1,15 +1,15 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use invivo::profile::{self, About, ProcessorTime, Recorder, Session};
-use invivo::{Error, ErrorKind};
+use invivo::profile::{self, About, ProcessorTime, Recorder, Session, Turn};
+use invivo::{Error, ErrorKind, Halt};
 use serde_json::{Value, json};
 
 use super::Arguments;
 use crate::commands::doctor::error_json;
 use crate::commands::profiles::{Kind, Written, size};
 use crate::exit::Status;
-use crate::show::{Output, grouped};
+use crate::show::{Output, grouped, halt_json};
 
 /// Why a recording came to its end.
 #[derive(Debug)]
@@ -35,6 +35,9 @@ pub(super) struct Report<'a> {
     pub(super) written: Vec<Written>,
     /// The exit code of the command.
     pub(super) code: Option<i32>,
+    /// What stopped the process, where it stood still at the end.
+    pub(super) halt: Option<Halt>,
+    turns: Vec<Turn>,
 }
 
 impl<'a> Report<'a> {
@@ -63,6 +66,8 @@ impl<'a> Report<'a> {
             failure,
             written: Vec::new(),
             code: None,
+            halt: None,
+            turns: recorder.turns().to_vec(),
         }
     }
 
@@ -175,6 +180,8 @@ impl<'a> Report<'a> {
             },
             "cpu_time": self.accounted.map(|time| in_seconds(time.on)),
             "cpu_wait_time": self.accounted.map(|time| in_seconds(time.waiting)),
+            "stopped": halt_json(self.halt),
+            "turns": self.turns.iter().map(turn_json).collect::<Vec<_>>(),
             "exit_code": self.code,
             "error": self.failure.as_ref().map(error_json),
         })
@@ -203,6 +210,13 @@ fn accounted(time: ProcessorTime) -> String {
         seconds(time.on),
         seconds(time.waiting)
     )
+}
+
+fn turn_json(turn: &Turn) -> Value {
+    match turn {
+        Turn::Exec { pid, command } => json!({"pid": pid, "event": "exec", "command": command}),
+        Turn::End { pid } => json!({"pid": pid, "event": "end"}),
+    }
 }
 
 /// What was seen, and what it took: a line each.

@@ -6,7 +6,7 @@ use invivo::{Address, Branch, Frame, Links, Node, Task, TaskDump, TaskState, Tru
 
 use super::json::state;
 use crate::commands::dump::text::{counted, place, subject_lines};
-use crate::show::{Output, Style, Table, cut, grouped, shown};
+use crate::show::{Output, Style, Table, cut, grouped, halted, shown};
 
 /// How many levels of a tree are drawn; what is deeper says how deep it is.
 const LEVELS_MAX: usize = 10;
@@ -105,7 +105,12 @@ impl Page<'_> {
         } else if let Some(thread) = self.thread_of_all() {
             count.push_str(&format!(" in thread {thread}"));
         }
-        format!("{}\n{version}, {count}\n", self.fit(&process))
+        let subject = &self.dump.subject;
+        let halt = subject.halt.map_or_else(String::new, |halt| {
+            let line = halted(halt, subject.pid);
+            self.output.styled(Style::Doubtful, &line) + "\n"
+        });
+        format!("{}\n{version}, {count}\n{halt}", self.fit(&process))
     }
 
     fn defects(&self) -> String {
