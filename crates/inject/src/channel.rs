@@ -8,6 +8,8 @@
 //! What the target sends are frames: a byte for the kind, the length of the body as a `u32` in
 //! network order, and the body.
 
+use std::time::Duration;
+
 mod decoder;
 mod json;
 #[cfg(test)]
@@ -55,4 +57,6 @@ pub(crate) struct Payload {
     pub(crate) main_namespace: bool,
     /// Whether the value shall come as JSON too.
     pub(crate) wants_json: bool,
+    /// When an exception in its own frames is to end it, from its beginning.
+    pub(crate) stop_after: Option<Duration>,
 }

@@ -69,6 +69,9 @@ pub struct Request {
     /// Whether the value of an expression shall come as JSON too. Leaving it out saves the target
     /// some work.
     pub wants_json: bool,
+    /// When the script is to be ended by an exception (`KeyboardInterrupt`), raised at the next of its
+    /// own lines. A call that does not return to it ends first.
+    pub stop_after: Option<Duration>,
     /// Ends the waiting from elsewhere: what has not begun is withdrawn.
     pub cancel: Cancel,
 }
@@ -96,6 +99,7 @@ impl Request {
             timeout: Duration::from_secs(10),
             attended: true,
             wants_json: true,
+            stop_after: None,
             cancel: Cancel::default(),
         }
     }
@@ -112,6 +116,7 @@ impl Request {
             arguments: self.arguments.clone(),
             main_namespace: self.namespace == Namespace::Main,
             wants_json: self.wants_json,
+            stop_after: self.stop_after,
         }
     }
 }

@@ -82,6 +82,11 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     timeout: Duration,
 
+    /// End the script when it has run for so long, by a KeyboardInterrupt at the next line of its own
+    /// code (not while it waits inside a call). The program's own code is not touched.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    stop_after: Option<Duration>,
+
     /// Don't wait: leave the request in the target, and forget its output. It does nothing if it
     /// has not begun when the timeout has passed.
     #[arg(long)]
@@ -369,6 +374,7 @@ fn request(arguments: &Arguments, source: &Source) -> Result<Request> {
         timeout: arguments.timeout,
         attended: !arguments.no_wait,
         wants_json: arguments.json,
+        stop_after: arguments.stop_after,
         cancel: on_interrupt()?,
     })
 }

@@ -68,6 +68,7 @@ fn payload(evaluate: bool, source: &str) -> Payload {
         arguments: vec!["-c".to_owned(), "é ü".to_owned()],
         main_namespace: false,
         wants_json: true,
+        stop_after: None,
     }
 }
 

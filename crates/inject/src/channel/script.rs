@@ -187,15 +187,21 @@ pub(crate) fn script(parameters: &Parameters) -> String {
         },
         if payload.evaluate { "evaluate" } else { "" },
         if *announce { "announce" } else { "" },
+        if payload.stop_after.is_some() {
+            "stop"
+        } else {
+            ""
+        },
     ];
     let mut text = format!(
-        "invivo = ({}, {}, {}, {}, {deadline}, '{}', {}, {}",
+        "invivo = ({}, {}, {}, {}, {deadline}, '{}', {}, {}, {}",
         literal(&hello),
         literal(reply),
         literal(directory),
         literal(script),
         if payload.evaluate { "eval" } else { "exec" },
         if payload.wants_json { -1 } else { SHORT },
+        payload.stop_after.map_or(0.0, |after| after.as_secs_f64()),
         if *attended {
             "None".to_owned()
         } else {
@@ -249,6 +255,7 @@ mod tests {
             "fresh",
             "evaluate",
             "announce",
+            "stop",
         ];
         for condition in BOOTSTRAP
             .lines()
@@ -275,6 +282,7 @@ mod tests {
             arguments: vec!["-c".to_owned()],
             main_namespace: false,
             wants_json: true,
+            stop_after: None,
         };
         let mut parameters = Parameters {
             token: [1; 16],
@@ -289,7 +297,7 @@ mod tests {
         let text = script(&parameters);
         let first = text.lines().next().expect("a line");
         assert!(first.starts_with("invivo = (b'H\\x00\\x00\\x00\\x10\\x01\\x01"));
-        assert!(first.contains("b'/tmp/x', b'run.py', 99, 'eval', -1, None, b'"));
+        assert!(first.contains("b'/tmp/x', b'run.py', 99, 'eval', -1, 0, None, b'"));
         parameters.attended = false;
         let tail = r"\xff7\xff<here>\xff-c\x02\x02";
         assert!(!text.contains(tail));

@@ -240,7 +240,8 @@ impl<M: Memory + Sync> Call<'_, M> {
             kind,
             format!("the script did not end {when}"),
             self.whereabouts(),
-            "it was left running and its further output is dropped; allow more with --timeout",
+            "it was left running and its further output is dropped; allow more with --timeout, or \
+             let a script be ended with --stop-after",
         )
     }
 
