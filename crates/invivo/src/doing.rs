@@ -185,7 +185,7 @@ fn state(activity: &OsActivity) -> String {
 
 fn how(activity: &OsActivity) -> String {
     match activity.state {
-        'R' => "running".to_owned(),
+        'R' => "runnable".to_owned(),
         'S' => "asleep".to_owned(),
         'D' => "in uninterruptible sleep".to_owned(),
         'T' => "stopped by a signal".to_owned(),

@@ -119,7 +119,7 @@ fn threads_have_numbers_names_and_something_to_do() {
     until("all do what they do", || {
         let [first, counts, rests] = [doing(0), doing(1), doing(2)];
         first.to_string() == "asleep in system call read"
-            && counts.to_string() == "running"
+            && counts.to_string() == "runnable"
             && counts.running
             && rests.system_call.and_then(|call| call.name) == Some(PAUSE)
             && rests.to_string() == format!("asleep in system call {PAUSE}")
@@ -185,7 +185,7 @@ fn a_signal_stops_it_visibly() {
         doing().starts_with("stopped by a signal")
     });
     subject.signal("CONT");
-    until("it runs", || doing() == "running");
+    until("it runs", || doing() == "runnable");
 }
 
 /// These need root.

@@ -4,6 +4,7 @@
 
 pub(crate) mod act;
 pub(crate) mod consistency;
+pub(crate) mod cpu;
 pub(crate) mod dump;
 pub(crate) mod exec;
 pub(crate) mod harm;

@@ -45,6 +45,7 @@ usage: cargo xtask CHORE
   bench shares [SECONDS] [PROGRAM…]
                                 whether shares agree with perf's, beside the peers', and whether
                                 stacks with generators and coroutines can be
+  bench cpu [SECONDS]           whether processor time is what the kernel accounted, under load
   bench truth [SAMPLES]         whether the shares of a recording are those of the target
   bench ps [TARGETS]            the time that `invivo ps` takes among that many Pythons
 ";
@@ -70,6 +71,7 @@ fn main() -> ExitCode {
         ["bench", "dump", rest @ ..] => bench::dump::run(rest),
         ["bench", "record", rest @ ..] => bench::record::run(rest),
         ["bench", "shares", rest @ ..] => bench::shares::run(rest),
+        ["bench", "cpu", rest @ ..] => bench::cpu::run(rest),
         ["bench", "truth", rest @ ..] => bench::truth::run(rest),
         ["bench", "ps", rest @ ..] => bench::ps(rest),
         _ => {

@@ -28,7 +28,7 @@ use crate::top::{Ending, Show, Signals, State, Tail, WINDOW, tables};
     override_usage = "invivo top [OPTIONS] PID\n       invivo top [OPTIONS] -- CMD...",
     after_help = "\
 Shares are of the time of one thread: two threads that run all the time come to 200 %. Time on a
-processor is what the kernel accounted; a thread that others keep from one is in QUEUE%.
+processor is what the kernel accounted; a thread that others keep from one is in RUNQ%.
 
 A command that it starts has nothing to read, and what it prints is not shown: the last lines come
 when the view is left, which ends the command.

@@ -207,7 +207,7 @@ pub(super) fn shares(threads: &ThreadTimes, overview: &Overview, whole: u64) -> 
         format!("runnable {}", percent(threads.on_cpu))
     } else if threads.waits_for_cpu as f64 >= whole / 200.0 {
         let (on, waiting) = (threads.on_cpu, threads.waits_for_cpu);
-        format!("CPU {} +{} in queue", percent(on), percent(waiting))
+        format!("CPU {} +{} queued", percent(on), percent(waiting))
     } else {
         format!("CPU {}", percent(threads.on_cpu))
     };
@@ -304,12 +304,12 @@ pub(super) fn heading(column: Column) -> (&'static str, Option<usize>) {
         Column::Function => ("FUNCTION", None),
         Column::File => ("FILE", None),
         Column::Cpu => ("CPU%", Some(6)),
-        Column::Queue => ("QUEUE%", Some(7)),
+        Column::Queue => ("RUNQ%", Some(6)),
         Column::Gil => ("GIL%", Some(6)),
         Column::Waits => ("WAIT%", Some(6)),
         Column::Idle => ("IDLE%", Some(6)),
-        Column::CpuEver => ("CPU s", Some(7)),
-        Column::Tid => ("TID", Some(8)),
+        Column::CpuEver => ("CPU s", Some(6)),
+        Column::Tid => ("TID", Some(7)),
         Column::Name => ("NAME", None),
         Column::At => ("MOST OFTEN IN", None),
     }
@@ -503,7 +503,7 @@ fn help(screen: &mut Buffer, area: Rect) {
         "↑ ↓ j k PgUp PgDn Home End    move",
         "Ctrl-Z        suspend      Ctrl-L  draw again      q Ctrl-C  quit",
         "",
-        "CPU%: as the kernel accounts it. QUEUE%: runnable, but others have the processors.",
+        "CPU%: as the kernel accounts it. RUNQ%: runnable, but others have the processors.",
         "WAIT%: for the GIL; ? is not told, and counts as IDLE%, as sleep, I/O and locks do.",
         "load: threads on a CPU, a bar a second. Torn: changed while it was read.",
     ];

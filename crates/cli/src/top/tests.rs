@@ -278,8 +278,8 @@ fn lines_threads_and_the_tree() {
     assert_eq!(
         scene.rows(),
         [
-            " 100.0     0.0  100.0      ?    0.0     5.0       11 MainThread burn  shop.py:7",
-            "   0.0     0.0    0.0      ?  100.0     0.0       12 sleeper    wait  shop.py:21",
+            " 100.0    0.0  100.0      ?    0.0    5.0      11 MainThread burn  shop.py:7",
+            "   0.0    0.0    0.0      ?  100.0    0.0      12 sleeper    wait  shop.py:21",
         ]
     );
     scene.press(KeyCode::Char('4'));

@@ -97,7 +97,8 @@ impl fmt::Display for SystemCall {
 impl fmt::Display for Activity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let doing = match self.state {
-            'R' => "running",
+            // On a processor, or waiting for one: that can't be told of a moment.
+            'R' => "runnable",
             'S' => "asleep",
             'D' => "in uninterruptible sleep",
             'T' => "stopped by a signal",

@@ -41,14 +41,14 @@ fn a_thread_that_waits_for_a_processor_is_not_on_one() {
     let screen = scene.screen(80, 24);
     assert_eq!(
         screen[2],
-        "load █████ CPU 125% +75% in queue  GIL 100%  2 threads, 0.0 idle, ? want the GIL"
+        "load   █████ CPU 125% +75% queued  GIL 100%  2 threads, 0.0 idle, ? want the GIL"
     );
     scene.press(KeyCode::Char('3'));
     assert_eq!(
         scene.rows(),
         [
-            " 100.0     0.0    0.0      ?    0.0     5.0       12 blas       <thread without…",
-            "  25.0    75.0  100.0      ?    0.0     1.3       11 MainThread main  shop.py:3",
+            " 100.0    0.0    0.0      ?    0.0    5.0      12 blas       <thread without Py…",
+            "  25.0   75.0  100.0      ?    0.0    1.3      11 MainThread main  shop.py:3",
         ]
     );
 }
@@ -71,6 +71,6 @@ fn without_accounts_a_thread_is_called_runnable() {
     let load = scene.screen(80, 24)[2].clone();
     assert!(load.contains(" runnable 100%  GIL 100%"), "{load}");
     scene.press(KeyCode::Char('3'));
-    let row = " 100.0       ?  100.0      ?    0.0     5.0       11 MainThread main  shop.py:3";
+    let row = " 100.0      ?  100.0      ?    0.0    5.0      11 MainThread main  shop.py:3";
     assert_eq!(scene.rows(), [row]);
 }
