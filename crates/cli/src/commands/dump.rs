@@ -32,6 +32,7 @@ Examples:
   invivo dump 4711
   invivo dump 4711 --locals              with every frame's variables
   invivo dump 4711 --locals=4 --block    deeper, of one moment
+  invivo dump 4711 --locals --max-string 5000 --max-items 1000
   invivo dump 4711 --thread 4715 --order outermost-first
   invivo dump 4711 --save-image hang.invivo && invivo dump --image hang.invivo
   invivo dump 4711 --json | jq -r '.interpreters[].threads[] | .tid, .doing.sentence'
@@ -57,6 +58,24 @@ pub(crate) struct Arguments {
         value_parser = clap::value_parser!(u8).range(0..=16)
     )]
     locals: Option<u8>,
+
+    /// Show so many characters of each string, bytes or number at most: 0 to 65536 [default: 200].
+    #[arg(
+        long,
+        value_name = "CHARACTERS",
+        requires = "locals",
+        value_parser = clap::value_parser!(u32).range(0..=65536)
+    )]
+    max_string: Option<u32>,
+
+    /// Show so many items of each container, or attributes, at most: 0 to 65536 [default: 16].
+    #[arg(
+        long,
+        value_name = "ITEMS",
+        requires = "locals",
+        value_parser = clap::value_parser!(u32).range(0..=65536)
+    )]
+    max_items: Option<u32>,
 
     /// Only this thread: a TID as `ps -T` shows it.
     #[arg(long, value_name = "TID")]
@@ -107,6 +126,20 @@ const LIMITS: ValueLimits = ValueLimits {
     nodes: 256,
 };
 
+/// What is to be read of values, if anything.
+fn limits(arguments: &Arguments) -> Option<ValueLimits> {
+    let depth = arguments.locals?.into();
+    let number = |given: Option<u32>, usual| given.map_or(usual, |given| given as usize);
+    let items = number(arguments.max_items, LIMITS.items);
+    Some(ValueLimits {
+        depth,
+        items,
+        characters: number(arguments.max_string, LIMITS.characters),
+        // In all as many times more as of each; the library bounds them.
+        nodes: LIMITS.nodes * items.div_ceil(LIMITS.items).max(1),
+    })
+}
+
 /// `--order`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Order {
@@ -132,10 +165,7 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<Status> 
 
 fn perform(arguments: &Arguments, output: &mut Output) -> Result<Status> {
     let options = DumpOptions {
-        locals: arguments.locals.map(|depth| ValueLimits {
-            depth: depth.into(),
-            ..LIMITS
-        }),
+        locals: limits(arguments),
         opcodes: arguments.opcodes,
         thread: arguments.thread,
         all_interpreters: arguments.all_interpreters,
@@ -204,6 +234,8 @@ fn show(
             outermost_first: arguments.order == Order::OutermostFirst,
             everything: output.is_verbose(),
             columns: output.columns(),
+            // Who says how long values may be has them as long on a terminal.
+            whole_values: arguments.max_string.or(arguments.max_items).is_some(),
             output,
             text: String::new(),
             line,

@@ -26,6 +26,8 @@ pub(super) struct Page<'a> {
     /// Whether the frames are shown too that are the same in every thread.
     pub(super) everything: bool,
     pub(super) columns: Option<usize>,
+    /// Whether values are shown as far as they were read, however wide the terminal is.
+    pub(super) whole_values: bool,
     pub(super) output: &'a Output,
     pub(super) text: String,
     pub(super) line: &'a mut LineOf<'a>,
@@ -271,6 +273,7 @@ impl Page<'_> {
             let taken = INDENT + name.width() + " = ".len();
             let room = self
                 .columns
+                .filter(|_| !self.whole_values)
                 .map(|all| all.saturating_sub(taken).max(VALUE_MIN));
             let value = value_within(value, room);
             let name = self.output.styled(Style::Command, &name);
