@@ -72,6 +72,14 @@ pub(crate) fn explained(target: &Target, error: Error) -> Error {
     if let Err(gone) = target.ensure_alive() {
         return gone;
     }
+    if let Some(mapping) = target.memory().silent_mapping() {
+        return Error::new(
+            ErrorKind::TimedOut,
+            format!("process {}: {}", target.pid(), error.what),
+            format!("its memory does not answer: {mapping}"),
+            "look at who serves that file system, and end that process",
+        );
+    }
     let error = match error.kind {
         ErrorKind::Refused => return access::explain(target.pid()),
         _ => Error {

@@ -33,6 +33,8 @@ pub struct PythonProcess {
     pub refused_by: Option<Check>,
     /// What stopped it, where it stands still.
     pub halt: Option<Halt>,
+    /// The mapping, of a file system that a user serves, that did not give what it holds in time.
+    pub silent_mapping: Option<String>,
 }
 
 /// What a list shows of an interpreter.
@@ -120,11 +122,15 @@ impl Survey {
                 None
             }
             Err(error) if error.kind == ErrorKind::Refused && looks_like_python(&target) => None,
+            Err(_) if target.memory().silent_mapping().is_some() && looks_like_python(&target) => {
+                None
+            }
             Err(_) => return None,
         };
         let status = target.status().ok()?;
         let uid = status.uid.map(|[real, ..]| real);
-        let mut command = target.command_line().ok()?;
+        // The kernel gives none that lie in a file that is mapped over them.
+        let mut command = target.command_line().unwrap_or_default();
         if command.is_empty() {
             command.push(OsString::from(
                 String::from_utf8_lossy(&status.name).into_owned(),
@@ -150,6 +156,7 @@ impl Survey {
             unsupported,
             access,
             refused_by,
+            silent_mapping: target.memory().silent_mapping(),
         })
     }
 

@@ -218,7 +218,9 @@ fn live(
     ));
     let mut sources = attached.sources();
     let mut line = |file: &str, number| sources.line(Path::new(file), number).map(str::to_owned);
-    Ok(show(arguments, &dump, &mut line, output))
+    let status = show(arguments, &dump, &mut line, output);
+    output.silence(pid, attached.target.memory().silent_mapping());
+    Ok(status)
 }
 
 fn show(

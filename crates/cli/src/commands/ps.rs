@@ -32,6 +32,9 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<Status> {
     let processes = python_processes()?;
+    for process in &processes {
+        output.silence(process.pid, process.silent_mapping.clone());
+    }
     if arguments.json {
         let processes: Vec<Value> = processes.iter().map(process_json).collect();
         output.document(&json!({ "schema": 1, "processes": processes }));

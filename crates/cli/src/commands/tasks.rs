@@ -94,6 +94,7 @@ fn perform(arguments: &Arguments, output: &mut Output) -> Result<Status> {
         };
         output.text(&text);
     }
+    output.silence(arguments.pid, attached.target.memory().silent_mapping());
     match &dump.incomplete {
         None => Ok(Status::Done),
         Some(error) => {

@@ -237,6 +237,15 @@ impl Output {
         self.diagnostic(&format!("invivo: {}\n", shown(text)));
     }
 
+    /// Says of a process which mapping did not give what it holds, if one did not.
+    pub(crate) fn silence(&mut self, pid: u32, mapping: Option<String>) {
+        if let Some(mapping) = mapping {
+            self.note(&format!(
+                "process {pid}: a part of its memory does not answer, and was left out: {mapping}"
+            ));
+        }
+    }
+
     /// A line that takes the place of the one before it, if stderr is a terminal; none where it is
     /// empty. It must have been through [`shown`].
     pub(crate) fn progress(&mut self, text: &str) {

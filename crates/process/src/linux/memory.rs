@@ -8,9 +8,10 @@ use std::sync::{Arc, OnceLock};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
+use super::aside::{Aside, Suspect};
 use super::sys;
 use super::target::{Process, raw};
-use crate::{Fault, Memory, ReadRequest};
+use crate::{Address, Fault, Memory, ReadRequest};
 
 /// The memory of a live process. Clones share what was learned about how to read it.
 ///
@@ -28,6 +29,8 @@ struct Shared {
     thread: AtomicU32,
     /// `/proc/PID/mem`, once it is what we read by.
     file: OnceLock<Result<File, Fault>>,
+    /// What may never come, and is read by a child.
+    aside: Aside,
 }
 
 impl ProcessMemory {
@@ -37,7 +40,28 @@ impl ProcessMemory {
             process,
             thread,
             file: OnceLock::new(),
+            aside: Aside::default(),
         }))
+    }
+
+    /// Reads these mappings aside from now on.
+    pub(super) fn suspect(&self, suspects: Vec<Suspect>) {
+        self.0.aside.set(suspects);
+    }
+
+    /// Whether what is mapped here is of a file system that a user serves.
+    pub(super) fn is_served(&self, address: Address) -> bool {
+        let aside = &self.0.aside;
+        !aside.is_empty()
+            && aside
+                .suspect(address, 1)
+                .is_some_and(|suspect| suspect.is_served)
+    }
+
+    /// The mapping that did not give what it holds in time, if one did not: none of those that a
+    /// user's file system serves is read any more.
+    pub fn silent_mapping(&self) -> Option<String> {
+        self.0.aside.silent()
     }
 
     /// Reads by `/proc/PID/mem` from now on.
@@ -97,8 +121,8 @@ impl ProcessMemory {
     }
 }
 
-impl Memory for ProcessMemory {
-    fn read_many(&self, requests: &mut [ReadRequest<'_>]) -> Result<(), Fault> {
+impl ProcessMemory {
+    fn read_directly(&self, requests: &mut [ReadRequest<'_>]) -> Result<(), Fault> {
         if self.0.file.get().is_some() {
             return self.read_by_file(requests);
         }
@@ -110,6 +134,31 @@ impl Memory for ProcessMemory {
                 Err(Errno::SRCH) => return Err(Fault::Gone),
                 Err(Errno::PERM | Errno::NOSYS) => return self.read_by_file(rest),
                 Err(_) => return Err(Fault::Refused),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Memory for ProcessMemory {
+    fn read_many(&self, requests: &mut [ReadRequest<'_>]) -> Result<(), Fault> {
+        let aside = &self.0.aside;
+        if aside.is_empty() {
+            return self.read_directly(requests);
+        }
+        let is_suspect = |request: &ReadRequest<'_>| {
+            aside
+                .suspect(request.address, request.buffer.len())
+                .is_some()
+        };
+        for run in requests.chunk_by_mut(|one, next| is_suspect(one) == is_suspect(next)) {
+            if !run.first().is_some_and(is_suspect) {
+                self.read_directly(run)?;
+                continue;
+            }
+            let thread = raw(self.0.thread.load(Ordering::Relaxed)).ok_or(Fault::Gone)?;
+            for request in run {
+                aside.read(thread, request);
             }
         }
         Ok(())

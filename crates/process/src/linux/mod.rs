@@ -3,6 +3,7 @@
 pub(crate) mod access;
 mod accounts;
 mod append;
+mod aside;
 mod channel;
 mod children;
 pub mod clock;
@@ -15,6 +16,7 @@ mod lock;
 mod machine;
 mod maps;
 mod memory;
+mod mounts;
 mod new_file;
 mod own;
 mod proc;

@@ -162,6 +162,18 @@ impl ModuleFiles for Target {
     /// found, and the reader has to hold it against what the target has in memory.
     fn open_module(&self, module: &Module) -> Result<File> {
         let root = self.root()?;
+        if self.memory().is_served(module.base()) {
+            return Err(Error::new(
+                ErrorKind::Refused,
+                format!(
+                    "the file {} that process {} has mapped is not read",
+                    String::from_utf8_lossy(&module.name),
+                    self.pid()
+                ),
+                "it lies on a file system that a user serves (FUSE), who may never answer",
+                "what it holds may still be found in memory",
+            ));
+        }
         let mut likely = None;
         let mut why = NotOpened::Nameless;
         for (directory, path) in candidates(&root, module) {

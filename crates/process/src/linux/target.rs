@@ -17,6 +17,7 @@ use rustix::param::clock_ticks_per_second;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal, test_kill_process};
 
 use super::memory::ProcessMemory;
+use super::mounts::{self, Doubt, Mounts};
 use super::proc::{self, Stat, Status};
 use super::{TargetRoot, clock, maps};
 use crate::{Mapping, Module};
@@ -117,9 +118,28 @@ impl Target {
     pub fn mappings(&self) -> Result<Vec<Mapping>> {
         let what = || format!("the mappings of process {} can't be read", self.pid());
         let text = self.process.read_of_memory("maps", MAX_MAPS, what)?;
-        maps::parse(&text).ok_or_else(|| {
+        let mappings = maps::parse(&text).ok_or_else(|| {
             Error::internal(format!("{}: a line of another form than expected", what()))
-        })
+        })?;
+        let doubt = self.doubts(&mappings);
+        self.memory.suspect(mounts::suspects(&mappings, doubt));
+        Ok(mappings)
+    }
+
+    /// What is to be doubted of file systems, by their device; as far as `mappings` have any.
+    fn doubts(&self, mappings: &[Mapping]) -> impl Fn((u32, u32)) -> Option<Doubt> {
+        let without_disk = |mapping: &Mapping| mapping.inode != 0 && mapping.device.0 == 0;
+        let known = mappings.iter().any(without_disk).then(|| {
+            let read = |text: Result<Vec<u8>, Errno>| text.unwrap_or_default();
+            let own = read(read_at(CWD, "/proc/self/mountinfo", MAX_MAPS));
+            let theirs = read(self.process.read("mountinfo", MAX_MAPS));
+            let own = Mounts::parse(&own, true);
+            (own, Mounts::parse(&theirs, false), mounts::internal())
+        });
+        move |device| {
+            let (own, theirs, internal) = known.as_ref()?;
+            mounts::doubt(device, own, theirs, *internal)
+        }
     }
 
     /// The files that are mapped, each with its mappings. A file that was loaded twice (`dlmopen`)
