@@ -151,8 +151,11 @@ impl Board {
             counts: Vec::new(),
         };
         self.about = slice.about;
-        let charged = |tally: &Tally| tally.time != ProcessorTime::default();
-        self.accounted |= slice.counts.values().any(charged);
+        // The first account may take its time to come, but a status tells that there will be one.
+        let accounted = |(key, tally): (&Key, &Tally)| {
+            key.status.waits_for_cpu.is_some() || tally.time != ProcessorTime::default()
+        };
+        self.accounted |= slice.counts.iter().any(accounted);
         // As many ticks as there were stand for all this time, those that were missed included.
         let in_time = |ticks: u64| {
             let time = u128::from(ticks) * u128::from(passed.time);

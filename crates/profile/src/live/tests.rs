@@ -378,3 +378,18 @@ fn no_share_is_above_what_it_is_a_share_of() {
     assert_eq!(all, [0.6, 0.3, 0.1, 0.0, 1.0]);
     assert_eq!(ThreadTimes::default().shares(0), ThreadShares::default());
 }
+
+/// A thread that is kept from a processor from the first look on has had nothing of one.
+#[test]
+fn what_is_not_accounted_yet_is_not_taken_for_time_on_a_processor() {
+    let mut scene = Scene::new();
+    let thread = scene.thread(1);
+    let stack = scene.stack(&[("main", 1)]);
+    let mut runnable = seen(thread, stack, true);
+    runnable.status.waits_for_cpu = Some(false);
+    scene.ticks(101, &[runnable]);
+    let overview = scene.board.overview();
+    assert!(overview.accounted);
+    assert_eq!(overview.threads.on_cpu, 0);
+    assert_eq!(scene.function("main", Mode::Cpu).3, 0);
+}
