@@ -333,6 +333,7 @@ mod tests {
         fn read_many(&self, requests: &mut [ReadRequest<'_>]) -> Result<(), Fault> {
             for request in requests {
                 self.0.set(self.0.get() + 1);
+                request.buffer.fill(0);
                 request.buffer[(0x1011 - request.address.0) as usize] = self.0.get();
                 request.filled = request.buffer.len();
             }
