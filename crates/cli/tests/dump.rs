@@ -6,11 +6,13 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
 
 use serde_json::Value;
 use support::people::{dump, functions, line_of, named, people, threads};
 use support::{INVIVO, Run, eventually, invivo, not_held, unharmed};
 use synth::launch::Place;
+use synth::target::PATIENCE;
 use synth::{Interpreter, Launch, interpreter, interpreters, samples};
 
 #[test]
@@ -529,6 +531,47 @@ mod as_root {
             command.args(words).uid(65534).gid(65534);
             let run = Run::of(command.output().expect("running invivo"));
             run.refused(4, &pid, "");
+        }
+    }
+}
+
+#[test]
+fn values_of_a_thread_that_runs_are_of_one_moment_without_a_stop() {
+    // Whatever instruction it stands at, these belong together.
+    const TWINS: &str = "\
+def count():
+    one = other = 0
+    while True:
+        one = one + 1
+        other = one
+print('ready', flush=True)
+count()
+";
+    for interpreter in interpreters().iter().filter(|one| !one.free_threaded) {
+        let name = &interpreter.name;
+        let target = Launch::new(interpreter, TWINS).start();
+        let mut seen = 0;
+        let until = Instant::now() + PATIENCE;
+        while seen < 10 {
+            assert!(Instant::now() < until, "{name}: {seen} in time");
+            let report = dump(&target, &["--locals", "--json"]).expect(0).json();
+            assert_eq!(report["blocked"], false);
+            // It may have been moved to another processor meanwhile, and then that is said.
+            if report["read_from"] != "own_processor" {
+                continue;
+            }
+            let frames = &report["interpreters"][0]["threads"][0]["frames"];
+            let locals = frames[0]["locals"].as_array().expect("its variables");
+            let number = |name: &str| -> Option<i64> {
+                let variable = locals.iter().find(|one| one["name"] == name)?;
+                variable["value"]["text"].as_str()?.parse().ok()
+            };
+            let Some((one, other)) = number("one").zip(number("other")) else {
+                // It is not there yet.
+                continue;
+            };
+            assert!((0..=1).contains(&(one - other)), "{name}: {one}, {other}");
+            seen += 1;
         }
     }
 }

@@ -7,7 +7,9 @@ use invivo_model::{Address, Code, Position, Text};
 use invivo_process::{Fault, Memory};
 
 use crate::frames::CallMemory;
-use crate::layout::common::{CODE_CLASS, SHIM_FILE};
+use crate::layout::common::{
+    CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR, CO_ITERABLE_COROUTINE, CODE_CLASS, SHIM_FILE,
+};
 use crate::layout::{Bytecode, CodeLayout, CodeVariables, FrameWords, LineTable};
 use crate::objects::decode;
 use crate::pieces::{Piece, View, length, read_pieces, within_page};
@@ -48,6 +50,13 @@ pub(crate) struct CodeFacts {
 }
 
 impl CodeFacts {
+    /// Whether somebody has to resume a frame of it: one that no other has called is suspended, and
+    /// no thread runs it.
+    pub(crate) fn is_resumed(&self) -> bool {
+        const KINDS: u32 = CO_GENERATOR | CO_COROUTINE | CO_ITERABLE_COROUTINE | CO_ASYNC_GENERATOR;
+        self.code.flags & KINDS != 0
+    }
+
     /// The position of the instruction that begins so many bytes behind the first one; of the
     /// whole function where none has begun.
     pub(crate) fn position(&self, offset: Option<u32>) -> Position {

@@ -177,6 +177,15 @@ impl<M: Memory> Runtime<M> {
         let stacks = look.walks.iter().map(|(walk, live)| {
             let (mut stack, instructions) =
                 self.understand(walk, live, &look.codes, &look.copies, options);
+            if stack.cut.is_none() && look.is_orphan(walk) {
+                stack.cut = Some(Defect {
+                    address: walk
+                        .frames
+                        .last()
+                        .map_or(Address::NULL, |root| root.address),
+                    what: ORPHAN.to_owned(),
+                });
+            }
             if live.doubtful
                 && let Some(innermost) = stack.frames.first_mut()
             {
@@ -385,6 +394,9 @@ impl<M: Memory> Runtime<M> {
     }
 }
 
+/// Why a stack has no callers whose outermost frame can't be the outermost.
+pub(crate) const ORPHAN: &str = "who resumed the outermost generator or coroutine is not known: the thread went on while it was read";
+
 /// What a look at some threads gave.
 struct Look {
     walks: Vec<(Walk, Live)>,
@@ -400,9 +412,20 @@ impl Look {
         let all = self.walks.iter().enumerate();
         let unsure = all.filter(|(_, (walk, live))| {
             let shown_as_they_are = live.from == 0 && live.known.is_empty();
-            !live.rests && !shown_as_they_are && !walk.frames.is_empty()
+            !live.rests && (!shown_as_they_are || self.is_orphan(walk)) && !walk.frames.is_empty()
         });
         unsure.map(|(index, _)| index)
+    }
+
+    /// Whether the outermost frame is of a generator or a coroutine, which somebody must have
+    /// resumed.
+    fn is_orphan(&self, walk: &Walk) -> bool {
+        // Where C code called it, that may be a trace of a call that is over.
+        let codes = walk.frames.iter().rev();
+        let mut codes = codes.filter_map(|frame| self.codes.get(&frame.executable));
+        let root = codes.next().filter(|_| walk.cut.is_none());
+        let code = root.and_then(|facts| facts.as_ref().ok());
+        code.is_some_and(|facts| facts.is_resumed())
     }
 
     /// Takes from `other` what it tells of the walks of these numbers.
@@ -410,6 +433,7 @@ impl Look {
         self.codes.extend(other.codes);
         self.copies.extend(other.copies);
         for (number, (walk, live)) in numbers.into_iter().zip(other.walks) {
+            let orphan = self.walks.get(number).map(|(walk, _)| self.is_orphan(walk));
             let Some((first_walk, first)) = self.walks.get_mut(number) else {
                 continue;
             };
@@ -419,7 +443,7 @@ impl Look {
                     rests: true,
                     ..Live::default()
                 };
-            } else if first.from == 0 {
+            } else if first.from == 0 && orphan == Some(false) {
                 first.rests = true;
             } else {
                 (*first_walk, *first) = (walk, live);

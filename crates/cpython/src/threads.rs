@@ -6,7 +6,9 @@ mod status;
 
 use std::collections::HashMap;
 
-use invivo_model::{Address, Defect, InterpreterThreads, Result, Stack, Text, Thread};
+use invivo_model::{
+    Address, Defect, Gil, InterpreterThreads, Result, Stack, Text, Thread, ThreadState,
+};
 use invivo_process::Memory;
 
 use crate::frames::{Head, StackOptions};
@@ -45,6 +47,26 @@ impl<M: Memory> Runtime<M> {
             last.defects.extend(found.defects);
         }
         Ok(list)
+    }
+
+    /// The states of the threads that run Python code now, as far as they say so: those that hold
+    /// a GIL or, where there is none, are attached to their interpreters.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::interpreters`].
+    pub fn running(&self) -> Result<Vec<ThreadState>> {
+        let found =
+            interpreters::find_all(&self.memory, self.address(), &self.layout, &self.limits)?;
+        let statuses = self.statuses(&found);
+        let threads = found
+            .list
+            .into_iter()
+            .flat_map(|one| one.interpreter.threads);
+        let running = threads
+            .zip(statuses)
+            .filter(|(_, status)| status.gil == Gil::Holds);
+        Ok(running.map(|(thread, _)| thread).collect())
     }
 
     /// What `threading` calls each thread, by its interpreter state and its `thread_id`. A process

@@ -12,6 +12,7 @@ use invivo_model::{
 use invivo_process::{Bounded, Fault, Halt, Memory, Recorder, Target, native_ids};
 
 use crate::attach::{Attached, explained};
+use crate::beside::{Beside, ReadFrom};
 use crate::doing::{Doing, Known, doing};
 use crate::os::{OsActivity, OsThread, OsView, by_native_id};
 use crate::repeats::repeats_around;
@@ -109,8 +110,10 @@ pub struct Dump {
     pub interpreters_left_out: usize,
     /// The OS threads that no interpreter knows; `None` where the OS's threads could not be listed.
     pub without_python: Option<Vec<OsThread>>,
-    /// Whether the target stood still meanwhile.
+    /// Whether the target was stopped meanwhile.
     pub blocked: bool,
+    /// How it was read.
+    pub read_from: ReadFrom,
     /// Why there would be more to tell, if something kept it from being read.
     pub incomplete: Option<Error>,
     /// How long the reading took.
@@ -148,6 +151,18 @@ pub struct ThreadDump {
     pub variables: Vec<Option<Result<Vec<Variable>>>>,
 }
 
+impl Dump {
+    /// Whether this thread holds the GIL.
+    fn is_held_by(&self, holder: Option<&ThreadState>) -> bool {
+        let threads = self.interpreters.iter().flat_map(|one| &one.threads);
+        let mut holders = threads.filter(|dump| dump.thread.gil == Gil::Holds);
+        let is_it = |dump: &ThreadDump| {
+            holder.is_some_and(|holder| holder.address == dump.thread.state.address)
+        };
+        holders.next().is_some_and(is_it) && holders.next().is_none()
+    }
+}
+
 impl Attached {
     /// What every thread of the target is doing. Reads only; stops nothing unless it is asked to.
     ///
@@ -181,6 +196,9 @@ impl Attached {
             let dump = look(&memory, &self.location, subject, os, options);
             dump.map(|dump| (dump, memory))
         };
+        // Where a thread is asked to stop on its own processor, it stops at the instruction at which
+        // it was interrupted; else at its next system call.
+        let beside = Beside::running(&self.target, &self.runtime);
         let looked = if options.block {
             let of_then = |os: OsView<'_>| read(os.stopped(&self.target));
             let stopped = self
@@ -188,7 +206,14 @@ impl Attached {
                 .while_stopped(options.timeout, |_| of_then(before));
             stopped.and_then(|looked| looked)
         } else {
-            read(before)
+            let mut looked = read(before);
+            if let (Some(beside), Ok((dump, _))) = (beside, &mut looked)
+                && dump.is_held_by(beside.holder.as_ref())
+                && beside.stood_still()
+            {
+                dump.read_from = ReadFrom::OwnProcessor;
+            }
+            looked
         };
         let looked = looked.map_err(|error| explained(&self.target, error))?;
         // Memory is read by number, and the number could be another's by now.
@@ -238,6 +263,11 @@ pub(crate) fn look<M: Memory>(
         interpreters: joined,
         without_python: without_python.filter(|_| options.thread.is_none()),
         blocked: options.block,
+        read_from: if options.block {
+            ReadFrom::Stopped
+        } else {
+            ReadFrom::Elsewhere
+        },
         incomplete: memory.met().map(|bound| incomplete(bound, options.timeout)),
         elapsed: began.elapsed(),
         os_threads: os.threads,

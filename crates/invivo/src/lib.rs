@@ -34,6 +34,7 @@
 
 mod attach;
 pub mod audit;
+mod beside;
 mod diagnosis;
 mod doing;
 mod dump;
@@ -49,6 +50,7 @@ mod tasks;
 mod testing;
 
 pub use attach::{Attached, attach, attach_to};
+pub use beside::ReadFrom;
 pub use diagnosis::{
     Diagnosis, InterpreterDiagnosis, MISSPELT_OPTION, Prospect, RemoteDebugging, Switch, diagnose,
 };

@@ -13,6 +13,7 @@ use invivo_model::{Address, Build, Error, ErrorKind, ReleaseLevel, Result, Versi
 use invivo_process::{Halt, Image};
 use serde::{Deserialize, Serialize};
 
+use crate::beside::ReadFrom;
 use crate::dump::{Dump, DumpOptions, Subject, look};
 use crate::os::{OsThread, OsView};
 use crate::sources::Sources;
@@ -69,6 +70,7 @@ impl Recording {
                 thread: options.thread,
                 all_interpreters: options.all_interpreters,
                 block: options.block,
+                stood_still: dump.read_from == ReadFrom::OwnProcessor,
             },
             lines: lines(dump, sources),
             changed: image.changed_words().map(|word| word.0).collect(),
@@ -174,7 +176,11 @@ impl Saved {
             timeout: options.timeout,
         };
         let os = OsView::recorded(header.os_threads.clone());
-        look(&self.image, &location, subject, os, &options)
+        let mut dump = look(&self.image, &location, subject, os, &options)?;
+        if then.stood_still {
+            dump.read_from = ReadFrom::OwnProcessor;
+        }
+        Ok(dump)
     }
 
     /// A line of source text as it was then.
@@ -270,6 +276,9 @@ struct SavedOptions {
     thread: Option<u32>,
     all_interpreters: bool,
     block: bool,
+    /// The thread that ran stood still while it was read.
+    #[serde(default)]
+    stood_still: bool,
 }
 
 /// [`ValueLimits`].

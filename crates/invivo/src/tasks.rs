@@ -8,6 +8,7 @@ use invivo_model::{Address, Error, Result, Task, Tasks};
 use invivo_process::{Bounded, Memory};
 
 use crate::attach::{Attached, explained};
+use crate::beside::{Beside, ReadFrom};
 use crate::dump::{BYTES_MAX, Subject, incomplete, no_such_thread, number_by_pthread};
 
 /// The asyncio tasks of a process, and in which of its threads they are.
@@ -19,6 +20,8 @@ pub struct TaskDump {
     pub tasks: Tasks,
     /// The threads as the caller's `ps -T` shows them, by their states (see [`Task::thread`]).
     pub tids: HashMap<Address, u32>,
+    /// How it was read.
+    pub read_from: ReadFrom,
     /// Why there would be more to tell, if something kept it from being read.
     pub incomplete: Option<Error>,
     /// How long the reading took.
@@ -52,14 +55,21 @@ impl Attached {
         let runtime = Runtime::open(&memory, &self.location, Limits::default())?;
         // Where that can't be told, it is supposed and held against memory.
         let asyncio = locate_asyncio(&self.location, &self.target.modules()?, &self.target);
+        let beside = Beside::running(&self.target, &self.runtime);
         let mut tasks = runtime.tasks(&TaskOptions {
             asyncio: asyncio.unwrap_or_default(),
         })?;
+        let stood = beside.is_some_and(|beside| beside.holder.is_some() && beside.stood_still());
         let tids = self.tids(&memory, &runtime)?;
         let mut dump = TaskDump {
             subject: Subject::of(&self.target, &self.location),
             tasks: Tasks::default(),
             tids,
+            read_from: if stood {
+                ReadFrom::OwnProcessor
+            } else {
+                ReadFrom::Elsewhere
+            },
             incomplete: memory.met().map(|bound| incomplete(bound, timeout)),
             elapsed: began.elapsed(),
         };

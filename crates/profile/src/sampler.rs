@@ -254,9 +254,10 @@ struct Round<'a> {
 }
 
 impl Sampled {
-    /// Where a thread is that was seen before.
+    /// Where a thread is that was seen before, if it runs or was made to stand still.
     fn place(&mut self, key: Key, native_id: u64) -> Option<ThreadPlace> {
-        self.threads.get(key, native_id)?.place(&self.target)
+        let place = self.threads.get(key, native_id)?.place(&self.target);
+        place.filter(|place| place.runs || place.stopped)
     }
 
     /// Another program may be built alike, have all at the same addresses, and be taken for the one

@@ -61,6 +61,8 @@ pub struct Session<S> {
     /// When it began, on the clock that ticks go by.
     begun: u64,
     own_time: u64,
+    /// What the thread that ticks had taken of processors when it last looked.
+    thread_time: u64,
     rarely: u64,
     about: About,
     interner: Interner,
@@ -103,6 +105,7 @@ impl<S: Sink> Session<S> {
             ),
             begun,
             own_time: clock::own_processor_time(),
+            thread_time: 0,
             rarely: begun,
             about,
             interner: Interner::new(),
@@ -205,7 +208,16 @@ impl<S: Sink> Session<S> {
     fn tick(&mut self) -> Result<()> {
         let now = clock::monotonic();
         if now >= self.rarely {
+            let since = now
+                .saturating_sub(self.rarely.saturating_sub(RARELY))
+                .max(1);
             self.rarely = now.saturating_add(RARELY);
+            let thread_time = clock::thread_processor_time();
+            let taken = thread_time.saturating_sub(self.thread_time);
+            if self.thread_time > 0 && self.about.ticks > 0 {
+                self.whereabouts.bound(taken as f64 / since as f64);
+            }
+            self.thread_time = thread_time;
             self.about.own_time = clock::own_processor_time().saturating_sub(self.own_time);
             self.samplers.iter_mut().for_each(Sampler::ask_names);
         }

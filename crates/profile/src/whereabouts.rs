@@ -5,13 +5,14 @@
 //! thread, at moments that have nothing to do with what it does.
 
 use invivo_model::Looks;
-use invivo_process::{Affinity, own_processor};
+use invivo_process::{Affinity, ThreadPlace, own_processor};
 
 /// From where threads are read that run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SampleFrom {
     /// From their own processor where we may be there, else from another one. The affinity that we
-    /// were started with says where we may be.
+    /// were started with says where we may be; and where sampling would take more than a tenth of
+    /// that processor, as at high rates, it goes elsewhere.
     #[default]
     Auto,
     /// The same, whatever affinity we were started with.
@@ -20,6 +21,8 @@ pub enum SampleFrom {
     Elsewhere,
 }
 
+/// The part of a processor that sampling may take from what is sampled.
+const MOST_TAKEN: f64 = 0.1;
 /// How often a tick goes after threads that run elsewhere by now.
 pub(crate) const HOPS: usize = 2;
 
@@ -64,24 +67,58 @@ impl Whereabouts {
         }
     }
 
-    /// Notes how a thread was read that runs on `processor`, and goes where such a thread is read
-    /// best. `true` where we have gone to its processor for that, and it is to be read again.
-    pub(crate) fn look(&mut self, processor: u32, may_hop: bool) -> bool {
+    /// Notes how threads were read that run at these places, and goes where such threads are read
+    /// best. `true` where we have gone to the processor of one for that: they are to be read again,
+    /// and nothing is noted yet.
+    pub(crate) fn look(&mut self, places: &[ThreadPlace], may_hop: bool) -> bool {
+        let Some(first) = places.first() else {
+            return false;
+        };
+        let count = places.len() as u64;
         if self.stopped {
-            self.looks.stopped += 1;
-            self.next = Some(processor);
+            self.looks.stopped += count;
+            self.next = Some(first.processor);
             return false;
         }
-        let here = own_processor() == processor;
-        let comes = self.go(processor) && !here;
+        let own = own_processor();
+        let here = places.iter().filter(|place| place.processor == own).count() as u64;
+        let aim = if here > 0 { own } else { first.processor };
+        let comes = self.go(aim) && here == 0;
         if comes && may_hop {
             return true;
         }
-        match here {
+        self.looks.own_processor += here;
+        self.looks.elsewhere += count - here;
+        false
+    }
+
+    /// Whether all stands still that is read now.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
+    /// Notes how a thread was read, where each is read by itself.
+    pub(crate) fn note(&mut self, was_here: bool) {
+        match was_here {
             true => self.looks.own_processor += 1,
             false => self.looks.elsewhere += 1,
         }
-        false
+    }
+
+    /// Whether threads that run on `processor` are read from there from now on.
+    pub(crate) fn come(&mut self, processor: u32) -> bool {
+        self.go(processor)
+    }
+
+    /// Says what part of a processor sampling has taken lately. Where it is too much to take from
+    /// what is sampled, threads are read from elsewhere from now on, unless that was ruled out.
+    pub(crate) fn bound(&mut self, taken: f64) {
+        if self.from == SampleFrom::Auto && taken > MOST_TAKEN && self.looks.own_processor > 0 {
+            self.from = SampleFrom::Elsewhere;
+            if let Some(affinity) = &mut self.affinity {
+                affinity.release();
+            }
+        }
     }
 
     /// Goes to where a thread on `processor` is to be read from. Whether that is its processor.
@@ -102,6 +139,43 @@ impl Whereabouts {
                 affinity.avoid(processor);
                 false
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_it_takes_too_much_it_goes_elsewhere_unless_that_is_ruled_out() {
+        for from in [SampleFrom::Auto, SampleFrom::OwnProcessor] {
+            let mut whereabouts = Whereabouts::new(from);
+            let place = ThreadPlace {
+                processor: own_processor(),
+                runs: true,
+                stopped: false,
+            };
+            // The second time we are there for certain.
+            whereabouts.look(&[place], false);
+            assert!(!whereabouts.look(&[place], true));
+            assert_eq!(own_processor(), place.processor);
+            whereabouts.bound(MOST_TAKEN / 2.0);
+            assert_eq!(whereabouts.from, from);
+            whereabouts.bound(MOST_TAKEN * 2.0);
+            assert_eq!(
+                whereabouts.from == SampleFrom::Elsewhere,
+                from == SampleFrom::Auto
+            );
+            assert!(!whereabouts.look(&[place], true));
+            let affinity = Affinity::of_this_thread().expect("our own affinity");
+            let others = (0..1024).any(|one| one != place.processor && affinity.allows(one));
+            if from == SampleFrom::Auto && others {
+                assert_ne!(own_processor(), place.processor);
+            }
+            let looks = whereabouts.looks();
+            assert_eq!(looks.all(), 3);
+            assert!(looks.own_processor >= 1);
         }
     }
 }

@@ -103,10 +103,11 @@ enum JitterChoice {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum FromChoice {
     /// From their own processor where Invivo may run there, else from another one. The affinity
-    /// that Invivo was started with (taskset) is kept to.
+    /// that Invivo was started with (taskset) is kept to; and where sampling takes more than a
+    /// tenth of that processor, as at high rates, it goes on from elsewhere.
     #[default]
     Auto,
-    /// The same, and Invivo's own affinity is not kept to.
+    /// The same, whatever Invivo's own affinity is and whatever it takes.
     OwnProcessor,
     /// From another processor: costs the process less, and its shares are less right.
     Elsewhere,

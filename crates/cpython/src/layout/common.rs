@@ -83,6 +83,7 @@ pub(crate) const THREAD_ATTACHED: u32 = 1;
 pub(crate) const CO_OPTIMIZED: u32 = 0x1;
 pub(crate) const CO_VARARGS: u32 = 0x4;
 pub(crate) const CO_VARKEYWORDS: u32 = 0x8;
+pub(crate) const CO_GENERATOR: u32 = 0x20;
 pub(crate) const CO_COROUTINE: u32 = 0x80;
 pub(crate) const CO_ITERABLE_COROUTINE: u32 = 0x100;
 pub(crate) const CO_ASYNC_GENERATOR: u32 = 0x200;

@@ -120,7 +120,8 @@ impl<M: Memory> Runtime<M> {
         places: &Places,
         options: &StackOptions,
     ) -> Understood {
-        let cut = thread.cut.map(|what| Defect {
+        let orphan = thread.is_orphan.then_some(crate::frames::ORPHAN);
+        let cut = thread.cut.or(orphan).map(|what| Defect {
             address: thread.state.address,
             what: what.to_owned(),
         });

@@ -1,10 +1,13 @@
 //! One thread, as it is read again and again.
 
+mod found;
 mod reach;
 
 use invivo_model::{Address, Gil, ThreadState, Trust};
 use invivo_process::{Fault, Memory};
 use rustc_hash::FxHashMap;
+
+use found::{Found, Walked};
 
 use super::chain::{Doubt, Judge, Link, Outer, Verdict};
 use super::doubts::{Doubted, Doubts};
@@ -18,6 +21,8 @@ use crate::runtime::Runtime;
 
 /// So often more is asked until frames are judged by what is known.
 const ATTEMPTS: usize = 4;
+/// So often a thread is read again in a row that is in a generator that nobody has resumed.
+const RETRIES: usize = 3;
 
 /// A frame of Python code that a thread is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +54,9 @@ pub struct ReadThread {
     pub trust: Trust,
     /// Why frames further out are missing.
     pub cut: Option<&'static str>,
+    /// Whether the outermost frame is of a generator or a coroutine, which somebody must have
+    /// resumed: who did is not known.
+    pub is_orphan: bool,
     /// The frames of Python code that it is in, the outermost first.
     pub frames: Vec<PlacedFrame>,
     /// How many of them, from the outermost on, are as they were in the round before.
@@ -77,6 +85,8 @@ pub struct ReadThread {
     pub(super) allowed: usize,
     /// Whether nothing that was concluded from older bytes counts any more.
     pub(super) forgets: bool,
+    /// How often in a row it was read again since it could not have been so.
+    retries: usize,
 }
 
 /// What came of looking at a thread.
@@ -100,6 +110,8 @@ impl ReadThread {
             collects_garbage: None,
             trust: Trust::Whole,
             cut: None,
+            is_orphan: false,
+            retries: 0,
             frames: Vec::new(),
             kept: 0,
             is_deep: false,
@@ -235,6 +247,11 @@ impl ReadThread {
         Ok(match best {
             // Where nothing fits together, it was read while it changed.
             Some(found) if found.is_nothing() => Outcome::Again,
+            Some(found) if self.retries < RETRIES && self.would_be_orphan(&found, places) => {
+                self.retries += 1;
+                self.forget();
+                Outcome::Again
+            }
             Some(found) => self.take(layout, found, places, still),
             None => Outcome::Done,
         })
@@ -406,8 +423,21 @@ impl ReadThread {
         found
     }
 
+    /// Whether nobody is known to have resumed the outermost of its frames, if this is what it does.
+    fn would_be_orphan(&self, found: &Found, places: &Places) -> bool {
+        let last = found.joined.checked_sub(1);
+        let kept = last.and_then(|last| self.counts.get(last)).copied();
+        if kept.unwrap_or(0) > 0 {
+            return self.is_orphan;
+        }
+        // Of a deep one the outermost frames are not among these.
+        !self.is_deep && found.is_orphan(places)
+    }
+
     /// Takes what was found as what the thread does.
     fn take(&mut self, layout: &Layout, found: Found, places: &mut Places, still: bool) -> Outcome {
+        self.is_orphan = self.would_be_orphan(&found, places);
+        self.retries = 0;
         self.keep(found.joined);
         self.trust = Trust::Whole;
         let outer = self.chain.last();
@@ -549,39 +579,5 @@ impl ReadThread {
         self.chain
             .iter()
             .filter_map(|link| link.code.map(|(code, _)| code))
-    }
-}
-
-/// Where following frames has led.
-enum Walked {
-    /// Behind so many links that are as they were.
-    Joined(usize),
-    /// To one that has not been read.
-    Missing(Address),
-    /// To no end, for this reason.
-    Endless(&'static str),
-}
-
-/// The frames that a thread is in, if it began at one of its current frames.
-#[derive(Default)]
-struct Found {
-    from: Address,
-    joined: usize,
-    /// Those behind the first `joined`.
-    links: Vec<Link>,
-    /// All that it said it was in, behind those.
-    frames: Vec<RawFrame>,
-    /// Why frames further in are not among them.
-    doubted: Option<Doubted>,
-}
-
-impl Found {
-    /// Whether there are frames, and none of them is one.
-    fn is_nothing(&self) -> bool {
-        self.depth() == 0 && !self.frames.is_empty() && self.doubted.is_none()
-    }
-
-    fn depth(&self) -> usize {
-        self.joined + self.links.len()
     }
 }

@@ -23,6 +23,11 @@ pub fn own_processor_time() -> u64 {
     nanoseconds(clock_gettime(ClockId::ProcessCPUTime))
 }
 
+/// Nanoseconds of processor time that the calling thread has taken so far.
+pub fn thread_processor_time() -> u64 {
+    nanoseconds(clock_gettime(ClockId::ThreadCPUTime))
+}
+
 /// Sleeps until `deadline`, a moment of [`monotonic`], in one system call. `false` where a signal
 /// woke us before.
 pub fn sleep_until(deadline: u64) -> bool {

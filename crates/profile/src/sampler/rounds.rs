@@ -129,13 +129,11 @@ impl<M: Memory> Rounds<M> {
         self.reader.read()?;
         for hops in 0.. {
             let threads = self.reader.threads().iter();
-            let mut runs = threads.filter(|thread| thread.gil == Gil::Holds);
-            let Some(thread) = runs.next() else { break };
-            let place = subject.place(key(thread), thread.state.native_id);
-            let Some(place) = place.filter(|place| place.runs || place.stopped) else {
-                break;
-            };
-            if !whereabouts.look(place.processor, hops < HOPS) {
+            let runs = threads.filter(|thread| thread.gil == Gil::Holds);
+            let places =
+                runs.filter_map(|thread| subject.place(key(thread), thread.state.native_id));
+            let places: Vec<_> = places.collect();
+            if !whereabouts.look(&places, hops < HOPS) {
                 break;
             }
             self.reader.read_again()?;
@@ -168,6 +166,7 @@ impl<M: Memory> Places<'_, M> {
     ) -> Result<(Option<u32>, Trust)> {
         let (mut stack, trust) = match standing {
             Standing::Outside if thread.is_deep => (self.deep(thread, known, round)?, Trust::Whole),
+            Standing::Outside if thread.is_orphan => self.orphan(thread, round)?,
             Standing::Outside => (self.plain(thread, known, round)?, Trust::Whole),
             _ => self.in_tasks(thread, standing, round)?,
         };
@@ -189,7 +188,29 @@ impl<M: Memory> Places<'_, M> {
         standing: &Standing<'_>,
         round: &mut Round<'_>,
     ) -> Result<(Option<u32>, Trust)> {
-        let (mut stack, from, trust) = standing.base(self.entries, self.options, round)?;
+        let (stack, from, trust) = standing.base(self.entries, self.options, round)?;
+        Ok((self.on_top_of(stack, from, thread, round)?, trust))
+    }
+
+    /// The number of a stack of which it is not known who called the outermost frame.
+    fn orphan(
+        &mut self,
+        thread: &ReadThread,
+        round: &mut Round<'_>,
+    ) -> Result<(Option<u32>, Trust)> {
+        let mark = self.entries.cut(round)?;
+        let stack = Some(Entries::on_top(None, mark, round)?);
+        Ok((self.on_top_of(stack, 0, thread, round)?, Trust::Torn))
+    }
+
+    /// The stack that a thread's frames make, from this one of them on.
+    fn on_top_of(
+        &mut self,
+        mut stack: Option<u32>,
+        from: usize,
+        thread: &ReadThread,
+        round: &mut Round<'_>,
+    ) -> Result<Option<u32>> {
         for (index, frame) in thread.frames.iter().enumerate().skip(from) {
             if self.options.native && frame.through_c && index > from {
                 let mark = self.entries.native(round)?;
@@ -200,7 +221,7 @@ impl<M: Memory> Places<'_, M> {
             };
             stack = Some(Entries::on_top(stack, frame, round)?);
         }
-        Ok((stack, trust))
+        Ok(stack)
     }
 
     /// The number of both ends of a stack that is too deep to be looked at whole. The outermost

@@ -1,8 +1,10 @@
 //! Sampling by reading all stacks anew each time, with what was read before read ahead.
 
+use std::collections::BTreeMap;
+
 use invivo_cpython::{Runtime, StackOptions};
-use invivo_model::{Gil, InterpreterThreads, Result, Thread, Trust};
-use invivo_process::Memory;
+use invivo_model::{Address, Gil, InterpreterThreads, Result, Thread, Trust};
+use invivo_process::{Memory, ThreadPlace, own_processor};
 
 use super::entries::Entries;
 use super::known::{Described, Key, Known};
@@ -83,34 +85,78 @@ impl<M: Memory + Clone> Whole<M> {
         Ok(())
     }
 
-    /// What the threads do now, read from the processor of the one that runs Python code if we may
-    /// be there.
+    /// What the threads do now, each read from the processor that it runs on if we may be there.
     fn look_near(
         &self,
         subject: &mut Sampled,
         whereabouts: &mut Whereabouts,
     ) -> Result<Vec<InterpreterThreads>> {
         let mut interpreters = self.look(subject)?;
+        let mut running = running(&interpreters, subject);
+        let places =
+            |running: &Running| running.iter().map(|(_, place)| *place).collect::<Vec<_>>();
+        if self.runtime.build().free_threaded == Some(true)
+            && running.len() > 1
+            && !whereabouts.is_stopped()
+        {
+            self.look_at_each(running, &mut interpreters, subject, whereabouts)?;
+            return Ok(interpreters);
+        }
         for hops in 0.. {
-            let all = interpreters
-                .iter()
-                .flat_map(|one| one.threads.iter().map(move |thread| (one, thread)));
-            let mut runs = all.filter(|(_, thread)| thread.gil == Gil::Holds);
-            let Some((interpreter, thread)) = runs.next() else {
-                break;
-            };
-            let place = subject.place(key(interpreter, thread), thread.state.native_id);
-            let Some(place) = place.filter(|place| place.runs || place.stopped) else {
-                break;
-            };
-            if !whereabouts.look(place.processor, hops < HOPS) {
+            if !whereabouts.look(&places(&running), hops < HOPS) {
                 break;
             }
-            self.memory.end();
-            let _ = self.memory.begin();
-            interpreters = self.look(subject)?;
+            interpreters = self.look_again(subject)?;
+            running = self::running(&interpreters, subject);
         }
         Ok(interpreters)
+    }
+
+    /// Threads that run at the same time: goes from processor to processor, and takes of each look
+    /// what it says of the threads that could not run meanwhile.
+    fn look_at_each(
+        &self,
+        running: Running,
+        interpreters: &mut [InterpreterThreads],
+        subject: &mut Sampled,
+        whereabouts: &mut Whereabouts,
+    ) -> Result<()> {
+        let own = own_processor();
+        let mut elsewhere: BTreeMap<u32, Vec<(i64, Address)>> = BTreeMap::new();
+        for (thread, place) in running {
+            if place.stopped || place.processor != own {
+                elsewhere.entry(place.processor).or_default().push(thread);
+            } else {
+                whereabouts.note(true);
+            }
+        }
+        for (processor, threads) in elsewhere {
+            if !whereabouts.come(processor) {
+                threads.iter().for_each(|_| whereabouts.note(false));
+                continue;
+            }
+            let again = self.look_again(subject)?;
+            let places: BTreeMap<_, _> = self::running(&again, subject).into_iter().collect();
+            for thread in threads {
+                let is_here = |place: &ThreadPlace| place.processor == processor;
+                // One that runs no more stood still even without us.
+                whereabouts.note(places.get(&thread).is_none_or(is_here));
+                if let (Some(old), Some(new)) =
+                    (find_mut(interpreters, thread), find(&again, thread))
+                {
+                    old.clone_from(new);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads ahead anew, and looks.
+    fn look_again(&self, subject: &mut Sampled) -> Result<Vec<InterpreterThreads>> {
+        self.memory.end();
+        // Where nothing can be read ahead, nothing can be read, and that is said then.
+        let _ = self.memory.begin();
+        self.look(subject)
     }
 
     /// What the threads do now.
@@ -123,6 +169,36 @@ impl<M: Memory + Clone> Whole<M> {
         let interpreters = self.runtime.threads(&options);
         interpreters.map_err(|error| subject.explained(&self.runtime, error))
     }
+}
+
+/// Threads that run Python code, by their interpreters and states, and where.
+type Running = Vec<((i64, Address), ThreadPlace)>;
+
+fn running(interpreters: &[InterpreterThreads], subject: &mut Sampled) -> Running {
+    let all = interpreters
+        .iter()
+        .flat_map(|one| one.threads.iter().map(move |thread| (one, thread)));
+    let runs = all.filter(|(_, thread)| thread.gil == Gil::Holds);
+    let placed = runs.filter_map(|(one, thread)| {
+        let place = subject.place(key(one, thread), thread.state.native_id)?;
+        Some(((one.id, thread.state.address), place))
+    });
+    placed.collect()
+}
+
+fn find(interpreters: &[InterpreterThreads], thread: (i64, Address)) -> Option<&Thread> {
+    let one = interpreters.iter().find(|one| one.id == thread.0)?;
+    let mut threads = one.threads.iter();
+    threads.find(|one| one.state.address == thread.1)
+}
+
+fn find_mut(
+    interpreters: &mut [InterpreterThreads],
+    thread: (i64, Address),
+) -> Option<&mut Thread> {
+    let one = interpreters.iter_mut().find(|one| one.id == thread.0)?;
+    let mut threads = one.threads.iter_mut();
+    threads.find(|one| one.state.address == thread.1)
 }
 
 fn key(interpreter: &InterpreterThreads, thread: &Thread) -> Key {

@@ -19,6 +19,7 @@ pub(super) struct DumpJson<'a> {
     #[serde(flatten)]
     subject: SubjectJson<'a>,
     blocked: bool,
+    read_from: &'static str,
     milliseconds: f64,
     interpreters: Vec<InterpreterJson<'a>>,
     interpreters_left_out: usize,
@@ -33,6 +34,7 @@ impl<'a> DumpJson<'a> {
         Self {
             subject: SubjectJson::new(&dump.subject),
             blocked: dump.blocked,
+            read_from: dump.read_from.name(),
             milliseconds: milliseconds(dump.elapsed),
             interpreters: interpreters
                 .map(|one| InterpreterJson::new(one, line))

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use invivo::{
-    Build, Defect, DoingKind, Dump, Frame, Gap, InterpreterDump, OsThread, Result, Role, Run,
-    Subject, ThreadDump, Trust, Value, ValueKind, Variable, repeats_around,
+    Build, Defect, DoingKind, Dump, Frame, Gap, InterpreterDump, OsThread, ReadFrom, Result, Role,
+    Run, Subject, ThreadDump, Trust, Value, ValueKind, Variable, repeats_around,
 };
 use unicode_width::UnicodeWidthStr;
 
@@ -107,8 +107,16 @@ impl Page<'_> {
         let values = |thread: &ThreadDump| !thread.variables.is_empty();
         let mut threads = dump.interpreters.iter().flat_map(|one| &one.threads);
         if !dump.blocked && threads.any(values) {
-            let line = "values were read while it ran on, marked where they changed: --block reads \
-                        all at one moment";
+            let line = match dump.read_from {
+                ReadFrom::OwnProcessor => {
+                    "all was read at one moment: the thread that holds the GIL stood still, since \
+                     Invivo ran on its processor"
+                }
+                ReadFrom::Elsewhere | ReadFrom::Stopped => {
+                    "values were read while it ran on, marked where they changed: --block reads \
+                     all at one moment"
+                }
+            };
             let line = self.output.styled(Style::Dim, line);
             self.push(&line);
         }

@@ -14,6 +14,7 @@ pub(super) struct TasksJson<'a> {
     #[serde(flatten)]
     subject: SubjectJson<'a>,
     milliseconds: f64,
+    read_from: &'static str,
     links: &'static str,
     tasks: Vec<TaskJson<'a>>,
     futures: Vec<FutureJson>,
@@ -32,6 +33,7 @@ impl<'a> TasksJson<'a> {
         Self {
             subject: SubjectJson::new(&dump.subject),
             milliseconds: milliseconds(dump.elapsed),
+            read_from: dump.read_from.name(),
             links: match tasks.links {
                 Links::Recorded => "recorded",
                 Links::Computed => "computed",

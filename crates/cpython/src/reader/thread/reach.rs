@@ -111,6 +111,7 @@ impl ReadThread {
     /// That it can't be said which frames it is in.
     pub(in crate::reader) fn lose(&mut self, why: &'static str) {
         self.cut = Some(why);
+        self.is_orphan = false;
         self.trust = Trust::Torn;
         self.frames.clear();
         self.kept = 0;

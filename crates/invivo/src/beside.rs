@@ -1,0 +1,97 @@
+//! Reading from the processor of the thread that runs Python code.
+
+use invivo_cpython::Runtime;
+use invivo_model::{ProcessorTime, ThreadState};
+use invivo_process::{
+    Account, Affinity, Memory, ProcessMemory, Target, ThreadWatch, native_ids, own_processor,
+};
+
+/// How memory of a process was read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReadFrom {
+    /// From the processor of the thread that holds the GIL. The thread stood still all the while,
+    /// and so all that needs the GIL did.
+    OwnProcessor,
+    /// From anywhere: what runs may have run on meanwhile.
+    #[default]
+    Elsewhere,
+    /// While the process was stopped.
+    Stopped,
+}
+
+impl ReadFrom {
+    /// As JSON says it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OwnProcessor => "own_processor",
+            Self::Elsewhere => "elsewhere",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// We are on the processor of a thread that runs, until this is dropped: it can't run there
+/// meanwhile. It may be moved to another, and then [`Beside::stood_still`] tells.
+#[derive(Debug)]
+pub(crate) struct Beside {
+    affinity: Affinity,
+    watch: ThreadWatch,
+    account: Account,
+    /// What it had run by the time we came.
+    begun: ProcessorTime,
+    /// Its state, where it holds the only GIL that there is.
+    pub(crate) holder: Option<ThreadState>,
+}
+
+impl Beside {
+    /// Goes to the processor of a thread that runs Python code. `None` where there is none, or
+    /// where we may not run there.
+    pub(crate) fn running(target: &Target, runtime: &Runtime<ProcessMemory>) -> Option<Self> {
+        let mut running = runtime.running().ok()?.into_iter();
+        let thread = running.next()?;
+        let tid = tid(target, runtime.memory(), &thread)?;
+        let watch = target.watch(tid).ok()?;
+        let account = target.account(tid).ok()?;
+        let mut affinity = Affinity::of_this_thread()?;
+        let place = watch.place().filter(|place| place.runs)?;
+        if !affinity.allows(place.processor) || !affinity.pin(place.processor) {
+            return None;
+        }
+        let interpreters = runtime.interpreters().ok()?.list.len();
+        let only = running.next().is_none() && interpreters == 1;
+        let alone = only && runtime.build().free_threaded != Some(true);
+        Some(Self {
+            affinity,
+            begun: account.read()?,
+            watch,
+            account,
+            holder: alone.then_some(thread),
+        })
+    }
+
+    /// Whether the thread has not run since we came.
+    pub(crate) fn stood_still(&self) -> bool {
+        let here = Some(own_processor());
+        let place = self.watch.place();
+        self.affinity.pinned() == here
+            && place.is_some_and(|place| place.runs && Some(place.processor) == here)
+            && self.account.read() == Some(self.begun)
+    }
+}
+
+/// The number by which we know a thread.
+fn tid(target: &Target, memory: &impl Memory, thread: &ThreadState) -> Option<u32> {
+    let own = u32::try_from(thread.native_id).ok()?;
+    let same = |found: &invivo_process::Thread| found.native_id == thread.native_id;
+    if own != 0 && target.thread(own).is_ok_and(|found| same(&found)) {
+        return Some(own);
+    }
+    let threads = target.threads().ok()?;
+    let known = threads.iter().map(|thread| thread.native_id).collect();
+    let number = match thread.native_id {
+        0 => native_ids(memory, &[thread.thread_id], &known).pop()??,
+        number => number,
+    };
+    let found = threads.iter().find(|thread| thread.native_id == number);
+    found.map(|thread| thread.tid)
+}
