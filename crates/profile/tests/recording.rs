@@ -500,7 +500,7 @@ fn what_cannot_be_written_is_said() {
     let mut about = about(2_000 * MILLISECOND);
     assert_eq!(
         Writer::new(Full(3), &about).err().unwrap().kind,
-        ErrorKind::Refused
+        ErrorKind::Unwritten
     );
     let mut writer = Writer::new(Full(100), &about).unwrap();
     tables(&mut writer);
@@ -510,7 +510,7 @@ fn what_cannot_be_written_is_said() {
             break error;
         }
     };
-    assert_eq!(error.kind, ErrorKind::Refused);
+    assert_eq!(error.kind, ErrorKind::Unwritten);
     assert_eq!(writer.finish(&about), Err(error));
 }
 
