@@ -26,8 +26,8 @@ pub(crate) use live::CallMemory;
 use live::Live;
 pub(crate) use opcodes::Instruction;
 pub(crate) use raw::{RawFrame, Standing};
-pub(crate) use walk::{AHEAD, Head, MAX_CHUNK};
-use walk::{Budget, Walk};
+use walk::Walk;
+pub(crate) use walk::{AHEAD, Budget, Head, MAX_CHUNK, is_part_of_state};
 pub(crate) use watch::{Met, Watch};
 
 const WHAT: &str = "cannot read the thread's frames";
@@ -112,7 +112,7 @@ impl<M: Memory> Runtime<M> {
             let read = self.read_group(group, options, &mut budget);
             frames = budget.frames;
             match read {
-                Ok(read) => stacks.extend(read),
+                Ok(read) => stacks.extend(placed(group, read)),
                 Err(met) => {
                     let unread = group.iter().map(|(at, _)| cut(*at, met.to_string()));
                     stacks.extend(unread);
@@ -246,6 +246,7 @@ impl<M: Memory> Runtime<M> {
             frames: Vec::new(),
             cut: walk.cut.clone(),
             gap: None,
+            c_stack: None,
         };
         let mut instructions = Vec::new();
         for (index, raw) in walk.frames.iter().enumerate().skip(live.from) {
@@ -256,6 +257,9 @@ impl<M: Memory> Runtime<M> {
             ) {
                 (Some(facts), _) | (None, Some(Ok(facts))) => facts,
                 (None, _) if raw.is_sentinel(&self.layout) => {
+                    if stack.c_stack.is_none() && raw.is_on_c_stack(&self.layout) {
+                        stack.c_stack = Some(raw.address);
+                    }
                     if let Some(called) = stack.frames.last_mut() {
                         called.through_c = Some(true);
                     }
@@ -479,6 +483,21 @@ fn frame(raw: &RawFrame, facts: &CodeFacts, place: Option<Place>) -> Frame {
         },
         slots: None,
     }
+}
+
+/// The stacks of these threads, where each says an address on the C stack: what the thread state
+/// says itself, or where C code called Python code.
+fn placed<'a>(
+    threads: &'a [(Address, Head)],
+    stacks: Vec<Stack>,
+) -> impl Iterator<Item = Stack> + 'a {
+    let placed = |((thread, head), mut stack): (&(Address, Head), Stack)| {
+        let own = (!head.c_stack.is_null()).then_some(head.c_stack);
+        let called = stack.c_stack.filter(|at| !is_part_of_state(*thread, *at));
+        stack.c_stack = own.or(called);
+        stack
+    };
+    threads.iter().zip(stacks).map(placed)
 }
 
 /// A stack of which nothing can be read.

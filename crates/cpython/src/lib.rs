@@ -45,5 +45,5 @@ pub use positions::{position, ranges};
 pub use reader::{Place, PlaceId, PlacedFrame, ReadInterpreter, ReadThread, Reader, ReaderOptions};
 pub use runtime::{Phase, Runtime, XOption};
 pub use tasks::{Kin, Lineage, TaskOptions};
-pub use threads::Standing;
+pub use threads::{Runner, Standing, runners};
 pub use values::ValueLimits;

@@ -1,6 +1,7 @@
 //! Threads: what each runs, and what it has to do with the GIL, exceptions and garbage.
 
 mod names;
+mod runners;
 mod standing;
 mod status;
 
@@ -15,6 +16,7 @@ use crate::frames::{Head, StackOptions};
 use crate::interpreters::{self, Found, FoundInterpreter};
 use crate::runtime::Runtime;
 
+pub use runners::{Runner, runners};
 pub use standing::Standing;
 use status::Status;
 
@@ -161,6 +163,12 @@ fn together(
         gil: found.gil,
         collecting: found.collecting,
         threads: threads.collect(),
+        names: names
+            .iter()
+            .filter(|((of, _), _)| *of == interpreter)
+            .map(|((_, ident), name)| (*ident, name.clone()))
+            .collect(),
+        main_ident: main_thread,
         defects: found.defects,
     }
 }

@@ -96,6 +96,7 @@ fn stack(reader: &Reader<ProcessMemory>, thread: &ReadThread) -> Stack {
         what: what.to_owned(),
     };
     Stack {
+        c_stack: None,
         frames: thread.frames.iter().rev().map(frame).collect(),
         cut: thread.cut.map(defect),
         gap: None,

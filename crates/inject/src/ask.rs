@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use invivo_cpython::{Phase, Queue, Runtime};
+use invivo_cpython::{Phase, Queue, Runner, Runtime};
 use invivo_model::{Address, Error, ErrorKind, Interpreter, Result, ThreadState};
 use invivo_process::{Argument, Memory, Suspension, Target, Waiting};
 
@@ -276,7 +276,7 @@ impl<'a, M: Memory + Sync> Ask<'a, M> {
         };
         // Also the main thread's: a text may come to lie where another queue's has just been.
         let any = self.runtime.has_queue(Queue::AnyThread);
-        let only = any.then_some(thread.thread_id);
+        let only = any.then_some(self.plan.ident);
         let (target, runtime) = (self.target, self.runtime);
         let queued = pending::queue(
             target,
@@ -384,7 +384,73 @@ impl<'a, M: Memory + Sync> Ask<'a, M> {
             Place::Waits(_) if self.wake == Wake::Never => {
                 Place::Not(format!("thread {tid} is not to be woken (--wake never)"))
             }
+            Place::Waits(standing) => match self.unproven(stopped, state)? {
+                Some(why) => Place::Not(why),
+                None => Place::Waits(standing),
+            },
             place => place,
+        })
+    }
+
+    /// Why it is not proven that the thread may be called with this thread state, with all threads
+    /// stopped: it has to be the one that runs it, and nothing else may be attached in it.
+    fn unproven(
+        &self,
+        stopped: &Suspension<'_>,
+        (interpreter, thread): (&Interpreter, &ThreadState),
+    ) -> Result<Option<String>> {
+        let tid = self.plan.tid;
+        let mut others = self.runtime.interpreters()?.list;
+        for other in &mut others {
+            let same = Interpreter {
+                threads: Vec::new(),
+                ..other.clone()
+            };
+            let attached = |state: &ThreadState| {
+                let standing = self.runtime.standing(&same, state);
+                state.address != thread.address && standing.is_ok_and(|one| one.attached)
+            };
+            other.threads.retain(attached);
+        }
+        let this = Interpreter {
+            threads: vec![thread.clone()],
+            ..interpreter.clone()
+        };
+        let stacks = stopped.stacks(&[self.plan.ident])?;
+        let runners = self
+            .runtime
+            .runners(others.iter().chain([&this]), &stacks)?;
+        let attached = others.iter().flat_map(|one| &one.threads);
+        let attached = attached.filter_map(|state| runners.get(&state.address)?.tid());
+        if attached.into_iter().any(|other| other == tid) {
+            return Ok(Some(format!(
+                "thread {tid} is attached to Python by another of its thread states"
+            )));
+        }
+        Ok(match runners.get(&thread.address) {
+            Some(Runner::Proven(runner)) if *runner == tid => None,
+            Some(Runner::Proven(runner)) => Some(format!(
+                "its thread state {} is run by thread {runner} now",
+                thread.address
+            )),
+            // At the prompt of a program no Python code runs. Who made the only thread state that may
+            // be used there uses it.
+            Some(Runner::Maker(_)) => {
+                let all = self.runtime.runners([interpreter], &stacks)?;
+                let is_it = all.get(&thread.address) == Some(&Runner::Maker(tid));
+                let why = || {
+                    format!(
+                        "thread {tid} is not known to use its thread state {}",
+                        thread.address
+                    )
+                };
+                (!is_it).then(why)
+            }
+            Some(Runner::Unknown(why)) => Some(format!(
+                "it is not proven that thread {tid} runs its thread state {}: {why}",
+                thread.address
+            )),
+            None => Some(format!("its thread state {} is gone", thread.address)),
         })
     }
 

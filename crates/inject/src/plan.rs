@@ -67,7 +67,10 @@ pub struct Plan {
     pub interpreter_state: Address,
     /// The thread, as the caller's `ps -T` shows it.
     pub tid: u32,
-    /// The thread's state as it was read.
+    /// What `threading` knows it by.
+    pub ident: u64,
+    /// The thread state that it runs, as it was read. (Another thread may have made it, and that is
+    /// the one that it names.)
     pub thread: ThreadState,
     /// Why this thread.
     pub reason: &'static str,
@@ -122,6 +125,8 @@ impl Plan {
             interpreter,
             thread,
             tid,
+            ident,
+            is_proven: _,
             reason,
         } = chosen;
         check_opt_out(target, runtime, &interpreter)?;
@@ -147,6 +152,7 @@ impl Plan {
             interpreter: interpreter.id,
             interpreter_state: interpreter.address,
             tid,
+            ident,
             thread,
             reason,
             method,

@@ -3,9 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use invivo_cpython::{Runtime, StackOptions};
+use invivo_cpython::{Runner, Runtime, StackOptions};
 use invivo_model::{Address, Error, ErrorKind, Gil, Interpreter, Result, Text, ThreadState};
-use invivo_process::{Memory, Target, Thread, native_ids};
+use invivo_process::{Memory, Stacks, Target, Thread};
 
 /// Which thread shall run the script.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,7 +67,7 @@ impl Selection {
         let names = runtime.names().unwrap_or_default();
         let named = |place: Place| {
             let of = |chosen: &Chosen| {
-                let key = (chosen.interpreter.address, chosen.thread.thread_id);
+                let key = (chosen.interpreter.address, chosen.ident);
                 names.get(&key).cloned()
             };
             Named {
@@ -98,6 +98,12 @@ pub(crate) struct Chosen {
     /// Its state as it was read.
     pub(crate) thread: ThreadState,
     pub(crate) tid: u32,
+    /// What `threading` and the C library know that thread by. (The thread state has the number of
+    /// the thread that made it.)
+    pub(crate) ident: u64,
+    /// Whether it is proven that this thread runs the state; else the thread made it, and nothing
+    /// speaks against it.
+    pub(crate) is_proven: bool,
     pub(crate) reason: &'static str,
 }
 
@@ -107,7 +113,7 @@ impl Chosen {
     /// # Errors
     /// Where that can't be read.
     pub(crate) fn is_main<M: Memory>(&self, runtime: &Runtime<M>) -> Result<bool> {
-        Ok(self.interpreter.id == 0 && self.thread.thread_id == runtime.main_thread_id()?)
+        Ok(self.interpreter.id == 0 && self.ident == runtime.main_thread_id()?)
     }
 }
 
@@ -174,8 +180,9 @@ struct View<'a, M> {
     /// By their ids.
     interpreters: Vec<Arc<Interpreter>>,
     os_threads: Vec<Thread>,
-    /// The OS thread of a thread state, by where that lies.
-    tids: HashMap<Address, u32>,
+    stacks: Stacks,
+    /// Who runs each thread state, by where that lies.
+    runners: HashMap<Address, Runner>,
 }
 
 impl<'a, M: Memory> View<'a, M> {
@@ -183,15 +190,37 @@ impl<'a, M: Memory> View<'a, M> {
         let os_threads = target.threads()?;
         let mut interpreters = runtime.interpreters()?.list;
         interpreters.sort_by_key(|one| one.id);
-        let states: Vec<_> = interpreters.iter().flat_map(|one| &one.threads).collect();
-        let tids = tids(target, &os_threads, &states);
+        let stacks = target.stacks(&idents(&interpreters))?;
+        let runners = runtime.runners(&interpreters, &stacks)?;
         Ok(Self {
             target,
             runtime,
             interpreters: interpreters.into_iter().map(Arc::new).collect(),
             os_threads,
-            tids,
+            stacks,
+            runners,
         })
+    }
+
+    /// Why no thread that lives is known to run a thread state.
+    fn obstacle(&self, thread: &ThreadState) -> String {
+        match self.runners.get(&thread.address) {
+            Some(Runner::Unknown(why)) => {
+                format!(
+                    "which thread runs its thread state {} is not known: {why}",
+                    thread.address
+                )
+            }
+            Some(Runner::Proven(tid) | Runner::Maker(tid)) => {
+                format!("thread {tid}, which ran it, has ended")
+            }
+            None => format!("its thread state {} has just begun", thread.address),
+        }
+    }
+
+    fn lives(&self, tid: u32) -> bool {
+        let mut threads = self.os_threads.iter().filter(|thread| thread.tid == tid);
+        threads.any(|thread| !matches!(thread.state, Some('Z' | 'X')))
     }
 
     fn interpreters(&self, choice: InterpreterChoice) -> Result<Vec<&Arc<Interpreter>>> {
@@ -216,23 +245,30 @@ impl<'a, M: Memory> View<'a, M> {
         thread: &ThreadState,
         reason: &'static str,
     ) -> Option<Chosen> {
+        let runner = self.runners.get(&thread.address)?;
+        let tid = runner.tid().filter(|tid| self.lives(*tid))?;
+        let pthread = self.stacks.by_tid(tid).and_then(|stack| stack.pthread);
         Some(Chosen {
             interpreter: Arc::clone(interpreter),
             thread: thread.clone(),
-            tid: *self.tids.get(&thread.address)?,
+            tid,
+            ident: pthread.unwrap_or(thread.thread_id),
+            is_proven: matches!(runner, Runner::Proven(_)),
             reason,
         })
     }
 
-    /// The threads of an interpreter that have an OS thread. Of an OS thread with several states
-    /// in it the newest is taken.
+    /// The threads of an interpreter that are known to run in a living OS thread. Of an OS thread
+    /// with several states in it the newest is taken of those that it is in.
     fn threads_of(&self, interpreter: &Arc<Interpreter>, reason: &'static str) -> Vec<Chosen> {
         let mut seen = HashSet::new();
         let threads = interpreter.threads.iter();
-        threads
+        let mut chosen: Vec<Chosen> = threads
             .filter_map(|thread| self.chosen(interpreter, thread, reason))
-            .filter(|chosen| seen.insert(chosen.tid))
-            .collect()
+            .collect();
+        chosen.sort_by_key(|chosen| !chosen.is_proven);
+        chosen.retain(|chosen| seen.insert(chosen.tid));
+        chosen
     }
 
     fn by_tid(&self, interpreters: &[&Arc<Interpreter>], tid: u32) -> Result<Vec<Place>> {
@@ -338,13 +374,7 @@ impl<'a, M: Memory> View<'a, M> {
             told => self.initial_thread(interpreter, told.is_some())?,
         };
         let chosen = self.chosen(interpreter, thread, reason);
-        let why = || {
-            format!(
-                "its thread state {} belongs to no OS thread",
-                thread.address
-            )
-        };
-        chosen.ok_or_else(|| self.main_not_found(why()))
+        chosen.ok_or_else(|| self.not_to_be_asked(interpreter, thread))
     }
 
     /// The main thread where the target does not name it. Embedded Python has no thread that
@@ -356,8 +386,13 @@ impl<'a, M: Memory> View<'a, M> {
         names_main: bool,
     ) -> Result<(&'t ThreadState, &'static str)> {
         let initial = self.runtime.main_thread_id()?;
-        let mut threads = interpreter.threads.iter();
-        let first = threads.find(|thread| thread.thread_id == initial);
+        let of_it = |thread: &&ThreadState| self.is_of(thread, initial);
+        let first = interpreter.threads.iter().find(of_it).or_else(|| {
+            // Its thread has ended, or what it runs is not known: that is to be said.
+            let mut threads = interpreter.threads.iter().rev();
+            let is_lost = |thread: &&ThreadState| self.chosen(interpreter, thread, "").is_none();
+            threads.find(|thread| thread.thread_id == initial && is_lost(thread))
+        });
         match (first, names_main) {
             (Some(thread), false) if interpreter.id == 0 => {
                 Ok((thread, "Python was initialized in it"))
@@ -372,6 +407,32 @@ impl<'a, M: Memory> View<'a, M> {
                 _ => Err(self.no_main(interpreter, names_main)),
             },
         }
+    }
+
+    /// Whether a thread state runs in the thread that the C library knows by `ident`.
+    fn is_of(&self, thread: &ThreadState, ident: u64) -> bool {
+        let runner = self.runners.get(&thread.address).and_then(Runner::tid);
+        let Some(tid) = runner.filter(|tid| self.lives(*tid)) else {
+            return false;
+        };
+        let pthread = self.stacks.by_tid(tid).and_then(|stack| stack.pthread);
+        pthread.unwrap_or(thread.thread_id) == ident
+    }
+
+    fn not_to_be_asked(&self, interpreter: &Arc<Interpreter>, thread: &ThreadState) -> Error {
+        Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "the main thread of interpreter {} of process {} can't run a script",
+                interpreter.id,
+                self.target.pid()
+            ),
+            self.obstacle(thread),
+            format!(
+                "nothing was done; choose a thread with --thread: {}",
+                self.listed(&[interpreter])
+            ),
+        )
     }
 
     /// Whether this main thread has left `__main__` and waits in `threading._shutdown`.
@@ -428,7 +489,10 @@ impl<'a, M: Memory> View<'a, M> {
                 interpreter.id,
                 self.target.pid()
             ),
-            "no thread runs in it, so nothing could run a script",
+            match interpreter.threads.first() {
+                Some(thread) => self.obstacle(thread),
+                None => "no thread runs in it, so nothing could run a script".to_owned(),
+            },
             "choose another with --interpreter, or wait until a thread enters it",
         )
     }
@@ -448,27 +512,10 @@ impl From<Chosen> for Place {
     }
 }
 
-/// The OS threads of thread states, by where these lie. What a thread state does not say, or
-/// says of the process that ours was forked from, the C library does.
-fn tids(target: &Target, os_threads: &[Thread], states: &[&ThreadState]) -> HashMap<Address, u32> {
-    let by_native_id: HashMap<u64, u32> = os_threads
-        .iter()
-        .map(|thread| (thread.native_id, thread.tid))
-        .collect();
-    let known: HashSet<u64> = by_native_id.keys().copied().collect();
-    let unnumbered: Vec<_> = states
-        .iter()
-        .filter(|state| !by_native_id.contains_key(&state.native_id))
-        .collect();
-    let pthreads: Vec<u64> = unnumbered.iter().map(|state| state.thread_id).collect();
-    let numbers = native_ids(&target.memory(), &pthreads, &known);
-    let by_library = unnumbered.iter().zip(numbers);
-    let by_library = by_library.filter_map(|(state, number)| Some((state.address, number?)));
-    let by_themselves = states.iter().map(|state| (state.address, state.native_id));
-    by_themselves
-        .chain(by_library)
-        .filter_map(|(address, number)| Some((address, *by_native_id.get(&number)?)))
-        .collect()
+/// The numbers that the thread states of these interpreters name threads by.
+pub(crate) fn idents(interpreters: &[Interpreter]) -> Vec<u64> {
+    let states = interpreters.iter().flat_map(|one| &one.threads);
+    states.map(|state| state.thread_id).collect()
 }
 
 /// At most this many are named in a message.

@@ -1,10 +1,8 @@
 //! Reading from the processor of the thread that runs Python code.
 
-use invivo_cpython::Runtime;
+use invivo_cpython::{Runner, Runtime};
 use invivo_model::{ProcessorTime, ThreadState};
-use invivo_process::{
-    Account, Affinity, Memory, ProcessMemory, Target, ThreadWatch, native_ids, own_processor,
-};
+use invivo_process::{Account, Affinity, ProcessMemory, Target, ThreadWatch, own_processor};
 
 /// How memory of a process was read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,7 +47,7 @@ impl Beside {
     pub(crate) fn running(target: &Target, runtime: &Runtime<ProcessMemory>) -> Option<Self> {
         let mut running = runtime.running().ok()?.into_iter();
         let thread = running.next()?;
-        let tid = tid(target, runtime.memory(), &thread)?;
+        let tid = tid(target, runtime, &thread)?;
         let watch = target.watch(tid).ok()?;
         let account = target.account(tid).ok()?;
         let mut affinity = Affinity::of_this_thread()?;
@@ -79,19 +77,17 @@ impl Beside {
     }
 }
 
-/// The number by which we know a thread.
-fn tid(target: &Target, memory: &impl Memory, thread: &ThreadState) -> Option<u32> {
-    let own = u32::try_from(thread.native_id).ok()?;
-    let same = |found: &invivo_process::Thread| found.native_id == thread.native_id;
-    if own != 0 && target.thread(own).is_ok_and(|found| same(&found)) {
-        return Some(own);
+/// The number by which we know the thread that is proven to run a thread state.
+fn tid(target: &Target, runtime: &Runtime<ProcessMemory>, thread: &ThreadState) -> Option<u32> {
+    let mut interpreters = runtime.interpreters().ok()?.list;
+    for interpreter in &mut interpreters {
+        let is_it = |state: &ThreadState| state.address == thread.address;
+        interpreter.threads.retain(is_it);
     }
-    let threads = target.threads().ok()?;
-    let known = threads.iter().map(|thread| thread.native_id).collect();
-    let number = match thread.native_id {
-        0 => native_ids(memory, &[thread.thread_id], &known).pop()??,
-        number => number,
-    };
-    let found = threads.iter().find(|thread| thread.native_id == number);
-    found.map(|thread| thread.tid)
+    let stacks = target.stacks(&[thread.thread_id]).ok()?;
+    let runners = runtime.runners(&interpreters, &stacks).ok()?;
+    match runners.get(&thread.address)? {
+        Runner::Proven(tid) => Some(*tid),
+        Runner::Maker(_) | Runner::Unknown(_) => None,
+    }
 }

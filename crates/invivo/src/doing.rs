@@ -13,6 +13,8 @@ pub(crate) struct Known<'a> {
     /// Who holds the GIL it waits for, as the caller's `ps -T` shows it.
     pub(crate) holder: Option<u32>,
     pub(crate) activity: Option<&'a OsActivity>,
+    /// Why it is not known which thread it is; `None` where that is known, or it is none any more.
+    pub(crate) unknown: Option<&'a str>,
     pub(crate) free_threaded: bool,
     pub(crate) has_frames: bool,
     pub(crate) handles_exception: bool,
@@ -47,7 +49,7 @@ pub enum DoingKind {
     Sleeps,
     /// A signal or a tracer has stopped it.
     Stopped,
-    /// Its OS thread has ended, or has none of this process's numbers.
+    /// Its OS thread has ended, or was not among those that the kernel named.
     Ended,
     /// That could not be told.
     Unknown,
@@ -98,6 +100,14 @@ fn gist(known: Known<'_>) -> (DoingKind, String) {
         return (Stopped, format!("{}{}", gil_prefix(known), state(activity)));
     }
     let Some(activity) = known.activity else {
+        if let Some(why) = known.unknown {
+            let which = format!("which OS thread runs it is not known: {why}");
+            return match known.gil {
+                Gil::Holds => (HoldsGil, format!("{}; {which}", holds(known))),
+                Gil::Waits => (WaitsForGil, format!("{}; {which}", waits(known))),
+                Gil::Without | Gil::Unknown => (Unknown, which),
+            };
+        }
         return match known.gil {
             Gil::Holds => (HoldsGil, holds(known).to_owned()),
             Gil::Waits => (WaitsForGil, waits(known)),
@@ -216,6 +226,7 @@ mod tests {
             gil,
             holder: None,
             activity,
+            unknown: None,
             free_threaded: false,
             has_frames: true,
             handles_exception: false,

@@ -4,17 +4,17 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use invivo_cpython::{Limits, Location, Runtime, StackOptions, ValueLimits};
+use invivo_cpython::{Limits, Location, Runner, Runtime, StackOptions, ValueLimits, runners};
 use invivo_model::{
-    Address, Build, Defect, Error, ErrorKind, Gil, InterpreterThreads, Result, Thread, ThreadState,
-    Variable, Version, surrogate,
+    Address, Build, Defect, Error, ErrorKind, Gil, InterpreterThreads, Result, Text, Thread,
+    ThreadState, Variable, Version, surrogate,
 };
-use invivo_process::{Bounded, Fault, Halt, Memory, Recorder, Target, native_ids};
+use invivo_process::{Bounded, Fault, Halt, Memory, Recorder, Stacks, Target};
 
 use crate::attach::{Attached, explained};
 use crate::beside::{Beside, ReadFrom};
 use crate::doing::{Doing, Known, doing};
-use crate::os::{OsActivity, OsThread, OsView, by_native_id};
+use crate::os::{OsActivity, OsThread, OsView};
 use crate::repeats::repeats_around;
 use crate::saved::Recording;
 
@@ -120,6 +120,8 @@ pub struct Dump {
     pub elapsed: Duration,
     /// All of the operating system's threads, for a recording.
     pub(crate) os_threads: Option<Vec<OsThread>>,
+    /// Where their stacks lie, likewise.
+    pub(crate) stacks: Option<Stacks>,
 }
 
 /// What the threads of an interpreter are doing.
@@ -142,8 +144,12 @@ pub struct InterpreterDump {
 pub struct ThreadDump {
     /// What the interpreter says.
     pub thread: Thread,
-    /// What the operating system says; `None` where it has no such thread.
+    /// What the operating system says of the thread that runs it; `None` where that is not known.
     pub os: Option<OsThread>,
+    /// How far it is known which thread that is; `None` where nothing is known of the threads.
+    pub runner: Option<Runner>,
+    /// What `threading.get_ident()` gives in that thread; `None` where it is not known which it is.
+    pub ident: Option<u64>,
     /// Both, in a sentence.
     pub doing: Doing,
     /// The variables of its frames, by the frames' places in the stack. `None` where they were not
@@ -200,10 +206,9 @@ impl Attached {
         // it was interrupted; else at its next system call.
         let beside = Beside::running(&self.target, &self.runtime);
         let looked = if options.block {
-            let of_then = |os: OsView<'_>| read(os.stopped(&self.target));
-            let stopped = self
-                .target
-                .while_stopped(options.timeout, |_| of_then(before));
+            let stopped = self.target.while_stopped(options.timeout, |suspension| {
+                read(before.stopped(&self.target, suspension.stacks(&[]).ok()))
+            });
             stopped.and_then(|looked| looked)
         } else {
             let mut looked = read(before);
@@ -233,20 +238,18 @@ pub(crate) fn look<M: Memory>(
     let began = Instant::now();
     let memory = Bounded::new(memory, options.timeout, BYTES_MAX);
     let runtime = Runtime::open(&memory, location, Limits::default())?;
-    let mut found = runtime.threads(&StackOptions {
+    let found = runtime.threads(&StackOptions {
         opcodes: options.opcodes,
         slots: options.locals.is_some(),
         names: true,
     })?;
+    let runners = Runners::find(&memory, &found, &mut os);
     let threads = os.threads.as_deref().unwrap_or_default();
-    let known = threads.iter().map(|thread| thread.native_id).collect();
-    let states = found.iter_mut().flat_map(|one| &mut one.threads);
-    number_by_pthread(&memory, states.map(|thread| &mut thread.state), &known);
-    for tid in doubtful(&found, threads) {
+    for tid in doubtful(&found, threads, &runners) {
         os.ask_again(tid);
     }
     let threads = os.threads.as_deref().unwrap_or_default();
-    let mut joined = join(found, threads, &subject);
+    let mut joined = join(found, threads, &runners, &subject);
     let without_python = os.threads.is_some().then(|| left_over(threads, &joined));
     let before = joined.len();
     choose(&mut joined, options, &subject)?;
@@ -270,8 +273,59 @@ pub(crate) fn look<M: Memory>(
         },
         incomplete: memory.met().map(|bound| incomplete(bound, options.timeout)),
         elapsed: began.elapsed(),
+        stacks: os.threads.is_some().then_some(runners.stacks),
         os_threads: os.threads,
     })
+}
+
+/// Which OS threads run the thread states.
+#[derive(Debug, Default)]
+struct Runners {
+    /// By where the thread states lie.
+    by_state: HashMap<Address, Runner>,
+    stacks: Stacks,
+}
+
+impl Runners {
+    fn find(memory: &impl Memory, found: &[InterpreterThreads], os: &mut OsView<'_>) -> Self {
+        if os.threads.is_none() {
+            return Self::default();
+        }
+        let threads = found.iter().flat_map(|one| &one.threads);
+        let idents: Vec<u64> = threads.map(|thread| thread.state.thread_id).collect();
+        let stacks = os.stacks(&idents);
+        Self {
+            by_state: runners(memory, found, stacks),
+            stacks: stacks.clone(),
+        }
+    }
+
+    fn of(&self, thread: &Thread) -> Option<&Runner> {
+        self.by_state.get(&thread.state.address)
+    }
+
+    /// The OS thread that runs a thread state, of these.
+    fn os<'a>(&self, thread: &Thread, os_threads: &'a [OsThread]) -> Option<&'a OsThread> {
+        let tid = self.of(thread)?.tid()?;
+        os_threads.iter().find(|os| os.tid == tid)
+    }
+
+    /// What `threading.get_ident()` gives in the thread that runs a thread state.
+    fn ident(&self, thread: &Thread) -> Option<u64> {
+        let Some(runner) = self.of(thread) else {
+            return Some(thread.state.thread_id);
+        };
+        let stack = self.stacks.by_tid(runner.tid()?);
+        let pthread = stack.and_then(|stack| stack.pthread);
+        Some(pthread.unwrap_or(thread.state.thread_id))
+    }
+
+    /// Says of a thread what is of the one that runs it, and not of the one that made its state.
+    fn rename(&self, thread: &mut Thread, names: &HashMap<u64, Text>, main_ident: u64) {
+        let ident = self.ident(thread);
+        thread.name = ident.and_then(|ident| names.get(&ident).cloned());
+        thread.is_main = ident == Some(main_ident);
+    }
 }
 
 /// The GIL (`struct _gil_runtime_state`, `Python/ceval_gil.h` or `Include/internal/pycore_gil.h`)
@@ -289,10 +343,9 @@ fn sleeps_for(gil: Address, activity: &OsActivity) -> bool {
 
 /// The threads of which memory and the operating system do not say the same: it may be that they
 /// were asked at different moments.
-fn doubtful(found: &[InterpreterThreads], os_threads: &[OsThread]) -> Vec<u32> {
-    let by_native_id = by_native_id(os_threads);
+fn doubtful(found: &[InterpreterThreads], os_threads: &[OsThread], runners: &Runners) -> Vec<u32> {
     let doubtful = |thread: &Thread| {
-        let os = by_native_id.get(&thread.state.native_id)?;
+        let os = runners.os(thread, os_threads)?;
         let activity = os.activity.as_ref().filter(|activity| !activity.steady)?;
         let differ = match thread.gil {
             Gil::Holds => !activity.running,
@@ -309,10 +362,10 @@ fn doubtful(found: &[InterpreterThreads], os_threads: &[OsThread]) -> Vec<u32> {
 fn join(
     found: Vec<InterpreterThreads>,
     os_threads: &[OsThread],
+    runners: &Runners,
     subject: &Subject,
 ) -> Vec<InterpreterDump> {
-    let by_native_id = by_native_id(os_threads);
-    let os = |thread: &Thread| by_native_id.get(&thread.state.native_id).copied();
+    let os = |thread: &Thread| runners.os(thread, os_threads);
     let holders: HashMap<Address, u32> = found
         .iter()
         .flat_map(|interpreter| {
@@ -335,12 +388,18 @@ fn join(
             },
             holder: holder.filter(|holder| Some(*holder) != tid),
             activity,
+            unknown: match runners.of(&thread) {
+                Some(Runner::Unknown(why)) => Some(why),
+                _ => None,
+            },
             free_threaded: subject.build.free_threaded == Some(true),
             has_frames: !thread.stack.frames.is_empty() || thread.stack.cut.is_some(),
             handles_exception: thread.handles_exception == Some(true),
             collects_garbage: thread.collects_garbage == Some(true),
         });
         ThreadDump {
+            runner: runners.of(&thread).cloned(),
+            ident: runners.ident(&thread),
             thread,
             os,
             doing,
@@ -351,7 +410,10 @@ fn join(
         .into_iter()
         .map(|interpreter| {
             let gil = interpreter.gil;
-            let newest_first = interpreter.threads.into_iter();
+            let newest_first = interpreter.threads.into_iter().map(|mut thread| {
+                runners.rename(&mut thread, &interpreter.names, interpreter.main_ident);
+                thread
+            });
             InterpreterDump {
                 address: interpreter.address,
                 id: interpreter.id,
@@ -363,24 +425,6 @@ fn join(
         .collect();
     joined.sort_by_key(|interpreter| interpreter.id);
     joined
-}
-
-/// Where thread states hold no number of the kernel's: what the C library keeps of the threads,
-/// if it is one of the `known` numbers.
-pub(crate) fn number_by_pthread<'a>(
-    memory: &impl Memory,
-    states: impl Iterator<Item = &'a mut ThreadState>,
-    known: &HashSet<u64>,
-) {
-    let mut without: Vec<&mut ThreadState> = states.filter(|state| state.native_id == 0).collect();
-    if without.is_empty() {
-        return;
-    }
-    let pthreads: Vec<u64> = without.iter().map(|state| state.thread_id).collect();
-    let numbers = native_ids(memory, &pthreads, known);
-    for (state, number) in without.iter_mut().zip(numbers) {
-        state.native_id = number.unwrap_or(0);
-    }
 }
 
 /// The OS threads that no interpreter knows.

@@ -1,7 +1,7 @@
 use super::*;
 use crate::testing::{frame, thread};
 use crate::{DoingKind, OsActivity};
-use invivo_process::Image;
+use invivo_process::ThreadStack;
 
 fn os_thread(tid: u32, native_id: u64, state: char) -> OsThread {
     OsThread {
@@ -37,7 +37,23 @@ fn interpreter(id: i64, threads: Vec<Thread>) -> InterpreterThreads {
         gil: Address(0x6000),
         collecting: None,
         threads,
+        names: HashMap::new(),
+        main_ident: 0,
         defects: Vec::new(),
+    }
+}
+
+/// Each thread state is run by the thread that it names.
+fn runners(found: &[InterpreterThreads]) -> Runners {
+    let threads = found.iter().flat_map(|one| &one.threads);
+    let numbered = threads.filter(|thread| thread.state.native_id < 4);
+    let by_state = numbered.map(|thread| {
+        let tid = u32::try_from(4000 + thread.state.native_id).expect("a small number");
+        (thread.state.address, Runner::Proven(tid))
+    });
+    Runners {
+        by_state: by_state.collect(),
+        stacks: Stacks::default(),
     }
 }
 
@@ -69,7 +85,8 @@ fn process() -> (Vec<InterpreterThreads>, Vec<OsThread>) {
 #[test]
 fn threads_are_joined_across_pid_namespaces() {
     let (found, threads) = process();
-    let joined = join(found, &threads, &subject());
+    let runners = runners(&found);
+    let joined = join(found, &threads, &runners, &subject());
     assert_eq!(tids(&joined), [vec![Some(4001), Some(4002)], vec![None]]);
     let said: Vec<_> = joined
         .iter()
@@ -96,7 +113,8 @@ fn threads_are_joined_across_pid_namespaces() {
 fn only_what_was_asked_for_is_left() {
     let chosen = |options: DumpOptions| {
         let (found, threads) = process();
-        let mut joined = join(found, &threads, &subject());
+        let runners = runners(&found);
+        let mut joined = join(found, &threads, &runners, &subject());
         choose(&mut joined, &options, &subject()).map(|()| tids(&joined))
     };
     let usual = DumpOptions::default();
@@ -129,20 +147,41 @@ fn only_what_was_asked_for_is_left() {
 }
 
 #[test]
-fn numbers_that_thread_states_do_not_hold_come_from_the_c_library() {
-    // What glibc and musl keep, both at once: whichever matches is taken.
-    let mut memory = Image::new();
-    let pthread = 0x7000_0000;
-    for offset in [720, 208] {
-        memory.insert(Address(pthread + offset), &7_u32.to_ne_bytes());
+fn a_thread_is_called_after_who_runs_it_and_not_after_who_made_its_state() {
+    let (mut found, threads) = process();
+    let name = |name: &str| crate::testing::text(name);
+    let names = [(0xa, name("MainThread")), (0xb, name("worker"))];
+    for one in &mut found {
+        one.names = names.clone().into();
+        one.main_ident = 0xa;
+        for thread in &mut one.threads {
+            thread.name = Some(name("MainThread"));
+            thread.is_main = true;
+        }
     }
-    let nameless = thread(0, Gil::Holds, Vec::new());
-    assert_eq!(nameless.state.thread_id, pthread);
-    let mut found = vec![interpreter(0, vec![nameless])];
-    let threads = [os_thread(70, 7, 'R')];
-    let states = found[0].threads.iter_mut().map(|thread| &mut thread.state);
-    number_by_pthread(&memory, states, &HashSet::from([7]));
-    assert_eq!(tids(&join(found, &threads, &subject())), [vec![Some(70)]]);
+    let mut runners = runners(&found);
+    let lent = &found[1].threads[0].state;
+    runners.by_state.insert(lent.address, Runner::Proven(4001));
+    let spare = &found[1].threads[1].state;
+    let unknown = Runner::Unknown("nobody knows".to_owned());
+    runners.by_state.insert(spare.address, unknown);
+    runners.stacks.threads = vec![ThreadStack {
+        tid: 4001,
+        pthread: Some(0xb),
+        ..ThreadStack::default()
+    }];
+    let joined = join(found, &threads, &runners, &subject());
+    let [spare, lent] = &joined[0].threads[..] else {
+        panic!("{joined:?}");
+    };
+    assert_eq!(lent.thread.name, Some(name("worker")));
+    assert!(!lent.thread.is_main);
+    assert_eq!(lent.ident, Some(0xb));
+    assert_eq!((&spare.thread.name, spare.ident), (&None, None));
+    assert_eq!(
+        spare.doing.sentence,
+        "holds the GIL; which OS thread runs it is not known: nobody knows"
+    );
 }
 
 #[test]
@@ -155,7 +194,8 @@ fn who_sleeps_on_the_gil_waits_for_it() {
         let holds = thread(1, Gil::Holds, vec![frame("g", "/f.py", 2)]);
         let other = thread(2, Gil::Without, vec![frame("f", "/f.py", 1)]);
         let found = vec![interpreter(0, vec![other, holds])];
-        let joined = join(found, &threads, &subject());
+        let runners = runners(&found);
+        let joined = join(found, &threads, &runners, &subject());
         joined[0].threads[1].doing.sentence.clone()
     };
     assert_eq!(sleeps(0x6028), "waits for the GIL held by thread 4001");
@@ -166,9 +206,9 @@ fn who_sleeps_on_the_gil_waits_for_it() {
 #[test]
 fn only_contradictions_are_asked_about_again() {
     let (found, threads) = process();
-    assert_eq!(doubtful(&found, &threads), [0_u32; 0]);
+    assert_eq!(doubtful(&found, &threads, &runners(&found)), [0_u32; 0]);
     let without = thread(1, Gil::Without, Vec::new());
     let holds = thread(2, Gil::Holds, Vec::new());
     let found = vec![interpreter(0, vec![holds, without])];
-    assert_eq!(doubtful(&found, &threads), [4002, 4001]);
+    assert_eq!(doubtful(&found, &threads, &runners(&found)), [4002, 4001]);
 }

@@ -57,7 +57,7 @@ pub use diagnosis::{
 pub use doing::{Doing, DoingKind};
 pub use dump::{Dump, DumpOptions, InterpreterDump, Subject, ThreadDump};
 pub use forest::{Branch, Node, forest};
-pub use invivo_cpython::{Limits, Location, Runtime, ValueLimits};
+pub use invivo_cpython::{Limits, Location, Runner, Runtime, ValueLimits};
 pub use invivo_model::{
     Address, Build, Code, Defect, Error, ErrorKind, Frame, Gap, Gil, Interpreter, Links, Position,
     Result, Role, SequenceForm, Stack, Task, TaskState, Tasks, Text, Thread, ThreadState, Trust,

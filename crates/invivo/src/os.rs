@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use invivo_model::surrogate;
-use invivo_process::{Activity, Target};
+use invivo_process::{Activity, Stacks, Target, ThreadStack};
 use serde::{Deserialize, Serialize};
 
 /// A thread as the operating system knows it.
@@ -66,6 +66,8 @@ pub(crate) struct OsView<'a> {
     target: Option<&'a Target>,
     /// How often each had gone to sleep.
     sleeps: HashMap<u32, u64>,
+    /// Where their stacks lie, once that has been asked.
+    stacks: Option<Stacks>,
 }
 
 impl<'a> OsView<'a> {
@@ -89,21 +91,45 @@ impl<'a> OsView<'a> {
             threads,
             target: Some(target),
             sleeps,
+            stacks: None,
         }
     }
 
     /// What was recorded.
-    pub(crate) fn recorded(threads: Option<Vec<OsThread>>) -> Self {
+    pub(crate) fn recorded(threads: Option<Vec<OsThread>>, stacks: Option<Stacks>) -> Self {
         Self {
             threads,
             target: None,
             sleeps: HashMap::new(),
+            stacks,
         }
     }
 
-    /// What the threads were doing when they were stopped: the kernel shows the system call that
-    /// each was stopped in. Those that a signal had stopped before us stay so.
-    pub(crate) fn stopped(mut self, target: &Target) -> Self {
+    /// Where the stacks of the threads lie. Of some C libraries that is told by the numbers that
+    /// thread states name threads by. Where nothing can be found out, that is known of each thread.
+    pub(crate) fn stacks(&mut self, idents: &[u64]) -> &Stacks {
+        let found = self
+            .stacks
+            .take()
+            .or_else(|| self.target?.stacks(idents).ok());
+        self.stacks.insert(found.unwrap_or_else(|| {
+            let unknown = |thread: &OsThread| ThreadStack {
+                tid: thread.tid,
+                native_id: thread.native_id,
+                ..ThreadStack::default()
+            };
+            Stacks {
+                threads: self.threads.iter().flatten().map(unknown).collect(),
+                still: false,
+            }
+        }))
+    }
+
+    /// What the threads were doing when they were stopped, with their stacks as they were then: the
+    /// kernel shows the system call that each was stopped in. Those that a signal had stopped before
+    /// us stay so.
+    pub(crate) fn stopped(mut self, target: &Target, stacks: Option<Stacks>) -> Self {
+        self.stacks = stacks;
         for thread in self.threads.iter_mut().flatten() {
             let earlier = thread.activity.as_ref().map(|activity| activity.state);
             let Ok(activity) = target.activity(thread.tid) else {
@@ -148,10 +174,4 @@ impl<'a> OsView<'a> {
         now.steady = !slept && now.is_as(&before);
         thread.activity = Some(now);
     }
-}
-
-/// Threads by the numbers they know themselves by.
-pub(crate) fn by_native_id(threads: &[OsThread]) -> HashMap<u64, &OsThread> {
-    let pairs = threads.iter().map(|thread| (thread.native_id, thread));
-    pairs.collect()
 }

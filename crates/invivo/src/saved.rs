@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use invivo_cpython::{Location, ValueLimits};
 use invivo_model::{Address, Build, Error, ErrorKind, ReleaseLevel, Result, Version};
-use invivo_process::{Halt, Image};
+use invivo_process::{Halt, Image, Stacks, ThreadStack};
 use serde::{Deserialize, Serialize};
 
 use crate::beside::ReadFrom;
@@ -59,6 +59,7 @@ impl Recording {
             module: String::from_utf8_lossy(&location.module).into_owned(),
             found_by: location.method.to_string(),
             os_threads: dump.os_threads.clone(),
+            stacks: dump.stacks.as_ref().map(SavedStacks::new),
             options: SavedOptions {
                 locals: options.locals.map(|limits| SavedLimits {
                     depth: limits.depth,
@@ -175,7 +176,8 @@ impl Saved {
             block: then.block,
             timeout: options.timeout,
         };
-        let os = OsView::recorded(header.os_threads.clone());
+        let stacks = header.stacks.as_ref().map(SavedStacks::stacks);
+        let os = OsView::recorded(header.os_threads.clone(), stacks);
         let mut dump = look(&self.image, &location, subject, os, &options)?;
         if then.stood_still {
             dump.read_from = ReadFrom::OwnProcessor;
@@ -236,6 +238,7 @@ struct Header {
     module: String,
     found_by: String,
     os_threads: Option<Vec<OsThread>>,
+    stacks: Option<SavedStacks>,
     options: SavedOptions,
     lines: Lines,
     /// The words of memory in which something changed meanwhile.
@@ -264,6 +267,59 @@ impl From<SavedHalt> for Halt {
         match saved {
             SavedHalt::Signal(number) => Self::Signal(number),
             SavedHalt::Tracer(tracer) => Self::Tracer(tracer),
+        }
+    }
+}
+
+/// [`Stacks`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct SavedStacks {
+    still: bool,
+    threads: Vec<SavedStack>,
+}
+
+/// [`ThreadStack`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct SavedStack {
+    tid: u32,
+    native_id: u64,
+    pthread: Option<u64>,
+    /// Where each begins and ends.
+    ranges: Vec<(u64, u64)>,
+    pointer: Option<u64>,
+}
+
+impl SavedStacks {
+    fn new(stacks: &Stacks) -> Self {
+        let saved = |thread: &ThreadStack| SavedStack {
+            tid: thread.tid,
+            native_id: thread.native_id,
+            pthread: thread.pthread,
+            ranges: thread
+                .ranges
+                .iter()
+                .map(|range| (range.start.0, range.end.0))
+                .collect(),
+            pointer: thread.pointer.map(|at| at.0),
+        };
+        Self {
+            still: stacks.still,
+            threads: stacks.threads.iter().map(saved).collect(),
+        }
+    }
+
+    fn stacks(&self) -> Stacks {
+        let range = |(start, end): &(u64, u64)| Address(*start)..Address(*end);
+        let thread = |saved: &SavedStack| ThreadStack {
+            tid: saved.tid,
+            native_id: saved.native_id,
+            pthread: saved.pthread,
+            ranges: saved.ranges.iter().map(range).collect(),
+            pointer: saved.pointer.map(Address),
+        };
+        Stacks {
+            still: self.still,
+            threads: self.threads.iter().map(thread).collect(),
         }
     }
 }

@@ -9,7 +9,7 @@ use invivo_process::{Bounded, Memory};
 
 use crate::attach::{Attached, explained};
 use crate::beside::{Beside, ReadFrom};
-use crate::dump::{BYTES_MAX, Subject, incomplete, no_such_thread, number_by_pthread};
+use crate::dump::{BYTES_MAX, Subject, incomplete, no_such_thread};
 
 /// The asyncio tasks of a process, and in which of its threads they are.
 #[derive(Clone, Debug)]
@@ -60,7 +60,7 @@ impl Attached {
             asyncio: asyncio.unwrap_or_default(),
         })?;
         let stood = beside.is_some_and(|beside| beside.holder.is_some() && beside.stood_still());
-        let tids = self.tids(&memory, &runtime)?;
+        let tids = self.tids(&runtime)?;
         let mut dump = TaskDump {
             subject: Subject::of(&self.target, &self.location),
             tasks: Tasks::default(),
@@ -86,22 +86,15 @@ impl Attached {
     }
 
     /// The Python threads as the caller's `ps -T` shows them, by their states.
-    fn tids<M: Memory, R: Memory>(
-        &self,
-        memory: &M,
-        runtime: &Runtime<R>,
-    ) -> Result<HashMap<Address, u32>> {
-        let threads = self.target.threads()?.into_iter();
-        let numbers: HashMap<u64, u32> = threads
-            .map(|thread| (thread.native_id, thread.tid))
-            .collect();
-        let known = numbers.keys().copied().collect();
-        let mut interpreters = runtime.interpreters()?.list;
-        let states = interpreters.iter_mut().flat_map(|one| &mut one.threads);
-        number_by_pthread(memory, states, &known);
+    fn tids<M: Memory>(&self, runtime: &Runtime<M>) -> Result<HashMap<Address, u32>> {
+        let interpreters = runtime.interpreters()?.list;
         let states = interpreters.iter().flat_map(|one| &one.threads);
-        let tids = states
-            .filter_map(|state| Some((state.address, numbers.get(&state.native_id).copied()?)));
+        let idents: Vec<u64> = states.map(|state| state.thread_id).collect();
+        let stacks = self.target.stacks(&idents)?;
+        let runners = runtime.runners(&interpreters, &stacks)?;
+        let tids = runners
+            .iter()
+            .filter_map(|(state, runner)| Some((*state, runner.tid()?)));
         Ok(tids.collect())
     }
 }

@@ -90,6 +90,9 @@ pub struct Stack {
     pub cut: Option<Defect>,
     /// Frames between those that were read, where there are more than are looked at.
     pub gap: Option<Gap>,
+    /// An address on the C stack of whoever runs it: there the innermost evaluation of bytecode
+    /// keeps something. `None` where none is under way, and in versions that name no such place.
+    pub c_stack: Option<Address>,
 }
 
 /// Frames that were counted, and not read.

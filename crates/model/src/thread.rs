@@ -1,3 +1,5 @@
+use std::collections::HashMap;
+
 use crate::{Address, Defect, Stack, Text, ThreadState};
 
 /// A thread of an interpreter, and what it is doing.
@@ -45,8 +47,14 @@ pub struct InterpreterThreads {
     pub gil: Address,
     /// Whether it collects garbage; `None` where that could not be read.
     pub collecting: Option<bool>,
-    /// Its threads, newest first as CPython lists them.
+    /// Its threads, newest first as CPython lists them. Names, and which is the main one, are of
+    /// the threads that the thread states name: those that made them.
     pub threads: Vec<Thread>,
+    /// What `threading` calls threads, by what `threading.get_ident()` gives in them. Empty where
+    /// that was not looked for.
+    pub names: HashMap<u64, Text>,
+    /// What `threading.get_ident()` gives in the thread that Python was initialized in.
+    pub main_ident: u64,
     /// What could not be read as it should.
     pub defects: Vec<Defect>,
 }

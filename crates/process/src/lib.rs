@@ -12,6 +12,7 @@ mod bounded;
 pub mod memory;
 pub mod modules;
 pub mod recorded;
+pub mod stacks;
 
 #[cfg(target_os = "linux")]
 pub mod linux;
@@ -32,3 +33,4 @@ pub use linux::{NewFile, Readers, Stream, is_stream};
 pub use memory::{Fault, Memory, ReadRequest, WriteRequest};
 pub use modules::{Mapping, Module, ModuleFiles};
 pub use recorded::{Image, Recorder};
+pub use stacks::{Stacks, ThreadStack};

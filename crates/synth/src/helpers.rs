@@ -90,6 +90,12 @@ pub fn spin() -> PathBuf {
     compile("spin", include_str!("../c/spin.c"), &flags)
 }
 
+/// A library for every interpreter that lends thread states to threads of C.
+pub fn lend() -> PathBuf {
+    let flags = ["-shared", "-fPIC"].map(str::to_owned);
+    compile("lend", include_str!("../c/lend.c"), &flags)
+}
+
 /// Where this interpreter's headers are.
 fn headers(interpreter: &Interpreter) -> Vec<String> {
     let include = &interpreter.include;

@@ -46,3 +46,18 @@ pub const CHAINS: &str = include_str!("../targets/chains.py");
 /// answers as [`BUSY`] does. `ready` is followed by the ids of its threads, the main one first.
 /// Not for free-threaded builds, whose faulthandler may crash on threads that run.
 pub const FULL_LOAD: &str = include_str!("../targets/full_load.py");
+
+/// Thread states that other threads use than made them. Its arguments are the library that
+/// [`crate::helpers::lend`] compiles, and `lent` or `pool`. It answers as [`BUSY`] does.
+pub const LENT: &str = include_str!("../targets/lent.py");
+
+/// An interpreter that was made in the main thread and works in another one. `ready` is followed by
+/// its id; it answers as [`BUSY`] does.
+pub const SUBINTERPRETER_ELSEWHERE: &str = include_str!("../targets/subinterpreter_elsewhere.py");
+
+/// Has forked as C code does, without telling Python. `ready` is followed by the child's id; the
+/// child computes.
+pub const FORKED_BY_C: &str = include_str!("../targets/forked_by_c.py");
+
+/// The main thread has ended as C code ends one; another works on. `ready` is followed by its id.
+pub const MAIN_THREAD_GONE: &str = include_str!("../targets/main_thread_gone.py");

@@ -79,14 +79,17 @@ impl RawFrame {
         })
     }
 
+    /// Whether it says itself that it is none of Python code, but lies on the C stack where C code
+    /// called some, or is a part of the thread state.
+    pub(crate) fn is_on_c_stack(&self, layout: &Layout) -> bool {
+        let first = layout.frame.owner.map(|owner| owner.first_sentinel);
+        let mut sentinel = self.owner.zip(first).into_iter();
+        sentinel.any(|(own, first)| own >= first)
+    }
+
     /// Whether it is none of Python code, but where C code called some.
     pub(crate) fn is_sentinel(&self, layout: &Layout) -> bool {
-        let first = layout.frame.owner.map(|owner| owner.first_sentinel);
-        self.executable.is_null()
-            || self
-                .owner
-                .zip(first)
-                .is_some_and(|(own, first)| own >= first)
+        self.executable.is_null() || self.is_on_c_stack(layout)
     }
 }
 

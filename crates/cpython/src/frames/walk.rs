@@ -37,6 +37,9 @@ pub(crate) struct Head {
     pub(crate) top: Address,
     /// Where the chunk ends.
     pub(crate) limit: Address,
+    /// Where the innermost evaluation of bytecode keeps something on the C stack; null where there
+    /// is none, or where the thread state does not say.
+    pub(crate) c_stack: Address,
 }
 
 impl Head {
@@ -45,6 +48,8 @@ impl Head {
         let (first, end) = match layout.thread.current_frame {
             CurrentFrame::Direct(at) | CurrentFrame::Through { pointer: at, .. } => (at, at + 8),
         };
+        let cframe = layout.thread.cframe.unwrap_or(first);
+        let (first, end) = (first.min(cframe), end.max(cframe + 8));
         match layout.thread.datastack_chunk {
             Some(chunk) => (first.min(chunk), end.max(chunk + 24)),
             None => (first, end),
@@ -65,6 +70,12 @@ impl Head {
                 if !place.is_null() {
                     head.through = place.offset(inside)?;
                 }
+            }
+        }
+        if let Some(at) = layout.thread.cframe {
+            let place = pointer(at)?;
+            if !is_part_of_state(thread, place) {
+                head.c_stack = place;
             }
         }
         if let Some(chunk) = layout.thread.datastack_chunk {
@@ -105,6 +116,14 @@ impl Head {
         let whole = self.limit.since(self.chunk).unwrap_or(0);
         bytes.min(whole).min(MAX_CHUNK)
     }
+}
+
+/// Whether what lies at `address` is a part of the thread state at `thread`, as the innermost
+/// entry of some chains is that otherwise lie on the C stack.
+pub(crate) fn is_part_of_state(thread: Address, address: Address) -> bool {
+    /// More than the structure has in any version.
+    const SIZE: u64 = 4096;
+    address.since(thread).is_some_and(|offset| offset < SIZE)
 }
 
 /// What several walks may take together.

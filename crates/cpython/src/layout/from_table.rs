@@ -132,6 +132,7 @@ fn thread(table: &Table, beyond: &Beyond) -> Result<ThreadLayout> {
         native_thread_id: Some(table.offset("thread_state.native_thread_id")?),
         datastack_chunk: Some(table.offset("thread_state.datastack_chunk")?),
         base_frame: table.value("thread_state.base_frame"),
+        cframe: None,
         holds_gil: table.value("thread_state.holds_gil"),
         gil_requested: table.value("thread_state.gil_requested"),
         status: Some((table.offset("thread_state.status")?, ACTIVE_BIT)),

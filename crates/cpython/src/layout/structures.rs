@@ -144,6 +144,9 @@ pub(crate) struct ThreadLayout {
     pub(crate) datastack_chunk: Option<u64>,
     /// The pointer to the sentinel that its outermost frame leads to.
     pub(crate) base_frame: Option<u64>,
+    /// `cframe`: the pointer to what the innermost evaluation of bytecode keeps on the C stack;
+    /// where there is none, to a part of the thread state.
+    pub(crate) cframe: Option<u64>,
     /// An `int`.
     pub(crate) holds_gil: Option<u64>,
     /// An `int`.

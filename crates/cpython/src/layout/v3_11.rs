@@ -45,6 +45,7 @@ pub(super) const LAYOUT: Layout = Layout {
         native_thread_id: Some(160),
         datastack_chunk: Some(296),
         base_frame: None,
+        cframe: Some(56),
         holds_gil: None,
         gil_requested: None,
         status: None,

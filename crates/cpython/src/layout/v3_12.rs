@@ -45,6 +45,7 @@ pub(super) const LAYOUT: Layout = Layout {
         native_thread_id: Some(144),
         datastack_chunk: Some(232),
         base_frame: None,
+        cframe: Some(56),
         holds_gil: None,
         gil_requested: None,
         status: Some((24, 4)),

@@ -42,6 +42,7 @@ pub(super) const LAYOUT: Layout = Layout {
         native_thread_id: None,
         datastack_chunk: None,
         base_frame: None,
+        cframe: None,
         holds_gil: None,
         gil_requested: None,
         status: None,

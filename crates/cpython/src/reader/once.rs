@@ -177,6 +177,7 @@ impl<M: Memory> Runtime<M> {
             frames,
             cut,
             gap: None,
+            c_stack: thread.c_stack(&self.layout),
         };
         (stack, instructions)
     }

@@ -38,6 +38,9 @@ pub(super) trait Registers: Clone + Sized {
     fn stack(&self) -> Address;
     /// The frame pointer.
     fn frame(&self) -> Address;
+    /// What the C library knows the thread by, by the register that leads to what is the thread's
+    /// own. `None` where that is not among these.
+    fn thread_pointer(&self) -> Option<Address>;
     /// The system call it is in: its number and its arguments, as they were given. `None` in none.
     fn system_call(&self) -> Option<(u32, [u64; 6])>;
     /// What the system call it is in returns; negative for an error, and below -511 where the

@@ -23,6 +23,7 @@ mod proc;
 mod processors;
 mod program;
 mod root;
+mod stacks;
 mod staging;
 mod steer;
 mod still;

@@ -69,6 +69,11 @@ impl Standing {
         self.registers.frame()
     }
 
+    /// What the C library knows it by, where its registers tell.
+    pub(super) fn thread_pointer(&self) -> Option<Address> {
+        self.registers.thread_pointer()
+    }
+
     /// The registers with which it goes on after other calls in between: the system call is begun
     /// again, where that keeps its time, or returns `EINTR`.
     fn afterwards(&self) -> Native {

@@ -243,6 +243,28 @@ pub(super) fn set_signal_mask(mask: &SignalMask) -> SignalMask {
     SignalMask(before)
 }
 
+/// Where a thread's list of robust futexes begins (`get_robust_list(2)`), which is where the C
+/// library keeps it; null where it keeps none. Asks no more of the thread than reading its memory
+/// does, and does not stop it.
+pub(super) fn robust_list(tid: Pid) -> Result<u64, Errno> {
+    let (mut head, mut size) = (0_u64, 0_usize);
+    let (into_head, into_size): (*mut u64, *mut usize) = (&mut head, &mut size);
+    // SAFETY: both point to numbers of ours of the sizes that this call fills.
+    let outcome = unsafe {
+        libc::syscall(
+            libc::SYS_get_robust_list,
+            tid.as_raw_nonzero().get(),
+            into_head,
+            into_size,
+        )
+    };
+    if outcome == -1 {
+        Err(last_error())
+    } else {
+        Ok(head)
+    }
+}
+
 /// Makes the calling thread's file accesses count as this user and group, and returns the pair
 /// before. Other threads are not touched. The kernel reports no failure: what a second call with
 /// the same pair returns tells whether the first took effect.

@@ -315,9 +315,9 @@ impl Target {
 /// `struct pthread`, `nptl/descr.h`) and of musl (`tid` of `struct pthread`,
 /// `src/internal/pthread_impl.h`).
 #[cfg(target_arch = "x86_64")]
-const TID_OFFSETS: [u64; 2] = [720, 48];
+pub(super) const TID_OFFSETS: [u64; 2] = [720, 48];
 #[cfg(not(target_arch = "x86_64"))]
-const TID_OFFSETS: [u64; 2] = [208, 32];
+pub(super) const TID_OFFSETS: [u64; 2] = [208, 32];
 
 /// The numbers ([`Thread::native_id`]) of the threads that these `pthread_t` stand for, by what the
 /// target's C library keeps there. `None` where nothing there is one of the `known` numbers.

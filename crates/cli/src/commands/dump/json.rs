@@ -2,7 +2,7 @@
 //! document, borrowed from what was read.
 
 use invivo::{
-    Address, Defect, Dump, Frame, Gil, InterpreterDump, OsActivity, OsThread, Result, Role,
+    Address, Defect, Dump, Frame, Gil, InterpreterDump, OsActivity, OsThread, Result, Role, Runner,
     SequenceForm, Stack, Subject, Text, ThreadDump, Trust, Value, ValueKind, Variable,
 };
 use serde::{Serialize, Serializer};
@@ -130,8 +130,10 @@ impl<'a> DefectJson<'a> {
 #[derive(Serialize)]
 struct ThreadJson<'a> {
     tid: Option<u32>,
+    tid_proven: bool,
+    tid_unknown: Option<&'a str>,
     native_id: Option<u64>,
-    ident: u64,
+    ident: Option<u64>,
     address: At,
     name: Option<&'a str>,
     os_name: Option<&'a str>,
@@ -167,8 +169,13 @@ impl<'a> ThreadJson<'a> {
         let activity = os.and_then(|os| os.activity.as_ref());
         Self {
             tid: os.map(|os| os.tid),
-            native_id: (thread.state.native_id != 0).then_some(thread.state.native_id),
-            ident: thread.state.thread_id,
+            tid_proven: matches!(dump.runner, Some(Runner::Proven(_))),
+            tid_unknown: match &dump.runner {
+                Some(Runner::Unknown(why)) => Some(why),
+                _ => None,
+            },
+            native_id: os.map(|os| os.native_id),
+            ident: dump.ident,
             address: At(thread.state.address),
             name: text(thread.name.as_ref()),
             os_name: os.map(|os| os.name.as_str()),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use invivo::{
     Build, Defect, DoingKind, Dump, Frame, Gap, InterpreterDump, OsThread, ReadFrom, Result, Role,
-    Run, Subject, ThreadDump, Trust, Value, ValueKind, Variable, repeats_around,
+    Run, Runner, Subject, ThreadDump, Trust, Value, ValueKind, Variable, repeats_around,
 };
 use unicode_width::UnicodeWidthStr;
 
@@ -165,6 +165,10 @@ impl Page<'_> {
         let thread = &dump.thread;
         let mut name = match &dump.os {
             Some(os) => format!("Thread {}", os.tid),
+            // What it says of a thread is of the one that made it.
+            None if matches!(dump.runner, Some(Runner::Unknown(_))) => {
+                format!("Thread state {}", thread.state.address)
+            }
             None if thread.state.native_id != 0 => {
                 format!("Thread with number {} of its own", thread.state.native_id)
             }

@@ -4,7 +4,7 @@ use invivo_model::{Address, Trust};
 use invivo_process::{Fault, Memory};
 
 use super::{Found, ReadThread, Walked};
-use crate::frames::{AHEAD, Head, MAX_CHUNK, RawFrame};
+use crate::frames::{AHEAD, Head, MAX_CHUNK, RawFrame, is_part_of_state};
 use crate::interpreters::thread_span;
 use crate::layout::{CurrentFrame, Layout};
 use crate::pieces::{Piece, length, read_pieces};
@@ -147,6 +147,18 @@ impl ReadThread {
         frames.truncate(DEEP_FRAMES);
         frames.reverse();
         0
+    }
+
+    /// An address on the C stack of whoever runs it; see [`invivo_model::Stack::c_stack`].
+    pub(in crate::reader) fn c_stack(&self, layout: &Layout) -> Option<Address> {
+        if layout.thread.cframe.is_some() {
+            let (head, _) = self.heads(layout)?;
+            return (!head.c_stack.is_null()).then_some(head.c_stack);
+        }
+        let mut links = self.chain.iter().rev();
+        let entry = links.find(|link| link.frame.is_on_c_stack(layout))?;
+        let entry = entry.frame.address;
+        (!is_part_of_state(self.state.address, entry)).then_some(entry)
     }
 
     /// Whether what was read is what this head's frames take.

@@ -34,6 +34,10 @@ impl Registers for Native {
         match *self {}
     }
 
+    fn thread_pointer(&self) -> Option<Address> {
+        match *self {}
+    }
+
     fn system_call(&self) -> Option<(u32, [u64; 6])> {
         match *self {}
     }

@@ -28,6 +28,7 @@ const CS: usize = 17;
 const EFLAGS: usize = 18;
 const RSP: usize = 19;
 const SS: usize = 20;
+const FS_BASE: usize = 21;
 
 /// The order in which a signal's frame holds the first of them (`struct sigcontext_64`,
 /// `arch/x86/include/uapi/asm/sigcontext.h`).
@@ -143,6 +144,10 @@ impl Registers for Native {
 
     fn frame(&self) -> Address {
         Address(self.get(RBP))
+    }
+
+    fn thread_pointer(&self) -> Option<Address> {
+        Some(Address(self.get(FS_BASE)))
     }
 
     fn system_call(&self) -> Option<(u32, [u64; 6])> {
