@@ -302,8 +302,12 @@ while True:
         for _ in 0..10 {
             // It may keep its own script from being heard, and nothing worse.
             let run = within_a_minute(&["exec", &pid, "--timeout", "2", "-e", "6 * 7"]);
-            assert!(matches!(run.code, Some(0 | 6)), "{run:#?}");
-            assert_eq!(run.stdout, if run.code == Some(0) { "42\n" } else { "" });
+            match run.code {
+                Some(0) => assert_eq!(run.stdout, "42\n"),
+                Some(6) => assert_eq!(run.stdout, ""),
+                // It left no room for its own script's call.
+                _ => drop(run.refused(5, "the script did not begin", "BlockingIOError")),
+            }
         }
     }
 }

@@ -218,7 +218,8 @@ pub(crate) fn each<T: Sync>(
     name: impl Fn(&T) -> String + Sync,
     act: impl Fn(&T) + Sync,
 ) {
-    const AT_A_TIME: usize = 12;
+    /// Many of them keep a processor busy: more only make each other late.
+    const AT_A_TIME: usize = 5;
     let (next, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let work = || {
         while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {

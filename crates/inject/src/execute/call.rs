@@ -92,22 +92,25 @@ impl<M: Memory + Sync> Call<'_, M> {
         if !self.request.attended {
             return Ok(Begun::Left);
         }
-        let tid = self.ask.plan().tid;
         let (mut pause, longest) = LOOKS;
         let mut taken_up = TakenUp::default();
         // Asked each time round: callers that are not our script may come without end.
         while self.is_patient() {
             let look_at = Instant::now() + pause;
-            if let Some(connection) = listener.accept(self.target, self.until.min(look_at))? {
-                if let Some(running) = self.greet(connection)? {
-                    return Ok(Begun::Running(Box::new(running)));
+            match listener.accept(self.target, self.until.min(look_at)) {
+                Ok(Some(connection)) => match self.greet(connection)? {
+                    Some(running) => return Ok(Begun::Running(Box::new(running))),
+                    None => continue,
+                },
+                Ok(None) => {}
+                // A script without sockets may have run and ended the target by now.
+                Err(error) if error.kind == ErrorKind::Gone => {
+                    return self.taken(stage)?.ok_or(error);
                 }
-                continue;
+                Err(error) => return Err(error),
             }
-            if let Some(connection) = stage.taken()?
-                && let Some(running) = self.greet(connection)?
-            {
-                return Ok(Begun::Running(Box::new(running)));
+            if let Some(running) = self.taken(stage)? {
+                return Ok(running);
             }
             if let Some(note) = stage.note() {
                 return Ok(Begun::Failed(format!("it met an error there: {note}")));
@@ -116,18 +119,13 @@ impl<M: Memory + Sync> Call<'_, M> {
                 return Ok(Begun::Failed(self.without_a_word()));
             }
             pause = longest.min(pause * 2);
-            if !self.target.has_thread(tid) {
-                return Err(Error::new(
-                    ErrorKind::Gone,
-                    format!("thread {tid} ended before it ran the script"),
-                    "it did not reach a safe point before its end",
-                    "nothing ran; choose another thread with --thread",
-                ));
+            match self.look_again() {
+                Ok(()) => {}
+                Err(error) if error.kind == ErrorKind::Gone => {
+                    return self.taken(stage)?.ok_or(error);
+                }
+                Err(error) => return Err(error),
             }
-            self.target.ensure_not_stopped()?;
-            // Its thread lives on when a process runs another program.
-            self.runtime.ensure_present()?;
-            self.ask.look_again()?;
             if let Some(now) = self.ask.asked().filter(|now| *now != asked) {
                 asked = now;
                 sink(Event::Woken(asked));
@@ -136,13 +134,38 @@ impl<M: Memory + Sync> Call<'_, M> {
         // A script without sockets may have taken its task at this very moment.
         if !stage.revoke() {
             self.until = Instant::now() + GRACE;
-            if let Some(connection) = stage.taken()?
-                && let Some(running) = self.greet(connection)?
-            {
-                return Ok(Begun::Running(Box::new(running)));
+            if let Some(running) = self.taken(stage)? {
+                return Ok(running);
             }
         }
         Ok(Begun::Not)
+    }
+
+    /// The script without sockets that has taken its task, where one has.
+    fn taken(&self, stage: &Stage) -> Result<Option<Begun>> {
+        let Some(connection) = stage.taken()? else {
+            return Ok(None);
+        };
+        let running = self.greet(connection)?;
+        Ok(running.map(|running| Begun::Running(Box::new(running))))
+    }
+
+    /// Looks whether the thread can still run the script, and asks it in another way where it has
+    /// come to wait since.
+    fn look_again(&mut self) -> Result<()> {
+        let tid = self.ask.plan().tid;
+        if !self.target.has_thread(tid) {
+            return Err(Error::new(
+                ErrorKind::Gone,
+                format!("thread {tid} ended before it ran the script"),
+                "it did not reach a safe point before its end",
+                "nothing ran; choose another thread with --thread",
+            ));
+        }
+        self.target.ensure_not_stopped()?;
+        // Its thread lives on when a process runs another program.
+        self.runtime.ensure_present()?;
+        self.ask.look_again()
     }
 
     /// Hears a caller out: `None` where it is not our script.

@@ -283,7 +283,8 @@ impl PrivateDirectory {
             rustix::net::bind(&socket, &SocketAddrUnix::new(here)?)?;
             let mode = Mode::RUSR | Mode::WUSR;
             rustix::fs::chmodat(&self.directory, name, mode, AtFlags::empty())?;
-            rustix::net::listen(&socket, 4)?;
+            // Whoever finds no room in the queue is turned away at once, our script too.
+            rustix::net::listen(&socket, 128)?;
             Ok(Listener::new(socket.into(), self.owner.uid))
         })
     }
