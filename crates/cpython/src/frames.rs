@@ -232,6 +232,25 @@ impl<M: Memory> Runtime<M> {
         })
     }
 
+    /// What these frames are, which are innermost first and wait for each other.
+    pub(crate) fn stacks_of(
+        &self,
+        all: &[&[RawFrame]],
+        options: &StackOptions,
+    ) -> Result<Vec<Stack>, Fault> {
+        let of_code = all.iter().copied().flatten();
+        let of_code = of_code.filter(|frame| !frame.is_sentinel(&self.layout));
+        let executables = of_code.clone().map(|frame| frame.executable);
+        let (codes, _) = self.codes(executables, &[])?;
+        let copies = self.own_copies(of_code, &codes)?;
+        let stacks = all.iter().map(|frames| {
+            let walk = Walk::of_frames(frames.to_vec());
+            self.understand(&walk, &Live::default(), &codes, &copies, options)
+        });
+        let stacks = stacks.collect();
+        self.with_opcodes(stacks, options)
+    }
+
     /// Makes a stack of those of a walk's frames that the thread was in, and says at which
     /// instruction each stands.
     fn understand(

@@ -9,12 +9,14 @@
 
 mod asyncio;
 mod code;
+mod collected;
 mod exceptions;
 mod exports;
 mod facts;
 mod fields;
 mod frames;
 mod gil;
+mod greenlets;
 mod interpreters;
 mod layout;
 mod limits;

@@ -21,7 +21,7 @@ use invivo_process::Memory;
 
 use crate::runtime::Runtime;
 use checks::Root;
-use classes::Classes;
+pub(crate) use classes::Classes;
 use picture::Picture;
 
 /// How much of an object is read. What lies near it goes before what lies deep.

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use invivo_cpython::{Limits, Location, Runner, Runtime, StackOptions, ValueLimits, runners};
 use invivo_model::{
-    Address, Build, Defect, Error, ErrorKind, Gil, InterpreterThreads, Result, Text, Thread,
-    ThreadState, Variable, Version, surrogate,
+    Address, Build, Defect, Error, ErrorKind, Gil, Greenlet, Greenlets, InterpreterThreads, Result,
+    Text, Thread, ThreadState, Variable, Version, surrogate,
 };
 use invivo_process::{Bounded, Fault, Halt, Memory, Recorder, Stacks, Target};
 
@@ -135,6 +135,11 @@ pub struct InterpreterDump {
     pub collecting: Option<bool>,
     /// Its threads, oldest first.
     pub threads: Vec<ThreadDump>,
+    /// Its suspended greenlets; `None` where the package greenlet is not used, where one thread
+    /// alone was asked for, and when the time was up.
+    pub greenlets: Option<Result<Greenlets>>,
+    /// The variables of the greenlets' frames, by the places of both, as those of threads.
+    pub greenlet_variables: Vec<Vec<Option<Result<Vec<Variable>>>>>,
     /// What could not be read as it should.
     pub defects: Vec<Defect>,
 }
@@ -258,6 +263,11 @@ pub(crate) fn look<M: Memory>(
             if memory.met().is_none() {
                 read_variables(&runtime, limits, thread);
             }
+        }
+    }
+    if options.thread.is_none() && memory.met().is_none() {
+        for interpreter in &mut joined {
+            read_greenlets(&runtime, options, interpreter);
         }
     }
     Ok(Dump {
@@ -419,6 +429,8 @@ fn join(
                 id: interpreter.id,
                 collecting: interpreter.collecting,
                 threads: newest_first.rev().map(|thread| dump(gil, thread)).collect(),
+                greenlets: None,
+                greenlet_variables: Vec::new(),
                 defects: interpreter.defects,
             }
         })
@@ -494,6 +506,39 @@ fn read_variables<M: Memory>(runtime: &Runtime<M>, limits: &ValueLimits, dump: &
         }
     }
     dump.variables = variables;
+}
+
+/// Reads an interpreter's suspended greenlets, and their frames' variables where these are asked
+/// for.
+fn read_greenlets<M: Memory>(
+    runtime: &Runtime<M>,
+    options: &DumpOptions,
+    interpreter: &mut InterpreterDump,
+) {
+    let stacks = StackOptions {
+        opcodes: options.opcodes,
+        slots: options.locals.is_some(),
+        names: false,
+    };
+    let greenlets = runtime.greenlets(interpreter.address, &stacks).transpose();
+    if let (Some(Ok(found)), Some(limits)) = (&greenlets, &options.locals) {
+        let of_greenlet = |greenlet: &Greenlet| {
+            let frames = &greenlet.stack.frames;
+            let runs = repeats_around(frames, greenlet.stack.gap);
+            let mut variables = vec![None; frames.len()];
+            for run in runs.iter().flatten() {
+                let places = run.start..run.start + run.length;
+                for (place, frame) in places.clone().zip(frames.get(places).unwrap_or_default()) {
+                    if let Some(variables) = variables.get_mut(place) {
+                        *variables = Some(runtime.variables(frame, limits));
+                    }
+                }
+            }
+            variables
+        };
+        interpreter.greenlet_variables = found.list.iter().map(of_greenlet).collect();
+    }
+    interpreter.greenlets = greenlets;
 }
 
 /// What it means that a bound was met.

@@ -59,9 +59,9 @@ pub use dump::{Dump, DumpOptions, InterpreterDump, Subject, ThreadDump};
 pub use forest::{Branch, Node, forest};
 pub use invivo_cpython::{Limits, Location, Runner, Runtime, ValueLimits};
 pub use invivo_model::{
-    Address, Build, Code, Defect, Error, ErrorKind, Frame, Gap, Gil, Interpreter, Links, Position,
-    Result, Role, SequenceForm, Stack, Task, TaskState, Tasks, Text, Thread, ThreadState, Trust,
-    Value, ValueKind, Variable, Version, Waited, escape, surrogate,
+    Address, Build, Code, Defect, Error, ErrorKind, Frame, Gap, Gil, Greenlet, Greenlets,
+    Interpreter, Links, Position, Result, Role, SequenceForm, Stack, Task, TaskState, Tasks, Text,
+    Thread, ThreadState, Trust, Value, ValueKind, Variable, Version, Waited, escape, surrogate,
 };
 pub use invivo_process::{
     Halt, Identity, ProcessMemory, Target, access, is_ignored, standard_output, with_signals_held,

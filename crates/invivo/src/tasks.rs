@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use invivo_cpython::{Limits, Runtime, TaskOptions, locate_asyncio};
-use invivo_model::{Address, Error, Result, Task, Tasks};
+use invivo_cpython::{Limits, Runtime, StackOptions, TaskOptions, locate_asyncio};
+use invivo_model::{Address, Error, Greenlets, Result, Task, Tasks};
 use invivo_process::{Bounded, Memory};
 
 use crate::attach::{Attached, explained};
@@ -18,6 +18,9 @@ pub struct TaskDump {
     pub subject: Subject,
     /// The tasks.
     pub tasks: Tasks,
+    /// The suspended greenlets of each interpreter that uses the package greenlet, by its number;
+    /// none where the tasks of one thread were asked for.
+    pub greenlets: Vec<(i64, Result<Greenlets>)>,
     /// The threads as the caller's `ps -T` shows them, by their states (see [`Task::thread`]).
     pub tids: HashMap<Address, u32>,
     /// How it was read.
@@ -61,9 +64,18 @@ impl Attached {
         })?;
         let stood = beside.is_some_and(|beside| beside.holder.is_some() && beside.stood_still());
         let tids = self.tids(&runtime)?;
+        let mut greenlets = Vec::new();
+        if thread.is_none() {
+            for interpreter in runtime.interpreters()?.list {
+                let options = StackOptions::default();
+                let found = runtime.greenlets(interpreter.address, &options);
+                greenlets.extend(found.transpose().map(|found| (interpreter.id, found)));
+            }
+        }
         let mut dump = TaskDump {
             subject: Subject::of(&self.target, &self.location),
             tasks: Tasks::default(),
+            greenlets,
             tids,
             read_from: if stood {
                 ReadFrom::OwnProcessor

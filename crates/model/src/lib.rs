@@ -7,6 +7,7 @@
 mod address;
 mod error;
 pub mod escape;
+mod greenlet;
 mod interpreter;
 mod processor;
 mod profile;
@@ -20,6 +21,7 @@ mod version;
 
 pub use address::Address;
 pub use error::{Error, ErrorKind, Result};
+pub use greenlet::{Greenlet, Greenlets};
 pub use interpreter::{DebuggerSupport, Defect, Interpreter, ThreadState};
 pub use processor::ProcessorTime;
 pub use profile::{

@@ -9,6 +9,7 @@ pub mod helpers;
 pub mod image;
 pub mod interpreters;
 pub mod launch;
+pub mod packages;
 pub mod root;
 pub mod samples;
 pub mod scenarios;

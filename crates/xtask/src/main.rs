@@ -26,8 +26,10 @@ usage: cargo xtask CHORE
   test [--no-root] [ARGUMENT…]  run every test; the arguments go to `cargo test`
   ci [STEP…]                    fmt, clippy, doc, tidy, deny and test, as CI does, or some of them
   tidy                          check the invariants of ARCHITECTURE.md
-  pythons [--free-threaded]     find or unpack the interpreters that tests and the demo use;
-                                with the option, build a free-threaded one as well
+  pythons [--free-threaded | --packages]
+                                find or unpack the interpreters that tests and the demo use;
+                                with the options, build a free-threaded one as well, or fetch
+                                the packages that targets import
   fuzz [MINUTES] [FAMILY]       changed recordings, read by every view: 10 minutes for each family
                                 of versions, or for one, such as 3.14-3.15
   bench exec [RUNS]             the time that `invivo exec` takes in every version, of threads that
@@ -62,6 +64,7 @@ fn main() -> ExitCode {
         ["ci", steps @ ..] => ci::run(steps),
         ["tidy"] => tidy::run(),
         ["pythons"] => pythons::report(),
+        ["pythons", "--packages"] => pythons::report_with_packages(),
         ["pythons", "--free-threaded"] => pythons::report_with_free_threaded(),
         ["fuzz", rest @ ..] => fuzz::run(rest),
         ["bench", "exec", rest @ ..] => bench::exec::run(rest),

@@ -64,7 +64,9 @@ pub(crate) fn tally(arguments: &[&str]) -> Outcome<(Tally, Outcome)> {
                 .to_owned(),
         );
     }
-    pythons::ensure()?.complete()?;
+    let found = pythons::ensure()?;
+    found.complete()?;
+    pythons::packages::ensure(&found.interpreters)?;
     let browser = browser::ensure()?;
 
     let chosen: Vec<&str> = arguments

@@ -7,8 +7,7 @@ use invivo_model::{Address, Defect, Gap, Stack};
 use invivo_process::{Fault, Memory};
 use rustc_hash::FxHashMap;
 
-use super::live::Live;
-use super::walk::{Budget, Head, Walk};
+use super::walk::{Budget, Head};
 use super::{RawFrame, StackOptions};
 use crate::pieces::{Piece, length, page_of, read_pieces};
 use crate::runtime::Runtime;
@@ -215,14 +214,8 @@ impl<M: Memory> Runtime<M> {
         stack.cut = survey.broken;
         // Those that were met last before it broke off are not the outermost ones.
         if gap.is_exact {
-            let mut walk = Walk::default();
-            walk.frames = survey.outermost.into();
-            let of_code = walk.frames.iter();
-            let of_code = of_code.filter(|frame| !frame.is_sentinel(&self.layout));
-            let copies = self.own_copies(of_code, &codes)?;
-            let (outer, instructions) =
-                self.understand(&walk, &Live::default(), &codes, &copies, options);
-            let outer = self.with_opcodes(vec![(outer, instructions)], options)?;
+            let outermost: Vec<_> = survey.outermost.into();
+            let outer = self.stacks_of(&[&outermost], options)?;
             let outer = outer.into_iter().next().unwrap_or_default();
             gap.frames = all.saturating_sub(outer.frames.len() as u64);
             stack.frames.extend(outer.frames);

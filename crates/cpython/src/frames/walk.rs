@@ -159,6 +159,14 @@ pub(crate) struct Walk {
 }
 
 impl Walk {
+    /// Of frames that have been followed already.
+    pub(crate) fn of_frames(frames: Vec<RawFrame>) -> Self {
+        Self {
+            frames,
+            ..Self::default()
+        }
+    }
+
     /// Of a stack that can't be read at all.
     pub(crate) fn cut_off(address: Address, what: impl Into<String>) -> Self {
         let mut walk = Self::default();

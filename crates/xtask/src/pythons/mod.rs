@@ -8,6 +8,7 @@
 mod debian;
 mod discover;
 mod free_threaded;
+pub(crate) mod packages;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -59,6 +60,13 @@ impl Pythons {
 /// Makes `target/pythons` complete and lists it.
 pub(crate) fn report() -> Outcome {
     list(&ensure()?)
+}
+
+/// The same, with the packages that targets import.
+pub(crate) fn report_with_packages() -> Outcome {
+    let pythons = ensure()?;
+    packages::ensure(&pythons.interpreters)?;
+    list(&pythons)
 }
 
 /// The same, with a free-threaded interpreter, which is built where there is none.

@@ -2,8 +2,9 @@
 //! document, borrowed from what was read.
 
 use invivo::{
-    Address, Defect, Dump, Frame, Gil, InterpreterDump, OsActivity, OsThread, Result, Role, Runner,
-    SequenceForm, Stack, Subject, Text, ThreadDump, Trust, Value, ValueKind, Variable,
+    Address, Defect, Dump, Frame, Gil, Greenlets, InterpreterDump, OsActivity, OsThread, Result,
+    Role, Runner, SequenceForm, Stack, Subject, Text, ThreadDump, Trust, Value, ValueKind,
+    Variable,
 };
 use serde::{Serialize, Serializer};
 use serde_json::Value as Json;
@@ -96,7 +97,60 @@ struct InterpreterJson<'a> {
     address: At,
     collecting: Option<bool>,
     threads: Vec<ThreadJson<'a>>,
+    greenlets: Option<GreenletsJson<'a>>,
     defects: Vec<DefectJson<'a>>,
+}
+
+/// Greenlets that are suspended, or why they could not be read.
+#[derive(Serialize)]
+pub(crate) struct GreenletsJson<'a> {
+    suspended: Vec<GreenletJson<'a>>,
+    not_suspended: usize,
+    left_out: usize,
+    defects: Vec<DefectJson<'a>>,
+    error: Option<Json>,
+}
+
+#[derive(Serialize)]
+struct GreenletJson<'a> {
+    address: At,
+    class: Option<&'a str>,
+    frames: Vec<FrameJson<'a>>,
+    cut: Option<DefectJson<'a>>,
+}
+
+impl<'a> GreenletsJson<'a> {
+    pub(crate) fn new(
+        found: &'a Result<Greenlets>,
+        variables: &'a [Vec<Option<Result<Vec<Variable>>>>],
+        line: &mut LineOf<'_>,
+    ) -> Self {
+        let Ok(found) = found else {
+            return Self {
+                suspended: Vec::new(),
+                not_suspended: 0,
+                left_out: 0,
+                defects: Vec::new(),
+                error: found.as_ref().err().map(error_json),
+            };
+        };
+        let variables = variables.iter().map(Vec::as_slice);
+        let variables = variables.chain(std::iter::repeat(&[][..]));
+        let list = found.list.iter().zip(variables);
+        let list = list.map(|(greenlet, variables)| GreenletJson {
+            address: At(greenlet.address),
+            class: text(greenlet.class.as_ref()),
+            frames: frames(&greenlet.stack, variables, line),
+            cut: greenlet.stack.cut.as_ref().map(DefectJson::new),
+        });
+        Self {
+            suspended: list.collect(),
+            not_suspended: found.not_suspended,
+            left_out: found.left_out,
+            defects: found.defects.iter().map(DefectJson::new).collect(),
+            error: None,
+        }
+    }
 }
 
 impl<'a> InterpreterJson<'a> {
@@ -107,6 +161,10 @@ impl<'a> InterpreterJson<'a> {
             address: At(interpreter.address),
             collecting: interpreter.collecting,
             threads: threads.map(|dump| ThreadJson::new(dump, line)).collect(),
+            greenlets: interpreter
+                .greenlets
+                .as_ref()
+                .map(|found| GreenletsJson::new(found, &interpreter.greenlet_variables, line)),
             defects: interpreter.defects.iter().map(DefectJson::new).collect(),
         }
     }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use invivo::{
-    Build, Defect, DoingKind, Dump, Frame, Gap, InterpreterDump, OsThread, ReadFrom, Result, Role,
-    Run, Runner, Subject, ThreadDump, Trust, Value, ValueKind, Variable, repeats_around,
+    Build, Defect, DoingKind, Dump, Frame, Gap, Greenlet, Greenlets, InterpreterDump, OsThread,
+    ReadFrom, Result, Role, Run, Runner, Subject, Text, ThreadDump, Trust, Value, ValueKind,
+    Variable, repeats, repeats_around,
 };
 use unicode_width::UnicodeWidthStr;
 
@@ -19,6 +20,9 @@ const NUMBERS_MAX: usize = 6;
 const VALUE_MIN: usize = 16;
 /// How much room a path has at least before it is cut.
 const PATH_MIN: usize = 24;
+
+/// Frames, and their variables as far as these were read.
+type Told<'a> = (&'a [Frame], &'a [Option<Result<Vec<Variable>>>]);
 
 /// A page that is being written.
 pub(super) struct Page<'a> {
@@ -49,6 +53,7 @@ impl Page<'_> {
                 self.push("");
                 self.thread(thread);
             }
+            self.greenlets(interpreter);
             self.defects(&interpreter.defects);
         }
         if let Some(threads) = &dump.without_python {
@@ -146,18 +151,50 @@ impl Page<'_> {
         });
         let ends = [started, cut].into_iter().flatten();
         let [mut inner, mut outer] = runs;
+        let told = (stack.frames.as_slice(), dump.variables.as_slice());
         if self.outermost_first {
             inner.reverse();
             outer.reverse();
             ends.rev().for_each(|line| self.push(&line));
-            outer.iter().for_each(|run| self.run(dump, run));
+            outer.iter().for_each(|run| self.run(told, run));
             left_out.iter().for_each(|line| self.push(line));
-            inner.iter().for_each(|run| self.run(dump, run));
+            inner.iter().for_each(|run| self.run(told, run));
         } else {
-            inner.iter().for_each(|run| self.run(dump, run));
+            inner.iter().for_each(|run| self.run(told, run));
             left_out.iter().for_each(|line| self.push(line));
-            outer.iter().for_each(|run| self.run(dump, run));
+            outer.iter().for_each(|run| self.run(told, run));
             ends.for_each(|line| self.push(&line));
+        }
+    }
+
+    /// The greenlets of an interpreter that wait to be switched to.
+    fn greenlets(&mut self, interpreter: &InterpreterDump) {
+        let Some(found) = &interpreter.greenlets else {
+            return;
+        };
+        for line in greenlet_lines(found, self.output) {
+            self.push("");
+            self.push(&line);
+        }
+        let list = found.as_ref().map_or(&[][..], |found| &found.list);
+        let variables = interpreter.greenlet_variables.iter().map(Vec::as_slice);
+        let variables = variables.chain(std::iter::repeat(&[][..]));
+        for (greenlet, variables) in list.iter().zip(variables) {
+            self.push("");
+            let name = self.output.styled(Style::Strong, &greenlet_name(greenlet));
+            self.push(&format!("{name}: suspended"));
+            let frames = greenlet.stack.frames.as_slice();
+            let mut runs = repeats(frames);
+            let cut = greenlet_cut(greenlet, self.output);
+            if self.outermost_first {
+                runs.reverse();
+                cut.iter().for_each(|line| self.push(line));
+            }
+            runs.iter()
+                .for_each(|run| self.run((frames, variables), run));
+            if !self.outermost_first {
+                cut.iter().for_each(|line| self.push(line));
+            }
         }
     }
 
@@ -203,14 +240,14 @@ impl Page<'_> {
     }
 
     /// Frames that are there once, or several times in a row.
-    fn run(&mut self, dump: &ThreadDump, run: &Run) {
-        let frames = dump.thread.stack.frames.iter().enumerate();
+    fn run(&mut self, (frames, variables): Told<'_>, run: &Run) {
+        let frames = frames.iter().enumerate();
         let mut frames: Vec<_> = frames.skip(run.start).take(run.length).collect();
         if self.outermost_first {
             frames.reverse();
         }
         for (place, frame) in frames {
-            let variables = dump.variables.get(place).and_then(Option::as_ref);
+            let variables = variables.get(place).and_then(Option::as_ref);
             self.frame(frame, variables);
         }
         if run.times > 1 {
@@ -444,6 +481,48 @@ fn unusual(build: Build) -> &'static str {
 pub(crate) fn counted(count: usize, what: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{} {what}{plural}", grouped(count as u64))
+}
+
+/// What is told of an interpreter's greenlets as a whole.
+pub(crate) fn greenlet_lines(found: &Result<Greenlets>, output: &Output) -> Vec<String> {
+    let found = match found {
+        Ok(found) => found,
+        Err(error) => {
+            let text = format!("greenlets could not be read: {}", shown(&error.why));
+            return vec![output.styled(Style::Doubtful, &text)];
+        }
+    };
+    let mut line = counted(found.list.len(), "suspended greenlet");
+    if found.not_suspended > 0 {
+        let others = format!(
+            ", {} more that run, have not begun or have ended",
+            found.not_suspended
+        );
+        line.push_str(&others);
+    }
+    if found.left_out > 0 {
+        line.push_str(&format!(", {} not looked at", found.left_out));
+    }
+    let mut lines = vec![line];
+    for defect in found.defects.iter().take(DEFECTS_MAX) {
+        let text = format!("there may be more greenlets: {}", shown(&defect.what));
+        lines.push(output.styled(Style::Doubtful, &text));
+    }
+    lines
+}
+
+/// What a greenlet is called.
+pub(crate) fn greenlet_name(greenlet: &Greenlet) -> String {
+    let class = greenlet.class.as_ref().map(Text::to_string);
+    let class = class.unwrap_or_else(|| "of an unknown class".to_owned());
+    format!("Greenlet {} [{}]", greenlet.address, shown(&class))
+}
+
+/// Why callers of a greenlet's frames are missing.
+pub(crate) fn greenlet_cut(greenlet: &Greenlet, output: &Output) -> Option<String> {
+    let cut = greenlet.stack.cut.as_ref()?;
+    let text = format!("  … not all of it could be read: {}", shown(&cut.what));
+    Some(output.styled(Style::Doubtful, &text))
 }
 
 /// What is left out of a stack, in words.

@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 
 use crate::commands::doctor::error_json;
 use crate::commands::dump::json::{
-    At, DefectJson, FrameJson, LineOf, SubjectJson, frames, milliseconds, text,
+    At, DefectJson, FrameJson, GreenletsJson, LineOf, SubjectJson, frames, milliseconds, text,
 };
 
 #[derive(Serialize)]
@@ -18,6 +18,7 @@ pub(super) struct TasksJson<'a> {
     links: &'static str,
     tasks: Vec<TaskJson<'a>>,
     futures: Vec<FutureJson>,
+    greenlets: Vec<OwnGreenletsJson<'a>>,
     defects: Vec<DefectJson<'a>>,
     incomplete: Option<Json>,
 }
@@ -30,6 +31,14 @@ impl<'a> TasksJson<'a> {
             address: At(*address),
             awaited_by: addresses(waiters),
         };
+        let tasks_json = list.map(|one| TaskJson::new(dump, one, line)).collect();
+        let greenlets = dump
+            .greenlets
+            .iter()
+            .map(|(interpreter, found)| OwnGreenletsJson {
+                interpreter: *interpreter,
+                greenlets: GreenletsJson::new(found, &[], line),
+            });
         Self {
             subject: SubjectJson::new(&dump.subject),
             milliseconds: milliseconds(dump.elapsed),
@@ -38,12 +47,21 @@ impl<'a> TasksJson<'a> {
                 Links::Recorded => "recorded",
                 Links::Computed => "computed",
             },
-            tasks: list.map(|one| TaskJson::new(dump, one, line)).collect(),
+            tasks: tasks_json,
             futures: tasks.futures.iter().map(future).collect(),
+            greenlets: greenlets.collect(),
             defects: tasks.defects.iter().map(DefectJson::new).collect(),
             incomplete: dump.incomplete.as_ref().map(error_json),
         }
     }
+}
+
+/// The greenlets of an interpreter.
+#[derive(Serialize)]
+struct OwnGreenletsJson<'a> {
+    interpreter: i64,
+    #[serde(flatten)]
+    greenlets: GreenletsJson<'a>,
 }
 
 #[derive(Serialize)]

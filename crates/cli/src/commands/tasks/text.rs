@@ -5,7 +5,9 @@ use std::collections::{HashMap, HashSet};
 use invivo::{Address, Branch, Frame, Links, Node, Task, TaskDump, TaskState, Trust, forest};
 
 use super::json::state;
-use crate::commands::dump::text::{counted, place, subject_lines};
+use crate::commands::dump::text::{
+    counted, greenlet_cut, greenlet_lines, greenlet_name, place, subject_lines,
+};
 use crate::show::{Output, Style, Table, cut, grouped, halted, shown};
 
 /// How many levels of a tree are drawn; what is deeper says how deep it is.
@@ -64,8 +66,29 @@ impl Page<'_> {
             );
             text.push('\n');
         }
+        text.push_str(&self.greenlets());
         text.push_str(&self.defects());
         text
+    }
+
+    /// The greenlets that wait to be switched to, and where.
+    fn greenlets(&self) -> String {
+        let mut lines = Vec::new();
+        for (_, found) in &self.dump.greenlets {
+            lines.push(String::new());
+            lines.extend(greenlet_lines(found, self.output));
+            for greenlet in found.iter().flat_map(|found| &found.list) {
+                let name = greenlet_name(greenlet);
+                lines.push(self.output.styled(Style::Strong, &name));
+                let columns = self.columns.map(|columns| columns.saturating_sub(2));
+                let frames = greenlet.stack.frames.iter();
+                lines.extend(
+                    frames.map(|frame| format!("  {}", place(frame, columns, self.output))),
+                );
+                lines.extend(greenlet_cut(greenlet, self.output));
+            }
+        }
+        lines.iter().flat_map(|line| [line, "\n"]).collect()
     }
 
     /// What each task waits for, below it.
@@ -84,6 +107,7 @@ impl Page<'_> {
             lines.branch(&branch);
         }
         text.push_str(&lines.text);
+        text.push_str(&self.greenlets());
         text.push_str(&self.defects());
         text
     }
