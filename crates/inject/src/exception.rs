@@ -2,15 +2,23 @@
 
 mod render;
 
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 /// The bootstrap tells of at most so many exceptions: with their number, depth is bounded too.
 const EXCEPTIONS_MAX: usize = 64;
+/// Of so many notes of each.
+const NOTES_MAX: usize = 100;
+/// Of so many frames of them all.
+const FRAMES_MAX: usize = 400;
 
 /// An exception, with what it came from and what it holds.
 ///
 /// It is what the target says: every text in it may hold anything, and whoever prints it escapes
-/// it. All of it is bounded by what the bootstrap sends and the decoder takes (16 MiB).
+/// it. All of it is bounded by what the bootstrap sends and the decoder takes (8 MiB).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct RemoteException {
     /// The type's qualified name, without the module if that is `builtins` or `__main__`.
@@ -84,13 +92,13 @@ struct Record {
     kind: String,
     text: String,
     #[serde(default)]
-    notes: Vec<String>,
-    frames: Vec<FrameRecord>,
+    notes: AtMost<NOTES_MAX, String>,
+    frames: AtMost<FRAMES_MAX, FrameRecord>,
     left_out: u64,
     cause: Option<usize>,
     context: Option<usize>,
     suppress: bool,
-    members: Option<Vec<usize>>,
+    members: Option<AtMost<EXCEPTIONS_MAX, usize>>,
     #[serde(default)]
     members_left_out: u64,
     syntax: Option<Box<SyntaxDetails>>,
@@ -110,11 +118,55 @@ struct FrameRecord(
     u64,
 );
 
+/// A list that is refused at its first item too many, before there is room for it.
+struct AtMost<const MAX: usize, T>(Vec<T>);
+
+impl<const MAX: usize, T> Default for AtMost<MAX, T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, const MAX: usize, T: Deserialize<'de>> Deserialize<'de> for AtMost<MAX, T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer
+            .deserialize_seq(Items::<MAX, T>(PhantomData))
+            .map(Self)
+    }
+}
+
+struct Items<const MAX: usize, T>(PhantomData<T>);
+
+impl<'de, const MAX: usize, T: Deserialize<'de>> Visitor<'de> for Items<MAX, T> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "a list of at most {MAX}")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Vec<T>, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = sequence.next_element()? {
+            if items.len() == MAX {
+                return Err(A::Error::invalid_length(MAX + 1, &self));
+            }
+            items.push(item);
+        }
+        Ok(items)
+    }
+}
+
 impl RemoteException {
     /// From what the bootstrap sends. `None` if it is not that.
     pub(crate) fn from_json(json: &[u8]) -> Option<Self> {
-        let records: Vec<Record> = serde_json::from_slice(json).ok()?;
-        if records.len() > EXCEPTIONS_MAX {
+        let records: AtMost<EXCEPTIONS_MAX, Record> = serde_json::from_slice(json).ok()?;
+        let records = records.0;
+        if records
+            .iter()
+            .map(|record| record.frames.0.len())
+            .sum::<usize>()
+            > FRAMES_MAX
+        {
             return None;
         }
         // Every record names only later ones, and each is taken once: so this is a tree.
@@ -135,10 +187,10 @@ impl RemoteException {
         root.filter(|_| built.iter().all(Option::is_none))
     }
 
-    /// The text that Python itself would print: `source` gives the text of a file, where there is
-    /// one, for the lines that it shows. Nothing is escaped.
-    pub fn render(&self, source: &mut dyn FnMut(&str) -> Option<String>) -> String {
-        render::Renderer::new(source).whole(self)
+    /// The text that Python itself would print: `line_of` gives a line of a file, where there is one.
+    /// Nothing is escaped.
+    pub fn render(&self, line_of: &mut dyn FnMut(&str, u32) -> Option<String>) -> String {
+        render::Renderer::new(line_of).whole(self)
     }
 }
 
@@ -153,14 +205,14 @@ impl Record {
         };
         let (cause, context) = (one(self.cause)?, one(self.context)?);
         let members = match self.members {
-            Some(places) => Some(places.into_iter().map(take).collect::<Option<Vec<_>>>()?),
+            Some(places) => Some(places.0.into_iter().map(take).collect::<Option<Vec<_>>>()?),
             None => None,
         };
         Some(RemoteException {
             kind: self.kind,
             text: self.text,
-            notes: self.notes,
-            frames: self.frames.into_iter().map(RemoteFrame::from).collect(),
+            notes: self.notes.0,
+            frames: self.frames.0.into_iter().map(RemoteFrame::from).collect(),
             frames_left_out: self.left_out,
             cause,
             context,
@@ -233,5 +285,25 @@ mod tests {
         };
         assert!(chain(EXCEPTIONS_MAX).is_some());
         assert!(chain(EXCEPTIONS_MAX + 1).is_none());
+    }
+
+    #[test]
+    fn lists_are_refused_at_their_first_item_too_many() {
+        let notes = |count| {
+            let notes = vec![r#""""#; count].join(",");
+            decode(&[record(&format!(r#""notes":[{notes}]"#))])
+        };
+        assert_eq!(notes(NOTES_MAX).map(|it| it.notes.len()), Some(NOTES_MAX));
+        assert_eq!(notes(NOTES_MAX + 1), None);
+        let frames = |count| {
+            let frames = vec![r#"["f","n","n",1,1,0,1,1]"#; count].join(",");
+            record(r#""cause":null"#).replace("[]", &format!("[{frames}]"))
+        };
+        assert!(decode(&[frames(FRAMES_MAX)]).is_some());
+        assert_eq!(decode(&[frames(FRAMES_MAX + 1)]), None);
+        // Of all exceptions together.
+        let with_cause = frames(1).replace(r#""cause":null"#, r#""cause":1"#);
+        assert!(decode(&[with_cause.clone(), frames(FRAMES_MAX - 1)]).is_some());
+        assert_eq!(decode(&[with_cause, frames(FRAMES_MAX)]), None);
     }
 }

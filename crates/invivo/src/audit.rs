@@ -277,6 +277,9 @@ impl Whom {
         let mut words = target.command_line().ok();
         let mut command_truncated = false;
         if let Some(words) = &mut words {
+            command_truncated = words
+                .pop_if(|last| last == Target::COMMAND_GOES_ON)
+                .is_some();
             let mut room = COMMAND_MAX;
             let fitting = words.iter().take_while(|word| {
                 let rest = room.checked_sub(word.len() + 1);
@@ -284,7 +287,7 @@ impl Whom {
                 rest.is_some()
             });
             let fitting = fitting.count();
-            command_truncated = fitting < words.len();
+            command_truncated |= fitting < words.len();
             words.truncate(fitting);
         }
         let text = |word: &std::ffi::OsString| word.to_string_lossy().into_owned();

@@ -24,8 +24,6 @@ const FIRST_LINE: &[u8] = b"invivo dump 1\n";
 const HEADER_MAX: usize = 64 << 20;
 /// How many lines of source text are kept.
 const LINES_MAX: usize = 10_000;
-/// How long a line may be to be kept.
-const LINE_MAX: usize = 2000;
 
 /// Lines of source text by file and number.
 type Lines = BTreeMap<String, BTreeMap<u32, String>>;
@@ -104,10 +102,9 @@ fn lines(dump: &Dump, sources: &mut Sources<'_>) -> Lines {
         if kept == LINES_MAX || lines.get(file).is_some_and(|of| of.contains_key(&number)) {
             continue;
         }
-        let line = sources.line(Path::new(file), number);
-        if let Some(line) = line.filter(|line| line.len() <= LINE_MAX) {
+        if let Some(line) = sources.line(Path::new(file), number) {
             let of_file = lines.entry(file.clone()).or_default();
-            of_file.insert(number, line.to_owned());
+            of_file.insert(number, line.into_owned());
             kept += 1;
         }
     }

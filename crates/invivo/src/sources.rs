@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -11,8 +12,15 @@ const FILE_MAX: u64 = 4 << 20;
 /// How many files are opened: many times those that a stack names.
 const FILES_MAX: usize = 512;
 
-/// How much of them is kept in all.
+/// How much of them is kept in all, with what it takes to find their lines.
 const BYTES_MAX: u64 = 64 << 20;
+
+/// A line has so many bytes at most, and is cut behind them: whoever shows or keeps one holds many
+/// at a time.
+const LINE_MAX: usize = 2000;
+
+/// Stands where a line was cut.
+const CUT: char = '…';
 
 /// The source files of a target, as it sees them. Whatever can't be read is simply not there.
 #[derive(Debug)]
@@ -31,22 +39,40 @@ pub struct Sources<'a> {
 #[derive(Debug)]
 struct Source {
     text: String,
-    starts: Vec<usize>,
+    starts: Vec<u32>,
 }
 
 impl Source {
-    fn new(text: String) -> Self {
+    /// In at most `room` bytes: of a text that is mostly ends of lines only the first are found.
+    /// `None` where not even the text has room.
+    fn new(text: String, room: u64) -> Option<Self> {
+        let room = usize::try_from(room).unwrap_or(usize::MAX);
+        let lines = room.checked_sub(text.len())? / size_of::<u32>();
         let ends = text.match_indices('\n').map(|(at, _)| at + 1);
-        let starts = std::iter::once(0).chain(ends).collect();
-        Self { text, starts }
+        let starts = std::iter::once(0).chain(ends).take(lines);
+        let starts = starts.map_while(|start| u32::try_from(start).ok());
+        let mut starts: Vec<u32> = starts.collect();
+        starts.shrink_to_fit();
+        Some(Self { text, starts })
     }
 
-    fn line(&self, number: u32) -> Option<&str> {
+    fn size(&self) -> u64 {
+        (self.text.len() + self.starts.len() * size_of::<u32>()) as u64
+    }
+
+    fn line(&self, number: u32) -> Option<Cow<'_, str>> {
         let index = usize::try_from(number).ok()?.checked_sub(1)?;
-        let start = *self.starts.get(index)?;
-        let end = self.starts.get(index + 1).copied();
-        let line = self.text.get(start..end.unwrap_or(self.text.len()))?;
-        Some(line.trim_end_matches(['\n', '\r']))
+        let start = usize::try_from(*self.starts.get(index)?).ok()?;
+        let rest = self.text.get(start..)?;
+        // Most ends are near, and where the next line begins may not be known.
+        let near = rest.get(..rest.floor_char_boundary(LINE_MAX + 2))?;
+        let line = near.split('\n').next().unwrap_or_default();
+        let line = line.trim_end_matches('\r');
+        if line.len() <= LINE_MAX {
+            return Some(Cow::Borrowed(line));
+        }
+        let kept = line.get(..line.floor_char_boundary(LINE_MAX))?;
+        Some(Cow::Owned(format!("{kept}{CUT}")))
     }
 }
 
@@ -106,10 +132,25 @@ impl<'a> Sources<'a> {
         self.source(file).map(|source| source.text.as_str())
     }
 
-    /// The line `number`, counted from 1, of `file` (see [`Sources::text`]), without its end. The
-    /// file is read as it is now: it may have changed since the target read it.
-    pub fn line(&mut self, file: &Path, number: u32) -> Option<&str> {
+    /// The line `number`, counted from 1, of `file` (see [`Sources::text`]), without its end; cut
+    /// behind 2000 bytes, with `…` in the place of the rest. The file is read as it is now:
+    /// it may have changed since the target read it.
+    pub fn line(&mut self, file: &Path, number: u32) -> Option<Cow<'_, str>> {
         self.source(file)?.line(number)
+    }
+
+    /// The same, with the text of `file` known already.
+    #[must_use]
+    pub fn with(mut self, file: &str, text: String) -> Self {
+        self.keep(OsString::from(file), Some(text));
+        self
+    }
+
+    fn keep(&mut self, name: OsString, text: Option<String>) {
+        let source = text.and_then(|text| Source::new(text, self.left));
+        let size = source.as_ref().map_or(0, Source::size);
+        self.left = self.left.saturating_sub(size);
+        self.texts.insert(name, source);
     }
 
     fn source(&mut self, file: &Path) -> Option<&Source> {
@@ -118,8 +159,8 @@ impl<'a> Sources<'a> {
             if self.texts.len() >= FILES_MAX {
                 return None;
             }
-            let source = self.read(file).map(Source::new);
-            self.texts.insert(name.to_owned(), source);
+            let read = self.read(file);
+            self.keep(name.to_owned(), read);
         }
         self.texts.get(name)?.as_ref()
     }
@@ -139,7 +180,6 @@ impl<'a> Sources<'a> {
             let whole = directory.as_ref()?.join(file);
             root.read_file(&whole, room).ok()?
         };
-        self.left = self.left.saturating_sub(bytes.len() as u64);
         // The mark that some editors put at the beginning is no part of the first line.
         let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
         Some(String::from_utf8_lossy(text).into_owned())
@@ -152,9 +192,39 @@ mod tests {
 
     #[test]
     fn lines_are_counted_from_one_and_have_no_ends() {
-        let source = Source::new("one\r\n\nthree".to_owned());
+        let source = Source::new("one\r\n\nthree".to_owned(), BYTES_MAX).expect("room");
         let lines: Vec<_> = (0..5).map(|number| source.line(number)).collect();
-        assert_eq!(lines, [None, Some("one"), Some(""), Some("three"), None]);
+        let expected = [None, Some("one"), Some(""), Some("three"), None];
+        assert_eq!(lines, expected.map(|line| line.map(Cow::Borrowed)));
+    }
+
+    #[test]
+    fn a_long_line_is_cut_within_the_text_and_says_so() {
+        for (line, kept) in [
+            ("x".repeat(LINE_MAX), LINE_MAX),
+            ("x".repeat(5000), LINE_MAX),
+        ] {
+            let text = format!("{line}\r\nnext");
+            let source = Source::new(text, BYTES_MAX).expect("room");
+            let cut = if line.len() > LINE_MAX { "…" } else { "" };
+            let expected = format!("{}{cut}", &line[..kept]);
+            assert_eq!(source.line(1).as_deref(), Some(expected.as_str()));
+            assert_eq!(source.line(2).as_deref(), Some("next"));
+        }
+        let source = Source::new("数".repeat(5000), BYTES_MAX).expect("room");
+        let expected = format!("{}…", "数".repeat(LINE_MAX / 3));
+        assert_eq!(source.line(1).as_deref(), Some(expected.as_str()));
+    }
+
+    #[test]
+    fn the_beginnings_of_lines_draw_on_the_same_room() {
+        let newlines = || "\n".repeat(1000);
+        assert!(Source::new(newlines(), 999).is_none());
+        let source = Source::new(newlines(), 1400).expect("room for the text");
+        assert_eq!(source.size(), 1400);
+        assert_eq!(source.line(100).as_deref(), Some(""));
+        assert_eq!(source.line(101), None);
+        assert_eq!(Source::new(newlines(), 9000).expect("room").size(), 5004);
     }
 
     #[test]
@@ -164,9 +234,9 @@ mod tests {
         std::fs::write(&file, "\u{feff}first\nsecond\n").expect("a file");
         let target = Target::open(std::process::id()).expect("we are there");
         let mut sources = Sources::new(&target);
-        assert_eq!(sources.line(&file, 1), Some("first"));
+        assert_eq!(sources.line(&file, 1).as_deref(), Some("first"));
         std::fs::remove_file(&file).expect("removing it");
-        assert_eq!(sources.line(&file, 2), Some("second"));
+        assert_eq!(sources.line(&file, 2).as_deref(), Some("second"));
         assert_eq!(sources.text(&file), Some("first\nsecond\n"));
         assert_eq!(sources.line(Path::new("no such file"), 1), None);
         assert_eq!(sources.line(place.path(), 1), None);

@@ -1,6 +1,7 @@
 pub(crate) mod json;
 pub(crate) mod text;
 
+use std::borrow::Cow;
 use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -217,7 +218,7 @@ fn live(
         dump.elapsed.as_secs_f64() * 1000.0
     ));
     let mut sources = attached.sources();
-    let mut line = |file: &str, number| sources.line(Path::new(file), number).map(str::to_owned);
+    let mut line = |file: &str, number| sources.line(Path::new(file), number).map(Cow::into_owned);
     let status = show(arguments, &dump, &mut line, output);
     output.silence(pid, attached.target.memory().silent_mapping());
     Ok(status)

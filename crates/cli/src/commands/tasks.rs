@@ -1,6 +1,7 @@
 mod json;
 mod text;
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::time::Duration;
 
@@ -79,7 +80,7 @@ fn perform(arguments: &Arguments, output: &mut Output) -> Result<Status> {
     if arguments.json {
         let mut sources = attached.sources();
         let mut line =
-            |file: &str, number| sources.line(Path::new(file), number).map(str::to_owned);
+            |file: &str, number| sources.line(Path::new(file), number).map(Cow::into_owned);
         output.document(&json::TasksJson::new(&dump, &mut line));
     } else {
         let page = text::Page {

@@ -6,6 +6,8 @@ use std::io::{self, Write};
 use invivo::escape::{is_plain, shown, shown_json};
 use serde_json::ser::Formatter;
 
+const PIECE: usize = 1 << 14;
+
 /// JSON in one line, in plain characters.
 pub(super) struct Json;
 
@@ -15,7 +17,14 @@ impl Formatter for Json {
         writer: &mut W,
         fragment: &str,
     ) -> io::Result<()> {
-        writer.write_all(shown_json(fragment).as_bytes())
+        let mut rest = fragment;
+        while !rest.is_empty() {
+            // Escapes take six times the room: of a long text they are made piece by piece.
+            let (piece, behind) = rest.split_at(rest.floor_char_boundary(PIECE));
+            writer.write_all(shown_json(piece).as_bytes())?;
+            rest = behind;
+        }
+        Ok(())
     }
 }
 

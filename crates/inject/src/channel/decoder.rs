@@ -10,7 +10,7 @@ mod limit {
     pub(super) const HELLO: usize = 16;
     pub(super) const OUTPUT: usize = 64 << 10;
     pub(super) const VALUE: usize = 64 << 20;
-    pub(super) const EXCEPTION: usize = 16 << 20;
+    pub(super) const EXCEPTION: usize = 8 << 20;
     pub(super) const EXIT: usize = 1 << 20;
     pub(super) const DENIED: usize = 64 << 10;
 }
@@ -390,7 +390,7 @@ mod tests {
             if let Ok(events) = decode(&bytes, step) {
                 for event in events {
                     if let Event::Ended(Ending::Raised(exception)) = event {
-                        exception.render(&mut |_| Some("some\n\u{e9}text\n".to_owned()));
+                        exception.render(&mut |_, _| Some("\u{e9}text".to_owned()));
                     }
                 }
             }

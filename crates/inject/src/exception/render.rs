@@ -5,32 +5,55 @@ use super::{RemoteException, RemoteFrame, SyntaxDetails};
 /// How many times the same frame is shown before it is only counted, as in `traceback.py`.
 const SHOWN_REPEATS: u64 = 3;
 
+/// How long the text may become. In groups within groups every line has a margin, which may be
+/// much longer than itself.
+const TEXT_MAX: usize = 16 << 20;
+
 const CAUSE: &str = "\nThe above exception was the direct cause of the following exception:\n\n";
 const CONTEXT: &str = "\nDuring handling of the above exception, another exception occurred:\n\n";
 
+/// Gives a line of a file.
+pub(super) type LineOf<'a> = dyn FnMut(&str, u32) -> Option<String> + 'a;
+
 /// Writes one exception, with everything that belongs to it.
 pub(super) struct Renderer<'a> {
-    source: &'a mut dyn FnMut(&str) -> Option<String>,
+    source: &'a mut LineOf<'a>,
     output: String,
     /// How many exception groups we are in.
     depth: usize,
     /// Whether the line that closes a group is still to be written.
     unclosed: bool,
+    /// Whether more was to be written than there is room for.
+    is_full: bool,
 }
 
 impl<'a> Renderer<'a> {
-    pub(super) fn new(source: &'a mut dyn FnMut(&str) -> Option<String>) -> Self {
+    pub(super) fn new(source: &'a mut LineOf<'a>) -> Self {
         Self {
             source,
             output: String::new(),
             depth: 0,
             unclosed: false,
+            is_full: false,
         }
     }
 
     pub(super) fn whole(mut self, exception: &RemoteException) -> String {
         self.chain(exception);
+        if self.is_full {
+            let end = format!("[what follows the first {TEXT_MAX} bytes is not shown]\n");
+            self.output.push_str(&end);
+        }
         self.output
+    }
+
+    /// Appends a line, with its end.
+    fn push(&mut self, line: &str) {
+        let room = TEXT_MAX.saturating_sub(self.output.len());
+        self.is_full |= line.len() > room;
+        if !self.is_full {
+            self.output.push_str(line);
+        }
     }
 
     /// What it came from, and then itself.
@@ -75,7 +98,7 @@ impl<'a> Renderer<'a> {
             };
             let branch = if place == 0 { "+-" } else { "  " };
             let indent = self.indent();
-            self.output.push_str(&format!(
+            self.push(&format!(
                 "{indent}{branch}+---------------- {title} ----------------\n"
             ));
             self.depth += 1;
@@ -85,8 +108,7 @@ impl<'a> Renderer<'a> {
             }
             if last && self.unclosed {
                 let indent = self.indent();
-                self.output
-                    .push_str(&format!("{indent}+------------------------------------\n"));
+                self.push(&format!("{indent}+------------------------------------\n"));
                 self.unclosed = false;
             }
             self.depth -= 1;
@@ -102,12 +124,14 @@ impl<'a> Renderer<'a> {
     fn emit(&mut self, text: &str, margin: char) {
         let indent = self.indent();
         for line in text.split_inclusive('\n') {
-            if self.depth > 0 {
-                self.output.push_str(&indent);
-                self.output.push(margin);
-                self.output.push(' ');
+            if self.is_full {
+                break;
             }
-            self.output.push_str(line);
+            if self.depth > 0 {
+                self.push(&format!("{indent}{margin} {line}"));
+            } else {
+                self.push(line);
+            }
         }
     }
 
@@ -147,15 +171,9 @@ impl<'a> Renderer<'a> {
             "  File \"{}\", line {line}, in {}\n",
             frame.file, frame.name
         );
-        let number = frame
+        let source = frame
             .line
-            .and_then(|line| usize::try_from(line).ok()?.checked_sub(1));
-        let source = number.and_then(|number| {
-            (self.source)(&frame.file)?
-                .lines()
-                .nth(number)
-                .map(str::to_owned)
-        });
+            .and_then(|number| (self.source)(&frame.file, number));
         if let Some(source) = source.as_deref().filter(|source| !source.trim().is_empty()) {
             let start = source.len() - source.trim_start().len();
             let shown = source.trim();
@@ -269,7 +287,7 @@ mod tests {
             }],
             ..RemoteException::default()
         };
-        exception.render(&mut |_| Some(source.to_owned()))
+        exception.render(&mut |_, _| source.lines().next().map(str::to_owned))
     }
 
     fn marked(columns: (u32, u32), end_line: u32, source: &str) -> String {
@@ -324,6 +342,25 @@ mod tests {
         assert!(text.ends_with("  [Previous line repeated 2 more times]\nE\n"));
         assert!(rendered(frame(4), "").contains("repeated 1 more time]"));
         assert!(rendered(frame(u64::MAX), "").len() < 400);
+    }
+
+    #[test]
+    fn what_margins_make_of_a_text_is_bounded_and_said_to_be_cut() {
+        let mut exception = RemoteException {
+            kind: "E".to_owned(),
+            text: "\n".repeat(1 << 20),
+            ..RemoteException::default()
+        };
+        for _ in 0..50 {
+            exception = RemoteException {
+                kind: "G".to_owned(),
+                members: Some(vec![exception]),
+                ..RemoteException::default()
+            };
+        }
+        let text = exception.render(&mut |_, _| None);
+        assert!(text.len() <= TEXT_MAX + 100, "{}", text.len());
+        assert!(text.ends_with("bytes is not shown]\n"));
     }
 
     #[test]

@@ -1,8 +1,5 @@
 //! The small files of `/proc/PID`: bytes in, structs out.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
-
 /// What `/proc/PID/status` says of a process or thread.
 ///
 /// Numbers of processes, users and groups are as our own namespaces show them. What an older
@@ -190,14 +187,12 @@ pub(super) fn parse_place(text: &[u8]) -> Option<[u64; 2]> {
 
 /// Parses `cmdline` and `environ`: strings that each end with a NUL (the last may lack it where
 /// the process has overwritten its arguments).
-pub(super) fn parse_strings(text: &[u8]) -> Vec<OsString> {
-    if text.is_empty() {
-        return Vec::new();
-    }
-    let text = text.strip_suffix(b"\0").unwrap_or(text);
-    text.split(|byte| *byte == 0)
-        .map(|part| OsString::from_vec(part.to_vec()))
-        .collect()
+pub(super) fn strings(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let parts = (!text.is_empty()).then(|| {
+        let text = text.strip_suffix(b"\0").unwrap_or(text);
+        text.split(|byte| *byte == 0)
+    });
+    parts.into_iter().flatten()
 }
 
 /// Undoes the escapes that the kernel makes in a name: `\n` and `\\`.
@@ -297,10 +292,11 @@ mod tests {
 
     #[test]
     fn strings_end_with_a_nul_each() {
-        assert_eq!(parse_strings(b"a\0\0b c\0"), ["a", "", "b c"]);
+        let strings = |text| strings(text).collect::<Vec<_>>();
+        assert_eq!(strings(b"a\0\0b c\0"), [&b"a"[..], b"", b"b c"]);
         // As a process that has overwritten its arguments shows them.
-        assert_eq!(parse_strings(b"worker: idle"), ["worker: idle"]);
-        assert_eq!(parse_strings(b""), [""; 0]);
+        assert_eq!(strings(b"worker: idle"), [b"worker: idle"]);
+        assert_eq!(strings(b""), [b""; 0]);
     }
 
     proptest! {
@@ -318,7 +314,7 @@ mod tests {
             parse_syscall(&text);
             parse_place(&text);
             let nuls = text.iter().filter(|byte| **byte == 0).count();
-            prop_assert!(parse_strings(&text).len() <= nuls + 1);
+            prop_assert!(strings(&text).count() <= nuls + 1);
         }
 
         #[test]

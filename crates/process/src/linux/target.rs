@@ -24,9 +24,13 @@ use crate::{Mapping, Module};
 
 /// How much of `maps` is read: some 500,000 mappings with names of usual length.
 const MAX_MAPS: u64 = 64 << 20;
-/// How much of `cmdline` and `environ` is read. The kernel allows 6 MiB for both at `execve`, but
-/// a process may point them at more.
+/// How much of `environ` is read. The kernel allows 6 MiB at `execve`, but a process may point it
+/// at more.
 const MAX_STRINGS: u64 = 8 << 20;
+/// How much of `cmdline` is read: of a list of processes, all of theirs are kept.
+const MAX_COMMAND: u64 = 32 << 10;
+/// How many words of it: a word may be empty, and takes room nevertheless.
+const MAX_WORDS: usize = 2048;
 /// How much of every other file is read; none comes near it.
 const MAX_SMALL: u64 = 64 << 10;
 /// How much is read at first: most files have less.
@@ -117,7 +121,7 @@ impl Target {
     /// than 64 MiB of it.
     pub fn mappings(&self) -> Result<Vec<Mapping>> {
         let what = || format!("the mappings of process {} can't be read", self.pid());
-        let text = self.process.read_of_memory("maps", MAX_MAPS, what)?;
+        let text = self.process.read_of_memory("maps", whole(MAX_MAPS), what)?;
         let mappings = maps::parse(&text).ok_or_else(|| {
             Error::internal(format!("{}: a line of another form than expected", what()))
         })?;
@@ -161,15 +165,31 @@ impl Target {
         status.map_err(|errno| self.process.failed(what(), errno))
     }
 
+    /// What stands as a word of its own behind the words of a command line, and what was begun of
+    /// the next, where more follows.
+    pub const COMMAND_GOES_ON: &str = "…";
+
     /// Its command and arguments, as it shows them now: it may have overwritten them. Empty for a
-    /// kernel thread.
+    /// kernel thread. What follows the first 32 KiB, or 2048 words, is left out, with
+    /// [`Self::COMMAND_GOES_ON`] in its place.
     ///
     /// # Errors
-    /// `Refused`, `Gone`, or `Corrupt` where it is longer than 8 MiB.
+    /// `Refused` or `Gone`.
     pub fn command_line(&self) -> Result<Vec<OsString>> {
         let what = || format!("the command line of process {} can't be read", self.pid());
-        let text = self.process.read_of_memory("cmdline", MAX_STRINGS, what)?;
-        Ok(proc::parse_strings(&text))
+        let mut text = self.process.read_of_memory("cmdline", read_start, what)?;
+        let mut goes_on = text.len() as u64 > MAX_COMMAND;
+        text.truncate(usize::try_from(MAX_COMMAND).unwrap_or(usize::MAX));
+        let mut strings = proc::strings(&text);
+        let words = strings.by_ref().take(MAX_WORDS);
+        let mut words: Vec<_> = words
+            .map(|word| OsStr::from_bytes(word).to_owned())
+            .collect();
+        goes_on |= strings.next().is_some();
+        if goes_on {
+            words.push(Self::COMMAND_GOES_ON.into());
+        }
+        Ok(words)
     }
 
     /// The value of a variable in the environment it was started with; what it has set for itself
@@ -179,12 +199,11 @@ impl Target {
     /// As [`Target::mappings`].
     pub fn environment_variable(&self, name: &str) -> Result<Option<OsString>> {
         let what = || format!("the environment of process {} can't be read", self.pid());
-        let text = self.process.read_of_memory("environ", MAX_STRINGS, what)?;
-        Ok(proc::parse_strings(&text).into_iter().find_map(|entry| {
-            let value = entry
-                .as_bytes()
-                .strip_prefix(name.as_bytes())?
-                .strip_prefix(b"=")?;
+        let text = self
+            .process
+            .read_of_memory("environ", whole(MAX_STRINGS), what)?;
+        Ok(proc::strings(&text).find_map(|entry| {
+            let value = entry.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
             Some(OsStr::from_bytes(value).to_owned())
         }))
     }
@@ -314,8 +333,13 @@ impl Process {
     }
 
     /// Reads a file of `/proc/PID` that tells of its memory.
-    fn read_of_memory(&self, name: &str, limit: u64, what: impl Fn() -> String) -> Result<Vec<u8>> {
-        let outcome = self.at_living_thread(name, |dir, path| match read_at(dir, path, limit)? {
+    fn read_of_memory(
+        &self,
+        name: &str,
+        read: impl Fn(BorrowedFd<'_>, &str) -> Result<Vec<u8>, Errno>,
+        what: impl Fn() -> String,
+    ) -> Result<Vec<u8>> {
+        let outcome = self.at_living_thread(name, |dir, path| match read(dir, path)? {
             // What a first thread that has ended shows on some kernels.
             text if text.is_empty() => Err(Errno::SRCH),
             text => Ok(text),
@@ -442,6 +466,19 @@ pub(super) fn read_at(dir: impl AsFd, name: &str, limit: u64) -> Result<Vec<u8>,
     Ok(text)
 }
 
+/// [`read_at`] for [`Process::read_of_memory`].
+fn whole(limit: u64) -> impl Fn(BorrowedFd<'_>, &str) -> Result<Vec<u8>, Errno> {
+    move |dir, name| read_at(dir, name, limit)
+}
+
+/// The first [`MAX_COMMAND`] bytes of a file, and one more where it has more.
+fn read_start(dir: BorrowedFd<'_>, name: &str) -> Result<Vec<u8>, Errno> {
+    let mut text = Vec::with_capacity(SMALL);
+    let mut start = File::from(open_at(dir, name)?).take(MAX_COMMAND + 1);
+    start.read_to_end(&mut text).map_err(errno)?;
+    Ok(text)
+}
+
 fn open_at(dir: impl AsFd, name: &str) -> Result<OwnedFd, Errno> {
     openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
 }
@@ -452,12 +489,18 @@ fn read_rest(file: OwnedFd, text: &mut Vec<u8>, limit: u64) -> Result<(), Errno>
     File::from(file)
         .take(room.saturating_add(1))
         .read_to_end(text)
-        .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+        .map_err(errno)?;
     if text.len() as u64 > limit {
         Err(Errno::TOOBIG)
     } else {
         Ok(())
     }
+}
+
+// As `map_err` passes it.
+#[allow(clippy::needless_pass_by_value)]
+fn errno(error: std::io::Error) -> Errno {
+    Errno::from_io_error(&error).unwrap_or(Errno::IO)
 }
 
 /// Makes sure that `/proc` counts processes as our system calls do: another pid namespace's would

@@ -1,5 +1,6 @@
 //! How the outcome of a request is shown: as text, and as one JSON object (docs/json-exec.md).
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -82,13 +83,9 @@ impl Report<'_> {
 
     /// As Python prints it, with the lines of the script itself and of files that the target sees.
     fn traceback(&self, exception: &RemoteException) -> String {
-        let mut files = self.attached.sources();
-        exception.render(&mut |file: &str| {
-            if file == self.source.file {
-                return Some(self.source.text.clone());
-            }
-            files.text(Path::new(file)).map(str::to_owned)
-        })
+        let script = self.source.text.clone();
+        let mut files = self.attached.sources().with(&self.source.file, script);
+        exception.render(&mut |file, line| files.line(Path::new(file), line).map(Cow::into_owned))
     }
 
     /// The fields of what was done, or of why it was not.

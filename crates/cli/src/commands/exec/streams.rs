@@ -1,5 +1,7 @@
 //! Where the output of a script goes while it runs.
 
+use std::borrow::Cow;
+
 use crate::show::Output;
 
 /// What a script printed, kept for JSON: up to a bound that is said when it is reached.
@@ -9,24 +11,53 @@ pub(super) struct Collected {
     pub(super) stderr: Kept,
 }
 
+/// Bytes of one stream as text, each as soon as it has come: what is no UTF-8 takes more room as
+/// text than it did before.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
-    bytes: Vec<u8>,
+    text: String,
+    /// The beginning of a character.
+    begun: Vec<u8>,
     truncated: bool,
 }
 
 impl Kept {
-    const MAX: usize = 64 << 20;
+    /// Of text, in each stream.
+    const MAX: usize = 32 << 20;
 
     fn push(&mut self, bytes: &[u8]) {
-        let room = Self::MAX - self.bytes.len();
-        self.truncated |= bytes.len() > room;
-        self.bytes
-            .extend_from_slice(&bytes[..bytes.len().min(room)]);
+        let mut bytes = Cow::Borrowed(bytes);
+        if !self.begun.is_empty() {
+            bytes = Cow::Owned([&self.begun, &*bytes].concat());
+            self.begun.clear();
+        }
+        let mut chunks = bytes.utf8_chunks().peekable();
+        while let Some(chunk) = chunks.next() {
+            self.add(chunk.valid());
+            let rest = chunk.invalid();
+            let cut = std::str::from_utf8(rest).is_err_and(|error| error.error_len().is_none());
+            if cut && chunks.peek().is_none() {
+                self.begun.extend_from_slice(rest);
+            } else if !rest.is_empty() {
+                self.add("\u{fffd}");
+            }
+        }
+    }
+
+    fn add(&mut self, text: &str) {
+        if self.truncated {
+            return;
+        }
+        let room = Self::MAX - self.text.len();
+        self.truncated = text.len() > room;
+        let kept = text.get(..text.floor_char_boundary(room));
+        self.text.push_str(kept.unwrap_or_default());
     }
 
     pub(super) fn text(&self) -> String {
-        String::from_utf8_lossy(&self.bytes).into_owned()
+        let begun = String::from_utf8_lossy(&self.begun);
+        let begun = if self.truncated { "" } else { &begun };
+        [self.text.as_str(), begun].concat()
     }
 }
 
@@ -106,5 +137,33 @@ impl<'a> Streams<'a> {
         if std::mem::take(&mut self.open_line) {
             self.output.line("");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_comes_together_wherever_it_was_cut() {
+        let bytes = b"a\xe6\x95\xb0\xff\xf0\x9f\x90\x8d\xe6\x95z\xf0\x9f";
+        for step in 1..=bytes.len() {
+            let mut kept = Kept::default();
+            bytes.chunks(step).for_each(|piece| kept.push(piece));
+            assert_eq!(kept.text(), String::from_utf8_lossy(bytes), "{step}");
+            assert!(!kept.truncated);
+        }
+    }
+
+    #[test]
+    fn no_more_text_is_kept_than_is_said() {
+        let mut kept = Kept::default();
+        for _ in 0..Kept::MAX / 3000 + 1 {
+            kept.push(&[0xff; 1000]);
+        }
+        assert_eq!(kept.text.len(), Kept::MAX / 3 * 3);
+        kept.push(b"x");
+        assert_eq!(kept.text().len(), Kept::MAX / 3 * 3);
+        assert!(kept.truncated);
     }
 }

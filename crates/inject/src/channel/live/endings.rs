@@ -7,7 +7,12 @@ fn raised(target: &Target, source: &str) -> RemoteException {
 }
 
 fn rendered(exception: &RemoteException, source: &str) -> String {
-    exception.render(&mut |file| (file == "<invivo>").then(|| source.to_owned()))
+    let mut line_of = |file: &str, number| {
+        let index = usize::try_from(number).ok()?.checked_sub(1)?;
+        let line = source.lines().nth(index).filter(|_| file == "<invivo>");
+        line.map(str::to_owned)
+    };
+    exception.render(&mut line_of)
 }
 
 /// The text without the lines that only some versions can give.

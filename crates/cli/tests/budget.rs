@@ -1,0 +1,133 @@
+//! What a command makes of a target's data is bounded in memory and time, whatever the target
+//! makes of itself.
+
+mod support;
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use support::{INVIVO, Run};
+use synth::{Launch, Target, samples};
+
+/// How much memory a command may have: all of its address space, with the binary's own mappings.
+const MEMORY_KIB: u64 = 384 << 10;
+
+/// How long it may take: a multiple of what it takes, for this machine may be loaded.
+const SECONDS: &str = "60";
+
+/// Runs `invivo` with so much memory and time, and says how long it took. What it prints can be
+/// long, and is not shown.
+fn within_bounds(words: &[&str]) -> (Run, Duration) {
+    let shell = format!("ulimit -v {MEMORY_KIB}; exec timeout {SECONDS} \"$0\" \"$@\"");
+    let begun = Instant::now();
+    // Each arena of the C library takes 64 MiB of addresses, if no memory.
+    let output = Command::new("sh")
+        .args(["-c", &shell, INVIVO])
+        .args(words)
+        .env("MALLOC_ARENA_MAX", "1")
+        .stdin(Stdio::null())
+        .output()
+        .expect("running invivo");
+    let run = Run::of(output);
+    let said: String = run.stderr.chars().take(2000).collect();
+    assert_ne!(run.code, Some(124), "not in time: {words:?}");
+    assert!(matches!(run.code, Some(0 | 1)), "{:?}: {said}", run.code);
+    (run, begun.elapsed())
+}
+
+/// Two functions that call each other, in a file of one line of 4 MiB, as deep as is asked for.
+const LONG_LINE: &str = r#"
+import sys, threading, time
+path, depth = sys.argv[1], int(sys.argv[2])
+sys.setrecursionlimit(10**6)
+code = 'f = lambda n: g(n - 1) if n else end(); g = lambda n: f(n - 1) if n else end()#'
+code += 'x' * ((4 << 20) - len(code))
+with open(path, 'w') as file:
+    file.write(code)
+end = lambda: time.sleep(10000)
+exec(compile(code, path, 'exec'))
+threading.Thread(target=f, args=(depth,), daemon=True).start()
+time.sleep(0.1)
+print('ready', flush=True)
+while True:
+    time.sleep(0.01)
+"#;
+
+fn with_a_long_line(depth: &str) -> (tempfile::TempDir, Target) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("long.py");
+    let path = path.to_str().expect("a plain path");
+    let target = Launch::new(synth::interpreter("3.14"), LONG_LINE)
+        .arguments([path, depth])
+        .start();
+    (directory, target)
+}
+
+#[test]
+fn a_line_of_four_megabytes_is_cut_in_every_frame() {
+    let (_directory, target) = with_a_long_line("5000");
+    let pid = target.pid().to_string();
+    let (dump, _) = within_bounds(&["dump", &pid]);
+    assert!(dump.stdout.contains(" f = lambda n: g(n - 1)"));
+    let (json, _) = within_bounds(&["dump", &pid, "--json"]);
+    let report = json.json();
+    let threads = report["interpreters"][0]["threads"].as_array();
+    let frames = threads.expect("threads").iter().flat_map(|thread| {
+        let frames = thread["frames"].as_array();
+        frames.expect("frames").iter()
+    });
+    let cut = frames.filter(|frame| {
+        let source = frame["source"].as_str().unwrap_or_default();
+        source.starts_with("f = lambda") && source.len() == 2000 + '…'.len_utf8()
+    });
+    assert!(cut.count() > 4000);
+
+    let raise = "end = lambda: 1 / 0\nf(40)";
+    let words = ["exec", &pid, "--namespace", "main", "-c", raise];
+    let (run, _) = within_bounds(&words);
+    let lines: Vec<_> = run.stderr.lines().collect();
+    let cut = lines.iter().filter(|line| line.ends_with("xxx…")).count();
+    assert!(cut >= 40, "{cut} of {}", lines.len());
+    assert_eq!(lines.last(), Some(&"ZeroDivisionError: division by zero"));
+}
+
+/// Overwrites all of its arguments with NULs.
+const EMPTY_WORDS: &str = r"
+import ctypes
+with open('/proc/self/stat') as file:
+    fields = file.read().rpartition(')')[2].split()
+start, end = int(fields[45]), int(fields[46])
+ctypes.memset(start, 0, end - start)
+";
+
+#[test]
+fn a_million_empty_arguments_are_cut_and_said_to_be() {
+    let words = std::iter::repeat_n("x".repeat(100_000), 15);
+    let program = format!("{EMPTY_WORDS}{}", samples::SLEEPER);
+    let launch = Launch::new(synth::interpreter("3.14"), program).arguments(words);
+    let target = launch.start();
+    let pid = target.pid().to_string();
+    let (run, _) = within_bounds(&["ps", "--json"]);
+    let report = run.json();
+    let mut processes = report["processes"].as_array().expect("a list").iter();
+    let listed = processes.find(|process| process["pid"] == target.pid());
+    let command = listed.expect("it is in the list")["command"].clone();
+    let command = command.as_array().expect("words");
+    assert_eq!(command.len(), 2049);
+    assert_eq!(command[2048], "…");
+    let (dump, _) = within_bounds(&["dump", &pid]);
+    assert!(dump.stdout.len() < 100_000, "{}", dump.stdout.len());
+}
+
+#[test]
+fn controls_take_no_more_room_than_text() {
+    let target = support::busy(synth::interpreter("3.14"));
+    let pid = target.pid().to_string();
+    let script = "import sys\nfor _ in range(640): sys.stdout.write('\\x7f' * 100_000)";
+    let (run, _) = within_bounds(&["exec", &pid, "--json", "--timeout", "50", "-c", script]);
+    let report = run.json();
+    assert_eq!(report["outcome"], "done");
+    assert_eq!(report["output_truncated"], true);
+    assert_eq!(report["stdout"].as_str().map(str::len), Some(32 << 20));
+    support::unharmed(&target);
+}
