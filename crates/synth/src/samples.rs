@@ -44,7 +44,7 @@ pub const CHAINS: &str = include_str!("../targets/chains.py");
 
 /// Does everything at once that a script from outside could disturb, and checks all of it; it
 /// answers as [`BUSY`] does. `ready` is followed by the ids of its threads, the main one first.
-/// Not for free-threaded builds, whose faulthandler may crash on threads that run.
+/// In free-threaded builds it leaves out faulthandler, which may crash there on threads that run.
 pub const FULL_LOAD: &str = include_str!("../targets/full_load.py");
 
 /// Thread states that other threads use than made them. Its arguments are the library that

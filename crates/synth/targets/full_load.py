@@ -1,11 +1,11 @@
 """Does everything at once that a script from outside could disturb, and checks all of it.
 
 It allocates, raises, recurses, forks, takes signals with handlers, and has threads that use
-locks, conditions, queues and asyncio, at full load, with faulthandler on. `ready` is followed by
-the ids of its threads, the main one first. On its standard input `report` makes it print
-`checked N`, where N counts the rounds of whichever part has done fewest; `stop`, or the end of the
-input, does so and ends it with status 0. A wrong result makes it print `wrong …` and end with
-status 3.
+locks, conditions, queues and asyncio, at full load, with faulthandler on (but not in free-threaded
+builds). `ready` is followed by the ids of its threads, the main one first. On its standard input
+`report` makes it print `checked N`, where N counts the rounds of whichever part has done fewest;
+`stop`, or the end of the input, does so and ends it with status 0. A wrong result makes it print
+`wrong …` and end with status 3.
 """
 
 import asyncio
@@ -25,9 +25,12 @@ import warnings
 sys.setswitchinterval(0.0005)
 # Of 3.12 and later, about forks beside threads.
 warnings.simplefilter("ignore", DeprecationWarning)
-faulthandler.enable()
+# In free-threaded builds faulthandler may crash on threads that run.
+with_gil = getattr(sys, "_is_gil_enabled", lambda: True)()
 nowhere = open(os.devnull, "w")
-faulthandler.register(signal.SIGUSR2, file=nowhere)
+if with_gil:
+    faulthandler.enable()
+    faulthandler.register(signal.SIGUSR2, file=nowhere)
 
 rounds = {}
 stopping = False
@@ -125,8 +128,9 @@ def forks():
 
 
 def dumps():
-    os.kill(os.getpid(), signal.SIGUSR2)
-    faulthandler.dump_traceback(nowhere)
+    if with_gil:
+        os.kill(os.getpid(), signal.SIGUSR2)
+        faulthandler.dump_traceback(nowhere)
     gc.collect()
 
 

@@ -36,9 +36,10 @@ usage: cargo xtask CHORE
                                 work and that wait, beside the peers
   bench act [RUNS]              whether a script runs in a thread that waits or works in each way
                                 there is, how fast, and whether that harms it
-  bench harm [RUNS] [--peers] [PYTHON…]
-                                whether a target comes to harm that does everything at once; with
-                                the option, whether the peers harm it
+  bench harm [--runs N] [--shape NAME] [--anew] [--table] [--peers] [--invivo PROGRAM] [PYTHON…]
+                                whether targets of many shapes come to harm: goes on where it was
+                                and prints docs/harm.md, with --table at once; with --peers,
+                                whether the peers harm the one that does everything at once
   bench consistency [STACKS]    whether stacks of a running thread are right, beside the peers'
   bench dump [ROUNDS]           the time that `invivo dump` takes, beside its peers
   bench record [ROUNDS] [--long]

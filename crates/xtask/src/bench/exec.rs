@@ -19,7 +19,7 @@ use synth::waits::{self, Wait};
 use synth::{Interpreter, Target, interpreter};
 
 use super::act::{VERSIONS, shown};
-use super::harm::PATIENCE_WITH_PEERS;
+use super::peers::PATIENCE as PATIENCE_WITH_PEERS;
 use super::{number, peers, reason};
 use crate::run::{Doing, Outcome, capture};
 use crate::{pythons, release};

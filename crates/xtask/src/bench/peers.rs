@@ -3,11 +3,15 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use synth::interpreter;
 use synth::interpreters::workspace;
 
 use crate::run::{Outcome, capture};
+
+/// How long a peer may take, and a target to show that it works, before it counts as harmed.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is installed: the newest of each when these benchmarks were written.
 const PACKAGES: [&str; 7] = [
