@@ -40,7 +40,9 @@ pub use interpreters::Interpreters;
 pub use layout::asyncio::AsyncioDebug;
 pub use layout::{Layout, LineTable};
 pub use limits::Limits;
-pub use locate::{Location, Method, locate, locate_with, other_python};
+pub use locate::{
+    Location, Method, locate, locate_all, locate_all_with, locate_with, other_python,
+};
 pub use objects::DictItems;
 pub use pending::{Change, PendingCall, PendingCalls, Queue};
 pub use positions::{position, ranges};

@@ -108,13 +108,11 @@ pub fn other_python(modules: &[Module]) -> Option<String> {
 
 const WHAT: &str = "cannot look into the interpreter";
 
-/// Finds the interpreter of a process. Where several copies of one are mapped, the live one.
+/// Finds the interpreter of a process: the first of [`locate_all`].
 ///
 /// # Errors
 ///
-/// `NotPython` where there is none, `Unsupported` where it is another implementation of Python or
-/// one that is too old ([`other_python`]), `Refused` where memory may not be read and no file tells
-/// either, `Gone` where the process ended meanwhile.
+/// As [`locate_all`].
 pub fn locate(
     memory: &impl Memory,
     modules: &[Module],
@@ -131,21 +129,59 @@ pub fn locate(
 ///
 /// # Errors
 ///
-/// As [`locate`].
+/// As [`locate_all`].
 pub fn locate_with(
     memory: &impl Memory,
     modules: &[Module],
     limits: &Limits,
-    mut facts: impl FnMut(&Module) -> Result<FileFacts>,
+    facts: impl FnMut(&Module) -> Result<FileFacts>,
 ) -> Result<Location> {
+    let first = locate_all_with(memory, modules, limits, facts)?;
+    let first = first.into_iter().next();
+    first.ok_or_else(|| Error::internal("a search succeeded and found nothing"))
+}
+
+/// Finds the interpreters of a process, in the order of their addresses: never none, and more than
+/// one where several CPythons are alive in it, each with a runtime state of its own. One that is
+/// mapped and has not begun, or has ended, counts only where none is alive.
+///
+/// Once one is found, others are looked for in what is called `libpython` alone: any file that is
+/// mapped as code may hold one, and a process may have a thousand.
+///
+/// # Errors
+///
+/// `NotPython` where there is none, `Unsupported` where it is another implementation of Python or
+/// one that is too old ([`other_python`]), `Refused` where memory may not be read and no file tells
+/// either, `Gone` where the process ended meanwhile.
+pub fn locate_all(
+    memory: &impl Memory,
+    modules: &[Module],
+    files: &impl ModuleFiles,
+    limits: &Limits,
+) -> Result<Vec<Location>> {
+    locate_all_with(memory, modules, limits, |module| {
+        examine(files.open_module(module)?)
+    })
+}
+
+/// As [`locate_all`], with what is known of the files from elsewhere.
+///
+/// # Errors
+///
+/// As [`locate_all`].
+pub fn locate_all_with(
+    memory: &impl Memory,
+    modules: &[Module],
+    limits: &Limits,
+    mut facts: impl FnMut(&Module) -> Result<FileFacts>,
+) -> Result<Vec<Location>> {
     let mut search = Search::new(memory, modules, limits);
     for module in names::likely_first(modules)
         .into_iter()
         .take(limits.modules)
     {
-        search.examine(module, facts(module))?;
-        if search.is_over() {
-            break;
+        if !search.has_live() || names::is_libpython(module) {
+            search.examine(module, facts(module))?;
         }
     }
     search.scan_undecided()?;

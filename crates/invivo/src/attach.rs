@@ -1,7 +1,8 @@
-use invivo_cpython::{Limits, Location, Runtime, locate};
+use invivo_cpython::{Limits, Location, Runtime, locate_all};
 use invivo_model::{Error, ErrorKind, Result};
 use invivo_process::{ProcessMemory, Target, access, descendants};
 
+use crate::runtimes::Runtimes;
 use crate::sources::Sources;
 
 /// A process and the interpreter in it.
@@ -13,6 +14,8 @@ pub struct Attached {
     pub location: Location,
     /// The interpreter.
     pub runtime: Runtime<ProcessMemory>,
+    /// All CPythons of the process, and which of them this is.
+    pub runtimes: Runtimes,
 }
 
 impl Attached {
@@ -22,27 +25,41 @@ impl Attached {
     }
 }
 
-/// Opens process `pid` and finds the interpreter in it. Reads only.
+/// Opens process `pid` and finds the interpreter in it: where it has several CPythons, the first.
+/// Reads only.
 ///
 /// # Errors
 /// `NoSuchProcess`, `NotPython`, `Refused` with the rule that decided, or `Unsupported` for a
 /// CPython version whose layout is not known.
 pub fn attach(pid: u32) -> Result<Attached> {
-    not_ourselves(pid)?;
-    attach_to(Target::open(pid)?)
+    attach_to_runtime(pid, None)
 }
 
-/// Finds the interpreter in a process that is held already. Reads only.
+/// The same for the CPython with this number, from 1 in the order of their addresses, in a process
+/// that has several; `None` is the first.
 ///
 /// # Errors
-/// As [`attach`].
-pub fn attach_to(target: Target) -> Result<Attached> {
+/// As [`attach`]; `Usage` where there is none with this number.
+pub fn attach_to_runtime(pid: u32, number: Option<u32>) -> Result<Attached> {
+    not_ourselves(pid)?;
+    attach_to(Target::open(pid)?, number)
+}
+
+/// The same in a process that is held already.
+///
+/// # Errors
+/// As [`attach_to_runtime`].
+pub fn attach_to(target: Target, number: Option<u32>) -> Result<Attached> {
     not_ourselves(target.pid())?;
-    let (location, runtime) = open(&target).map_err(|error| explained(&target, error))?;
+    let explained = |error| explained(&target, error);
+    let runtimes = Runtimes::choose(target.pid(), find(&target).map_err(explained)?, number)?;
+    let location = runtimes.taken()?.clone();
+    let runtime = Runtime::open(target.memory(), &location, Limits::default());
     Ok(Attached {
+        runtime: runtime.map_err(explained)?,
         target,
         location,
-        runtime,
+        runtimes,
     })
 }
 
@@ -58,12 +75,17 @@ pub(crate) fn not_ourselves(pid: u32) -> Result<()> {
     ))
 }
 
-fn open(target: &Target) -> Result<(Location, Runtime<ProcessMemory>)> {
-    let limits = Limits::default();
+/// All interpreters of a process.
+pub(crate) fn find(target: &Target) -> Result<Vec<Location>> {
     let modules = target.modules()?;
-    let location = locate(&target.memory(), &modules, target, &limits)?;
-    let runtime = Runtime::open(target.memory(), &location, limits)?;
-    Ok((location, runtime))
+    locate_all(&target.memory(), &modules, target, &Limits::default())
+}
+
+/// Whether one of its interpreters can be looked into.
+fn has_python(target: &Target) -> bool {
+    let limits = Limits::default();
+    let opens = |location: &Location| Runtime::open(target.memory(), location, limits).is_ok();
+    find(target).is_ok_and(|found| found.iter().any(opens))
 }
 
 /// A refusal of the operating system, with the rule that decided it; and "gone" where whatever
@@ -138,8 +160,7 @@ fn started_pythons(pid: u32) -> Vec<(u32, String)> {
     pythons
         .filter_map(|(pid, _)| {
             let target = Target::open(pid).ok()?;
-            open(&target).ok()?;
-            Some((pid, command(&target)))
+            has_python(&target).then(|| (pid, command(&target)))
         })
         .take(NAMED_MAX + 1)
         .collect()

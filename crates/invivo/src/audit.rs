@@ -12,7 +12,7 @@
 //! let attached = invivo::attach(4711)?;
 //! let request = Request::new(Code::Evaluate { source: "6 * 7".into(), name: "<answer>".into() });
 //!
-//! let mut act = log.begin(4711, Some(&attached.target), &request)?;
+//! let mut act = log.begin(4711, None, Some(&attached.target), &request)?;
 //! let (began, mut course) = (std::time::Instant::now(), Course::default());
 //! let outcome = execute(&attached.target, &attached.runtime, &request, |event| {
 //!     course.note(&event);
@@ -66,11 +66,18 @@ impl Log {
         }
     }
 
-    /// Records that `request` is about to be carried out in process `pid`.
+    /// Records that `request` is about to be carried out in process `pid`, in the CPython with this
+    /// number where one was named.
     ///
     /// # Errors
     /// `Usage` where that can't be written: then nothing is to be run.
-    pub fn begin(&self, pid: u32, target: Option<&Target>, request: &Request) -> Result<Act<'_>> {
+    pub fn begin(
+        &self,
+        pid: u32,
+        runtime: Option<u32>,
+        target: Option<&Target>,
+        request: &Request,
+    ) -> Result<Act<'_>> {
         let users = Users::load();
         let id = random::<16>()?;
         let about = About {
@@ -78,7 +85,7 @@ impl Log {
             by: By::caller(&users),
             target: target.map_or_else(|| Whom::unknown(pid), |target| Whom::of(target, &users)),
             script: Script::of(&request.code),
-            selection: InWords::of(request.selection),
+            selection: InWords::of(runtime, request.selection),
         };
         let line = Line::new("begin", &about, None);
         self.write(&line, "nothing was run: make room, or name another file")?;
@@ -333,13 +340,15 @@ impl Script {
 /// What was asked for, in the words of the command line.
 #[derive(Debug, Serialize)]
 struct InWords {
+    runtime: Option<u32>,
     interpreter: String,
     thread: String,
 }
 
 impl InWords {
-    fn of(selection: Selection) -> Self {
+    fn of(runtime: Option<u32>, selection: Selection) -> Self {
         Self {
+            runtime,
             interpreter: match selection.interpreter {
                 InterpreterChoice::Id(id) => id.to_string(),
                 InterpreterChoice::All => "all".to_owned(),

@@ -26,7 +26,7 @@ fn an_act_has_a_beginning_and_an_end() {
     let ourselves = Target::open(std::process::id()).expect("our own process");
     let request = request("abc");
     let mut act = log
-        .begin(ourselves.pid(), Some(&ourselves), &request)
+        .begin(ourselves.pid(), Some(2), Some(&ourselves), &request)
         .expect("its beginning");
     let [begin] = &lines(&path)[..] else {
         panic!("not one line")
@@ -54,6 +54,7 @@ fn an_act_has_a_beginning_and_an_end() {
     assert_eq!(end["script"]["sha256"], sha256);
     assert_eq!(end["script"]["bytes"], 3);
     assert_eq!(end["target"]["start_ticks"], ourselves.start_time());
+    assert_eq!(end["selection"]["runtime"], 2);
     assert_eq!(end["by"]["uid"], own_uid());
     assert_eq!(end["runs"][0]["outcome"], "failed");
     assert_eq!(end["runs"][0]["error"]["kind"], "Gone");
@@ -66,7 +67,9 @@ fn a_line_is_plain_text_and_says_the_same() {
     let place = tempfile::tempdir().expect("a directory");
     let path = place.path().join("log");
     let log = Log::open(&path).expect("opening it");
-    let act = log.begin(1, None, &request("ä")).expect("its beginning");
+    let act = log
+        .begin(1, None, None, &request("ä"))
+        .expect("its beginning");
     act.end(0, Some(&Error::gone(1))).expect("its end");
     let bytes = fs::read(&path).expect("the log");
     assert!(bytes.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\n')));
@@ -95,7 +98,7 @@ fn many_at_once_do_not_mingle() {
                     name: name.clone(),
                 };
                 for _ in 0..EACH {
-                    let act = log.begin(1, None, &Request::new(code.clone()));
+                    let act = log.begin(1, None, None, &Request::new(code.clone()));
                     act.expect("its beginning").end(0, None).expect("its end");
                 }
             });

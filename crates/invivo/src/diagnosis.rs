@@ -1,13 +1,14 @@
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
-use invivo_cpython::{Limits, Location, Runtime, locate};
+use invivo_cpython::{Limits, Location, Runtime};
 use invivo_inject::{Method, OPT_OUT_OPTION, OPT_OUT_VARIABLE, Plan, Selection, Wake, Way, ways};
 use invivo_model::{Error, Interpreter, Result};
 use invivo_process::access::{self, Check, Users, Verdict};
 use invivo_process::{Activity, Halt, ProcessMemory, Target};
 
-use crate::attach::explained;
+use crate::attach::{explained, find};
+use crate::runtimes::Runtimes;
 
 /// The spelling of it that CPython's documentation shows and CPython does not know.
 pub const MISSPELT_OPTION: &str = "disable_remote_debug";
@@ -31,6 +32,8 @@ pub struct Diagnosis {
     pub access: Verdict,
     /// The interpreter in it, or why none could be found.
     pub interpreter: Result<InterpreterDiagnosis>,
+    /// All CPythons of the process, and which of them that is; `None` where none was found.
+    pub runtimes: Option<Runtimes>,
     /// The ways into its main thread, and which are open now: one for when it runs, one for when
     /// it waits. Empty where that can't be told.
     pub ways: Vec<Way>,
@@ -97,23 +100,30 @@ pub enum Switch {
     Build,
 }
 
-/// Finds out all that decides about process `pid`. Reads only.
+/// Finds out all that decides about process `pid`, and, where it has several CPythons, about the one
+/// with the number `runtime`; without, the first is looked into, and nothing can be run. Reads only.
 ///
 /// # Errors
-/// `NoSuchProcess`, or `Refused` where the process can't even be opened.
-pub fn diagnose(pid: u32) -> Result<Diagnosis> {
+/// `NoSuchProcess`, or `Refused` where the process can't even be opened; `Usage` where it has no
+/// CPython with this number.
+pub fn diagnose(pid: u32, runtime: Option<u32>) -> Result<Diagnosis> {
     let target = Target::open(pid)?;
     let facts = access::examine(&target)?;
     let verdict = access::verdict(&facts);
+    let mut runtimes = None;
     let (interpreter, ways, execution) = match find(&target) {
         Err(error) => {
             let error = explained(&target, error);
             (Err(error.clone()), Vec::new(), Err(error))
         }
-        Ok(location) => {
+        Ok(found) => {
+            let found = runtimes.insert(Runtimes::choose(pid, found, runtime)?);
+            let location = found.taken()?.clone();
             let runtime = Runtime::open(target.memory(), &location, Limits::default());
             let runtime = runtime.map_err(|error| explained(&target, error));
-            let execution = execution(&target, &runtime, &facts, verdict);
+            let execution = found
+                .ensure_named(pid)
+                .and_then(|()| execution(&target, &runtime, &facts, verdict));
             let runtime = runtime.ok();
             let ways = runtime
                 .as_ref()
@@ -144,18 +154,10 @@ pub fn diagnose(pid: u32) -> Result<Diagnosis> {
         checks: access::judge(&facts),
         access: verdict,
         interpreter,
+        runtimes,
         ways,
         execution,
     })
-}
-
-fn find(target: &Target) -> Result<Location> {
-    locate(
-        &target.memory(),
-        &target.modules()?,
-        target,
-        &Limits::default(),
-    )
 }
 
 /// The same questions in the same order as when something is really run.

@@ -9,13 +9,14 @@ use invivo_model::{
     Address, Build, Defect, Error, ErrorKind, Gil, Greenlet, Greenlets, InterpreterThreads, Result,
     Text, Thread, ThreadState, Variable, Version, surrogate,
 };
-use invivo_process::{Bounded, Fault, Halt, Memory, Recorder, Stacks, Target};
+use invivo_process::{Bounded, Fault, Halt, Memory, Recorder, Stacks};
 
 use crate::attach::{Attached, explained};
 use crate::beside::{Beside, ReadFrom};
 use crate::doing::{Doing, Known, doing};
 use crate::os::{OsActivity, OsThread, OsView};
 use crate::repeats::repeats_around;
+use crate::runtimes::RuntimeName;
 use crate::saved::Recording;
 
 /// How much of a target's memory one look reads at most.
@@ -66,12 +67,16 @@ pub struct Subject {
     pub build: Build,
     /// Where its `_PyRuntime` lies.
     pub runtime: Address,
+    /// All CPythons of the process, this one among them; `None` where that is not known, as of an
+    /// image.
+    pub runtimes: Option<Vec<RuntimeName>>,
     /// What stopped it, where it stood still before we looked.
     pub halt: Option<Halt>,
 }
 
 impl Subject {
-    pub(crate) fn of(target: &Target, location: &Location) -> Self {
+    pub(crate) fn of(attached: &Attached) -> Self {
+        let (target, location) = (&attached.target, &attached.location);
         let decoded = |text: &std::ffi::OsStr| surrogate::decode(text.as_encoded_bytes());
         let mut command: Vec<String> = target
             .command_line()
@@ -94,6 +99,7 @@ impl Subject {
             version: location.version,
             build: location.build,
             runtime: location.address,
+            runtimes: Some(attached.runtimes.names()),
             halt: target.halt(),
         }
     }
@@ -201,7 +207,7 @@ impl Attached {
     }
 
     fn look<M: Memory + Send>(&self, memory: M, options: &DumpOptions) -> Result<(Dump, M)> {
-        let subject = Subject::of(&self.target, &self.location);
+        let subject = Subject::of(self);
         let before = OsView::before(&self.target);
         let read = move |os: OsView<'_>| {
             let dump = look(&memory, &self.location, subject, os, options);
@@ -467,7 +473,7 @@ fn choose(
         }
         joined.retain(|interpreter| !interpreter.threads.is_empty());
         if joined.is_empty() {
-            return Err(no_such_thread(tid, subject.pid, &all));
+            return Err(no_such_thread(tid, subject, &all));
         }
     } else if !options.all_interpreters && joined.iter().any(|interpreter| interpreter.id == 0) {
         joined.retain(|interpreter| interpreter.id == 0);
@@ -478,12 +484,20 @@ fn choose(
 /// How many threads an error names.
 const NAMED_MAX: usize = 20;
 
-pub(crate) fn no_such_thread(tid: u32, pid: u32, all: &[u32]) -> Error {
+pub(crate) fn no_such_thread(tid: u32, subject: &Subject, all: &[u32]) -> Error {
+    let pid = subject.pid;
+    // It may be one of another CPython's.
+    let runtimes = subject.runtimes.as_deref().unwrap_or_default();
+    let own = runtimes.iter().find(|one| one.address == subject.runtime);
+    let whose = match own {
+        Some(own) if runtimes.len() > 1 => format!("thread of CPython number {} in", own.number),
+        _ => "Python thread of".to_owned(),
+    };
     let more = if all.len() > NAMED_MAX { ", …" } else { "" };
     let named: Vec<String> = all.iter().take(NAMED_MAX).map(u32::to_string).collect();
     Error::new(
         ErrorKind::Usage,
-        format!("thread {tid} is no Python thread of process {pid}"),
+        format!("thread {tid} is no {whose} process {pid}"),
         format!("its Python threads are: {}{more}", named.join(", ")),
         "choose one of them, by its number as `ps -T` shows it",
     )

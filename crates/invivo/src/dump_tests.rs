@@ -26,6 +26,7 @@ fn subject() -> Subject {
         version: None,
         build: Build::default(),
         runtime: Address(0x5000),
+        runtimes: None,
         halt: None,
     }
 }

@@ -43,13 +43,14 @@ mod os;
 mod processes;
 pub mod profile;
 mod repeats;
+mod runtimes;
 mod saved;
 mod sources;
 mod tasks;
 #[cfg(test)]
 mod testing;
 
-pub use attach::{Attached, attach, attach_to};
+pub use attach::{Attached, attach, attach_to, attach_to_runtime};
 pub use beside::ReadFrom;
 pub use diagnosis::{
     Diagnosis, InterpreterDiagnosis, MISSPELT_OPTION, Prospect, RemoteDebugging, Switch, diagnose,
@@ -69,6 +70,7 @@ pub use invivo_process::{
 pub use os::{OsActivity, OsThread};
 pub use processes::{FoundInterpreter, PythonProcess, python_processes};
 pub use repeats::{Run, repeats, repeats_around};
+pub use runtimes::{RuntimeName, Runtimes};
 pub use saved::{Recording, Saved};
 pub use sources::Sources;
 pub use tasks::TaskDump;

@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use invivo_cpython::{FileFacts, Limits, Location, Runtime, examine, locate_with, other_python};
+use invivo_cpython::{
+    FileFacts, Limits, Location, Runtime, examine, locate_all_with, other_python,
+};
 use invivo_inject::OPT_OUT_VARIABLE;
 use invivo_model::{Build, Error, ErrorKind, Result, Version};
 use invivo_process::access::{self, Check, Users, Verdict};
@@ -24,6 +26,9 @@ pub struct PythonProcess {
     /// The interpreter in it; `None` where only its name says that it is Python, since it may not
     /// be looked into.
     pub interpreter: Option<FoundInterpreter>,
+    /// The further ones where it has several CPythons, in the order of their numbers; that of
+    /// `interpreter` is 1.
+    pub other_interpreters: Vec<FoundInterpreter>,
     /// What the Python in it is called that Invivo does not look into: another implementation, or
     /// a version that is not known.
     pub unsupported: Option<String>,
@@ -110,8 +115,10 @@ impl Survey {
         }
         let target = Target::open(pid).ok()?;
         let mut unsupported = None;
-        let interpreter = match self.interpreter(&target) {
-            Ok((found, is_supported)) => {
+        let mut other_interpreters = Vec::new();
+        let interpreter = match self.interpreters(&target) {
+            Ok((found, is_supported, others)) => {
+                other_interpreters = others;
                 let version = found.version.map(|version| format!(" {version}"));
                 let name = || format!("CPython{}", version.unwrap_or_default());
                 unsupported = (!is_supported).then(name);
@@ -153,6 +160,7 @@ impl Survey {
             user: uid.and_then(|uid| self.users.name(uid)).map(str::to_owned),
             command,
             interpreter,
+            other_interpreters,
             unsupported,
             access,
             refused_by,
@@ -160,21 +168,28 @@ impl Survey {
         })
     }
 
-    /// The interpreter, and whether it can be looked into where its memory may be read.
-    fn interpreter(&self, target: &Target) -> Result<(FoundInterpreter, bool)> {
+    /// The first interpreter, whether it can be looked into where its memory may be read, and the
+    /// others.
+    fn interpreters(
+        &self,
+        target: &Target,
+    ) -> Result<(FoundInterpreter, bool, Vec<FoundInterpreter>)> {
         let memory = target.memory();
         let modules = target.modules()?;
         let facts = |module: &Module| self.facts(target, module);
-        let location = locate_with(&memory, &modules, &self.limits, facts)?;
+        let found = locate_all_with(&memory, &modules, &self.limits, facts)?;
         let unknown = |error: &Error| error.kind == ErrorKind::Unsupported;
-        let is_supported = !location.layout.as_ref().is_err_and(unknown);
-        let found = FoundInterpreter {
+        let is_unknown = |location: &Location| location.layout.as_ref().is_err_and(unknown);
+        let is_supported = !found.first().is_some_and(is_unknown);
+        let mut found = found.into_iter().map(|location| FoundInterpreter {
             version: location.version,
             build: location.build,
             remote_debugging: remote_debugging(target, &memory, &location, self.limits),
             module: location.module,
-        };
-        Ok((found, is_supported))
+        });
+        let first = found.next();
+        let first = first.ok_or_else(|| Error::internal("an interpreter was found and is none"))?;
+        Ok((first, is_supported, found.collect()))
     }
 
     fn facts(&self, target: &Target, module: &Module) -> Result<FileFacts> {

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::beside::ReadFrom;
 use crate::dump::{Dump, DumpOptions, Subject, look};
 use crate::os::{OsThread, OsView};
+use crate::runtimes::RuntimeName;
 use crate::sources::Sources;
 
 /// The first line.
@@ -51,6 +52,11 @@ impl Recording {
             executable: dump.subject.executable.clone(),
             halt: dump.subject.halt.map(SavedHalt::from),
             runtime: location.address.0,
+            runtimes: dump
+                .subject
+                .runtimes
+                .as_ref()
+                .map(|all| all.iter().map(SavedRuntime::from).collect()),
             version: location.version.map(SavedVersion::from),
             debug: location.build.debug,
             free_threaded: location.build.free_threaded,
@@ -156,6 +162,7 @@ impl Saved {
             version: location.version,
             build: location.build,
             runtime: location.address,
+            runtimes: saved_runtimes(header)?,
             halt: header.halt.map(Halt::from),
         };
         let then = &header.options;
@@ -229,6 +236,8 @@ struct Header {
     #[serde(default)]
     halt: Option<SavedHalt>,
     runtime: u64,
+    #[serde(default)]
+    runtimes: Option<Vec<SavedRuntime>>,
     version: Option<SavedVersion>,
     debug: Option<bool>,
     free_threaded: Option<bool>,
@@ -241,6 +250,48 @@ struct Header {
     /// The words of memory in which something changed meanwhile.
     #[serde(default)]
     changed: Vec<u64>,
+}
+
+/// [`RuntimeName`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct SavedRuntime {
+    number: usize,
+    version: Option<SavedVersion>,
+    debug: Option<bool>,
+    free_threaded: Option<bool>,
+    module: String,
+    address: u64,
+}
+
+impl From<&RuntimeName> for SavedRuntime {
+    fn from(name: &RuntimeName) -> Self {
+        Self {
+            number: name.number,
+            version: name.version.map(SavedVersion::from),
+            debug: name.build.debug,
+            free_threaded: name.build.free_threaded,
+            module: String::from_utf8_lossy(&name.module).into_owned(),
+            address: name.address.0,
+        }
+    }
+}
+
+/// All CPythons that the process had; `None` where the image does not say.
+fn saved_runtimes(header: &Header) -> Result<Option<Vec<RuntimeName>>> {
+    let name = |saved: &SavedRuntime| {
+        Ok(RuntimeName {
+            number: saved.number,
+            version: saved.version.as_ref().map(Version::try_from).transpose()?,
+            build: Build {
+                debug: saved.debug,
+                free_threaded: saved.free_threaded,
+            },
+            module: saved.module.clone().into_bytes(),
+            address: Address(saved.address),
+        })
+    };
+    let all = header.runtimes.as_ref();
+    all.map(|all| all.iter().map(name).collect()).transpose()
 }
 
 /// [`Halt`].

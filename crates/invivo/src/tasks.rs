@@ -73,7 +73,7 @@ impl Attached {
             }
         }
         let mut dump = TaskDump {
-            subject: Subject::of(&self.target, &self.location),
+            subject: Subject::of(self),
             tasks: Tasks::default(),
             greenlets,
             tids,
@@ -89,7 +89,7 @@ impl Attached {
             if !dump.tids.values().any(|known| *known == tid) {
                 let mut all: Vec<u32> = dump.tids.values().copied().collect();
                 all.sort_unstable();
-                return Err(no_such_thread(tid, dump.subject.pid, &all));
+                return Err(no_such_thread(tid, &dump.subject, &all));
             }
             tasks.list.retain(|task| dump.tid(task) == Some(tid));
         }

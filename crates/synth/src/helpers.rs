@@ -50,6 +50,30 @@ pub fn embed(interpreter: &Interpreter) -> PathBuf {
         // What the library needs is found when the program starts.
         "-Wl,--allow-shlib-undefined".to_owned(),
     ]);
+    flags.extend(surroundings(interpreter, library));
+    compile(
+        &format!("embed-{name}"),
+        include_str!("../c/embed.c"),
+        &flags,
+    )
+}
+
+/// A C program that loads two interpreters, where this one can be loaded.
+///
+/// `pair LIBRARY PYTHONHOME FILE LIBRARY PYTHONHOME FILE`
+///
+/// # Panics
+/// If the interpreter has no shared library.
+pub fn pair(interpreter: &Interpreter) -> PathBuf {
+    let library = interpreter.library.as_ref().expect("a shared library");
+    let mut flags = surroundings(interpreter, library);
+    flags.push("-ldl".to_owned());
+    compile("pair", include_str!("../c/pair.c"), &flags)
+}
+
+/// What has a program find what an interpreter's library needs.
+fn surroundings(interpreter: &Interpreter, library: &Path) -> Vec<String> {
+    let mut flags = Vec::new();
     let libraries = match &interpreter.prefix {
         Some(prefix) => {
             flags.push(format!(
@@ -64,11 +88,7 @@ pub fn embed(interpreter: &Interpreter) -> PathBuf {
         "-Wl,--disable-new-dtags,-rpath,{}",
         libraries.display()
     ));
-    compile(
-        &format!("embed-{name}"),
-        include_str!("../c/embed.c"),
-        &flags,
-    )
+    flags
 }
 
 /// A module for every interpreter, `foreign`, that waits as no code of Python's own does.

@@ -10,6 +10,7 @@ pub mod image;
 pub mod interpreters;
 pub mod launch;
 pub mod packages;
+pub mod pair;
 pub mod root;
 pub mod samples;
 pub mod scenarios;

@@ -2,8 +2,8 @@ use clap::Args;
 use invivo::access::{Check, CheckVerdict, Verdict, examine_machine, judge_machine};
 use invivo::exec::{OPT_OUT_OPTION, OPT_OUT_VARIABLE, Way};
 use invivo::{
-    Diagnosis, Error, InterpreterDiagnosis, MISSPELT_OPTION, RemoteDebugging, Result, Switch,
-    diagnose, python_processes, surrogate,
+    Diagnosis, Error, InterpreterDiagnosis, MISSPELT_OPTION, RemoteDebugging, Result, RuntimeName,
+    Runtimes, Switch, diagnose, python_processes, surrogate,
 };
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr;
@@ -30,6 +30,10 @@ pub(crate) struct Arguments {
     #[arg(value_name = "PID")]
     pid: Option<u32>,
 
+    /// Which CPython, where the process has several: a number from `invivo doctor PID`.
+    #[arg(long, value_name = "NUMBER", requires = "pid", value_parser = clap::value_parser!(u32).range(1..))]
+    runtime: Option<u32>,
+
     /// Print one JSON object instead (docs/json-doctor.md).
     #[arg(long)]
     json: bool,
@@ -37,13 +41,13 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<Status> {
     match arguments.pid {
-        Some(pid) => process(pid, arguments.json, output),
+        Some(pid) => process(pid, arguments.runtime, arguments.json, output),
         None => machine(arguments.json, output),
     }
 }
 
-fn process(pid: u32, json: bool, output: &mut Output) -> Result<Status> {
-    let diagnosis = match diagnose(pid) {
+fn process(pid: u32, runtime: Option<u32>, json: bool, output: &mut Output) -> Result<Status> {
+    let diagnosis = match diagnose(pid, runtime) {
         Ok(diagnosis) => diagnosis,
         Err(error) if json => {
             let report = json!({ "schema": 1, "pid": pid, "error": error_json(&error) });
@@ -83,6 +87,9 @@ fn show(diagnosis: &Diagnosis, output: &mut Output) {
     heading(output, "\nWhat the operating system says");
     for check in &diagnosis.checks {
         show_check(check, output);
+    }
+    if let Some(runtimes) = diagnosis.runtimes.as_ref().filter(|it| it.count() > 1) {
+        show_runtimes(runtimes, output);
     }
     heading(output, "\nThis interpreter");
     match &diagnosis.interpreter {
@@ -218,6 +225,20 @@ fn show_row(
     }
 }
 
+/// The CPythons of a process that has several.
+fn show_runtimes(runtimes: &Runtimes, output: &mut Output) {
+    let title = format!("\n{} CPythons in this process", runtimes.count());
+    heading(output, &title);
+    for name in runtimes.names() {
+        paragraph(output, 2, &shown(&name.sentence()));
+    }
+    let text = format!(
+        "What follows is of number {}. To choose, in this and in other commands: --runtime NUMBER",
+        runtimes.number()
+    );
+    paragraph(output, 2, &text);
+}
+
 fn show_interpreter(interpreter: &InterpreterDiagnosis, output: &mut Output) {
     let location = &interpreter.location;
     let version = match location.version {
@@ -312,6 +333,7 @@ fn diagnosis_json(diagnosis: &Diagnosis) -> Value {
         "access": diagnosis.access.name(),
         "checks": diagnosis.checks.iter().map(check_json).collect::<Vec<_>>(),
         "interpreter": interpreter.ok().map(interpreter_json),
+        "runtimes": diagnosis.runtimes.as_ref().map(|it| runtimes_json(&it.names())),
         "ways": diagnosis.ways.iter().map(way_json).collect::<Vec<_>>(),
         "execution": match &diagnosis.execution {
             Ok(prospect) => json!({
@@ -372,6 +394,21 @@ fn switch_name(switch: Switch) -> &'static str {
         Switch::Option => "option",
         Switch::Build => "build",
     }
+}
+
+/// The CPythons of a process.
+pub(crate) fn runtimes_json(names: &[RuntimeName]) -> Vec<Value> {
+    let one = |name: &RuntimeName| {
+        json!({
+            "number": name.number,
+            "version": name.version.map(|version| version.to_string()),
+            "debug": name.build.debug,
+            "free_threaded": name.build.free_threaded,
+            "where": surrogate::decode(&name.module),
+            "runtime": name.address.to_string(),
+        })
+    };
+    names.iter().map(one).collect()
 }
 
 /// One rule's answer.

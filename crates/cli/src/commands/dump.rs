@@ -82,7 +82,11 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "TID")]
     thread: Option<u32>,
 
-    /// Every interpreter in the process, not only the main one.
+    /// Which CPython, where the process has several: a number from `invivo doctor PID`.
+    #[arg(long, value_name = "NUMBER", requires = "pid", value_parser = clap::value_parser!(u32).range(1..))]
+    runtime: Option<u32>,
+
+    /// Every interpreter of this CPython, not only the main one.
     #[arg(long)]
     all_interpreters: bool,
 
@@ -194,7 +198,10 @@ fn live(
     if let Some(file) = &arguments.save_image {
         ensure_free(file, arguments.force)?;
     }
-    let attached = invivo::attach(pid)?;
+    let attached = invivo::attach_to_runtime(pid, arguments.runtime)?;
+    if let Some(note) = attached.runtimes.unnamed(pid) {
+        output.note(&note);
+    }
     output.detail(&format!(
         "CPython {} with PyRuntime at {}, found by {}",
         attached.runtime.version(),

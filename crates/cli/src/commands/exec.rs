@@ -69,6 +69,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "TID|main|any|all", default_value = "main", value_parser = thread_choice)]
     thread: ThreadChoice,
 
+    /// Which CPython, where the process has several: a number from `invivo doctor PID`.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    runtime: Option<u32>,
+
     /// The interpreter, by its id (0 is the main one), or `all`.
     #[arg(long, value_name = "ID|all", default_value = "0", value_parser = interpreter_choice)]
     interpreter: InterpreterChoice,
@@ -185,7 +189,12 @@ pub(crate) fn run(arguments: Arguments, output: &mut Output) -> Result<Status> {
     let target = Target::open(arguments.pid);
     let mut act = None;
     if let Some(log) = &log {
-        let begun = log.begin(arguments.pid, target.as_ref().ok(), &request);
+        let begun = log.begin(
+            arguments.pid,
+            arguments.runtime,
+            target.as_ref().ok(),
+            &request,
+        );
         act = Some(begun.map_err(|error| failed(error, output))?);
     }
     let job = target.and_then(|target| Job::new(&arguments, began, &source, &request, target));
@@ -247,7 +256,8 @@ impl<'a> Job<'a> {
         request: &'a Request,
         target: Target,
     ) -> Result<Self> {
-        let attached = invivo::attach_to(target)?;
+        let attached = invivo::attach_to(target, arguments.runtime)?;
+        attached.runtimes.ensure_named(arguments.pid)?;
         let selection = request.selection;
         let named = selection
             .is_several()

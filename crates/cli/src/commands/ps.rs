@@ -20,6 +20,7 @@ Columns:
   ATTACH   whether the operating system lets you; `invivo doctor PID` has the details.
            unsupported: a Python that Invivo does not look into; stopped: by a signal
   WHERE    the file that holds the interpreter
+A process with several CPythons has a line for each.
 
 Examples:
   invivo ps
@@ -45,10 +46,22 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<Status> 
         "PID", "USER", "VERSION", "BUILD", "REMOTE", "ATTACH", "WHERE", "COMMAND",
     ]);
     for process in &processes {
-        table.row(row(process, columns));
+        table.row(row(process, process.interpreter.as_ref(), columns));
+        for other in &process.other_interpreters {
+            table.row(row(process, Some(other), columns));
+        }
     }
     output.line(&table.lines(columns).join("\n"));
     for process in &processes {
+        let others = process.other_interpreters.len();
+        if others > 0 {
+            output.note(&format!(
+                "process {pid} has {} CPythons, numbered in this order from 1: choose one with \
+                 --runtime NUMBER; invivo doctor {pid} has the details",
+                others + 1,
+                pid = process.pid,
+            ));
+        }
         if let Some(halt) = stop(process) {
             let remedy = halt.remedy(process.pid);
             output.note(&format!("process {} is {halt}: {remedy}", process.pid));
@@ -60,8 +73,11 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<Status> 
     Ok(Status::Done)
 }
 
-fn row(process: &PythonProcess, columns: Option<usize>) -> Vec<String> {
-    let interpreter = process.interpreter.as_ref();
+fn row(
+    process: &PythonProcess,
+    interpreter: Option<&FoundInterpreter>,
+    columns: Option<usize>,
+) -> Vec<String> {
     let version = interpreter.and_then(|found| found.version);
     let remote = interpreter.and_then(|found| found.remote_debugging);
     let place = interpreter.map(|found| shown_bytes(&found.module));
@@ -151,18 +167,21 @@ fn shortened(path: String, columns: Option<usize>) -> String {
 
 fn process_json(process: &PythonProcess) -> Value {
     let text = surrogate::decode;
-    let interpreter = process
-        .interpreter
-        .as_ref()
-        .map(|found: &FoundInterpreter| {
-            json!({
-                "version": found.version.map(|version| version.to_string()),
-                "debug": found.build.debug,
-                "free_threaded": found.build.free_threaded,
-                "where": text(&found.module),
-                "remote_debugging": found.remote_debugging,
-            })
-        });
+    let interpreter_json = |found: &FoundInterpreter| {
+        json!({
+            "version": found.version.map(|version| version.to_string()),
+            "debug": found.build.debug,
+            "free_threaded": found.build.free_threaded,
+            "where": text(&found.module),
+            "remote_debugging": found.remote_debugging,
+        })
+    };
+    let interpreter = process.interpreter.as_ref().map(interpreter_json);
+    let others: Vec<Value> = process
+        .other_interpreters
+        .iter()
+        .map(interpreter_json)
+        .collect();
     let command: Vec<String> = process
         .command
         .iter()
@@ -174,6 +193,7 @@ fn process_json(process: &PythonProcess) -> Value {
         "user": process.user,
         "command": command,
         "interpreter": interpreter,
+        "other_interpreters": others,
         "stopped": halt_json(process.halt),
         "unsupported": process.unsupported,
         "access": process.access.name(),

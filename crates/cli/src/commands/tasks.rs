@@ -48,6 +48,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "TID")]
     thread: Option<u32>,
 
+    /// Which CPython, where the process has several: a number from `invivo doctor PID`.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    runtime: Option<u32>,
+
     /// How long to read at most.
     #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds)]
     timeout: Duration,
@@ -71,7 +75,10 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<Status> 
 }
 
 fn perform(arguments: &Arguments, output: &mut Output) -> Result<Status> {
-    let attached = invivo::attach(arguments.pid)?;
+    let attached = invivo::attach_to_runtime(arguments.pid, arguments.runtime)?;
+    if let Some(note) = attached.runtimes.unnamed(arguments.pid) {
+        output.note(&note);
+    }
     let dump: TaskDump = attached.tasks(arguments.thread, arguments.timeout)?;
     output.detail(&format!(
         "read in {:.2} ms",

@@ -21,6 +21,11 @@ pub(super) fn sounds_like_python(module: &Module) -> bool {
     find(module.file_name(), b"python").is_some()
 }
 
+/// Whether a file is called like a library that holds an interpreter.
+pub(super) fn is_libpython(module: &Module) -> bool {
+    find(module.file_name(), b"libpython").is_some()
+}
+
 /// The minor version that the interpreter's own file is called after (`libpythonX.Y.so.1.0`), or
 /// else the directory that extension modules come from (`/lib/pythonX.Y/lib-dynload/`).
 pub(super) fn version(own: &Module, all: &[Module]) -> Option<Version> {

@@ -1,4 +1,4 @@
-//! One search for an interpreter: what was looked at, and the best that was found.
+//! One search for interpreters: what was looked at, those that live, and the best of what does not.
 
 use invivo_image::MappedElf;
 use invivo_model::{Address, Build, Error, ErrorKind, Result, Version};
@@ -54,6 +54,8 @@ pub(super) struct Search<'a, M> {
     memory: &'a M,
     modules: &'a [Module],
     limits: &'a Limits,
+    live: Vec<Location>,
+    /// The best of those that do not live.
     best: Option<(Rank, Location)>,
     /// Files of which neither the file nor its image in memory said whether they hold one.
     undecided: Vec<&'a Module>,
@@ -71,6 +73,7 @@ impl<'a, M: Memory> Search<'a, M> {
             memory,
             modules,
             limits,
+            live: Vec::new(),
             best: None,
             undecided: Vec::new(),
             looked_at: 0,
@@ -81,9 +84,9 @@ impl<'a, M: Memory> Search<'a, M> {
         }
     }
 
-    /// Whether nothing better can be found.
-    pub(super) fn is_over(&self) -> bool {
-        matches!(&self.best, Some((Rank::Live, _)))
+    /// Whether a live one has been found.
+    pub(super) fn has_live(&self) -> bool {
+        !self.live.is_empty()
     }
 
     /// Looks at one mapped file, of which `facts` are known.
@@ -193,7 +196,7 @@ impl<'a, M: Memory> Search<'a, M> {
                 .iter()
                 .filter(|m| m.readable && m.writable && !m.executable);
             for mapping in data {
-                if self.best.is_some() || left == 0 {
+                if self.has_live() || self.best.is_some() || left == 0 {
                     return Ok(());
                 }
                 let size = mapping
@@ -245,7 +248,7 @@ impl<'a, M: Memory> Search<'a, M> {
         Ok(())
     }
 
-    /// Looks at a place, and keeps it if it is the best so far.
+    /// Looks at a place, and keeps it if it lives or is the best so far.
     fn consider(&mut self, candidate: &Candidate<'_>) -> Result<()> {
         self.candidates += 1;
         if self.candidates > MAX_CANDIDATES {
@@ -269,9 +272,17 @@ impl<'a, M: Memory> Search<'a, M> {
                 None => Some(self.without_table(candidate)),
             },
         };
-        if let Some((rank, location)) = found
-            // A cookie alone is not enough to call any memory an interpreter.
-            && !(rank == Rank::Damaged && candidate.method == Method::Scan)
+        let Some((rank, location)) = found else {
+            return Ok(());
+        };
+        if rank == Rank::Live {
+            // One file may be mapped piece by piece, each of which leads to the same place.
+            if self.live.iter().all(|it| it.address != location.address) {
+                self.live.push(location);
+            }
+        } else if
+        // A cookie alone is not enough to call any memory an interpreter.
+        !(rank == Rank::Damaged && candidate.method == Method::Scan)
             && self.best.as_ref().is_none_or(|(best, _)| rank > *best)
         {
             self.best = Some((rank, location));
@@ -389,10 +400,14 @@ impl<'a, M: Memory> Search<'a, M> {
         Ok(())
     }
 
-    /// The best that was found, or why there is nothing.
-    pub(super) fn finish(self) -> Result<Location> {
+    /// All that live, else the best that was found, or why there is nothing.
+    pub(super) fn finish(mut self) -> Result<Vec<Location>> {
+        if self.has_live() {
+            self.live.sort_by_key(|location| location.address);
+            return Ok(self.live);
+        }
         if let Some((_, location)) = self.best {
-            return Ok(location);
+            return Ok(vec![location]);
         }
         if self.refused {
             return Err(fault(WHAT, Fault::Refused));

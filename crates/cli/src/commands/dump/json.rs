@@ -9,7 +9,7 @@ use invivo::{
 use serde::{Serialize, Serializer};
 use serde_json::Value as Json;
 
-use crate::commands::doctor::error_json;
+use crate::commands::doctor::{error_json, runtimes_json};
 use crate::show::{halt_json, value_text};
 
 /// Gives a line of source text.
@@ -72,6 +72,7 @@ pub(crate) struct SubjectJson<'a> {
     debug: Option<bool>,
     free_threaded: Option<bool>,
     runtime: At,
+    runtimes: Option<Vec<Json>>,
     stopped: Option<Json>,
 }
 
@@ -86,6 +87,7 @@ impl<'a> SubjectJson<'a> {
             debug: subject.build.debug,
             free_threaded: subject.build.free_threaded,
             runtime: At(subject.runtime),
+            runtimes: subject.runtimes.as_deref().map(runtimes_json),
             stopped: halt_json(subject.halt),
         }
     }

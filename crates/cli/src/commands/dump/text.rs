@@ -57,7 +57,7 @@ impl Page<'_> {
             self.defects(&interpreter.defects);
         }
         if let Some(threads) = &dump.without_python {
-            self.without_python(threads);
+            self.without_python(&dump.subject, threads);
         }
         self.text
     }
@@ -83,7 +83,7 @@ impl Page<'_> {
         let threads: usize = dump.interpreters.iter().map(|one| one.threads.len()).sum();
         facts.push(counted(threads, "thread"));
         if let Some(others) = dump.without_python.as_ref().filter(|all| !all.is_empty()) {
-            facts.push(format!("{} without Python", others.len()));
+            facts.push(format!("{} {}", others.len(), without(&dump.subject)));
         }
         if dump.blocked {
             facts.push("stopped while it was read".to_owned());
@@ -358,8 +358,8 @@ impl Page<'_> {
         }
     }
 
-    /// OS threads that no interpreter knows, those that say the same in one line.
-    fn without_python(&mut self, threads: &[OsThread]) {
+    /// OS threads that the interpreter does not know, those that say the same in one line.
+    fn without_python(&mut self, subject: &Subject, threads: &[OsThread]) {
         if threads.is_empty() {
             return;
         }
@@ -372,9 +372,8 @@ impl Page<'_> {
         }
         self.push("");
         let count = counted(threads.len(), "thread");
-        let title = self
-            .output
-            .styled(Style::Strong, &format!("{count} without Python"));
+        let title = format!("{count} {}", without(subject));
+        let title = self.output.styled(Style::Strong, &title);
         self.push(&format!("{title}:"));
         for ((name, doing), tids) in &alike {
             let mut numbers: Vec<String> =
@@ -462,10 +461,25 @@ pub(crate) fn subject_lines(subject: &Subject) -> [String; 2] {
         || "of an unknown version".to_owned(),
         |version| version.to_string(),
     );
+    let mut which = String::new();
+    if let Some(all) = &subject.runtimes
+        && all.len() > 1
+        && let Some(own) = all.iter().find(|one| one.address == subject.runtime)
+    {
+        which = format!(" (number {} of {})", own.number, all.len());
+    }
     [
         format!("process {}: {}", subject.pid, command.join(" ")),
-        format!("CPython {version}{}", unusual(subject.build)),
+        format!("CPython {version}{}{which}", unusual(subject.build)),
     ]
+}
+
+/// What threads are that the interpreter does not know: those of other CPythons may be among them.
+fn without(subject: &Subject) -> &'static str {
+    match &subject.runtimes {
+        Some(all) if all.len() > 1 => "not of this CPython",
+        _ => "without Python",
+    }
 }
 
 fn unusual(build: Build) -> &'static str {
