@@ -17,9 +17,9 @@ scripts compute, print, raise and allocate; each must give exactly what it has t
 
 In a cell: how many scripts ran, and after the + how many did not, because Invivo refused or timed \
 out before they began. A target is harmed when it ends, gives a wrong result, stands still, or \
-writes anything on its stderr. A leak is a descriptor or thread more \
-than after a quarter of the scripts, or a file of Invivo's; threads and descriptors are not counted in the pool that \
-forks, whose own come and go. *No target* is said where it can't be had, with the reason below.
+writes anything on its stderr. A leak is a descriptor or thread more than after a quarter of the \
+scripts, or a file of Invivo's; threads and descriptors are not counted in the pool that forks, \
+whose own come and go. *No target* is said where it can't be had, with the reason below.
 ";
 
 /// What all targets of a shape on a version came to.
@@ -118,9 +118,14 @@ fn totals(text: &mut String, entries: &[Entry]) {
     let sum = |count: &dyn Fn(&Entry) -> usize| -> usize {
         targets.iter().map(|entry| count(entry)).sum()
     };
-    let versions: BTreeSet<&str> = targets.iter().map(|one| one.version.as_str()).collect();
+    // In the order of the versions, of which 3.8 comes before 3.10.
+    let versions = PYTHONS.into_iter().flat_map(|name| {
+        let own = targets.iter().filter(move |one| one.python == name);
+        own.map(|one| one.version.as_str()).collect::<BTreeSet<_>>()
+    });
+    let versions: Vec<&str> = versions.collect();
     let builds: BTreeSet<&str> = targets.iter().map(|one| one.build.as_str()).collect();
-    let list = |names: BTreeSet<&str>| names.into_iter().collect::<Vec<_>>().join(", ");
+    let builds: Vec<&str> = builds.into_iter().collect();
     let _ = write!(
         text,
         "\nIn all: {} scripts ran and {} did not, in {} targets. Targets harmed: {}. Wrong results \
@@ -131,8 +136,8 @@ fn totals(text: &mut String, entries: &[Entry]) {
         sum(&|one| one.harm.is_some().into()),
         sum(&|one| one.wrong.len()),
         sum(&|one| one.leak().is_some().into()),
-        list(versions),
-        list(builds),
+        versions.join(", "),
+        builds.join(", "),
     );
 }
 
