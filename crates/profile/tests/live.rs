@@ -12,9 +12,10 @@ use invivo_cpython::{Limits, Runtime, locate};
 use invivo_model::{FunctionKind, Mode, Profile, ProfileFrame, Tables, Trust};
 use invivo_process::{Fault, Memory, ProcessMemory, ReadRequest, Target};
 use invivo_profile::{Collect, Interner, Options, SampleFrom, Sampler, Whereabouts};
-use support::{PARTS, alone, sampled, session, subject, ticks_in};
+use support::{PARTS, alone, ended, sampled, session, subject, ticks_in, until};
+use synth::samples::FORKED_BY_C;
 use synth::target::PATIENCE;
-use synth::{Launch, interpreter, interpreters};
+use synth::{Interpreter, Launch, interpreter, interpreters};
 
 #[test]
 fn ticks_and_those_missed_are_all_that_were_due() {
@@ -308,5 +309,84 @@ fn a_thread_that_has_the_place_of_one_that_ended_is_seen() {
             }
             process.send_line("");
         }
+    }
+}
+
+#[test]
+fn a_child_that_c_code_forked_is_seen_at_work() {
+    let _alone = alone();
+    let options = [(Mode::Cpu, true), (Mode::Wall, false)].map(|(mode, idle)| Options {
+        mode,
+        idle,
+        ..Options::default()
+    });
+    for interpreter in interpreters() {
+        let name = &interpreter.name;
+        let process = Launch::new(interpreter, FORKED_BY_C).start();
+        let child = u32::try_from(process.ready_ids()[0]).unwrap();
+        for options in options {
+            let mut session = session(1000, options);
+            session.add(subject(child)).unwrap();
+            until(&mut session, |session| {
+                ticks_in(session.sink().profile(), "child_computes") >= 10
+            });
+            let profile = ended(session);
+            let samples = profile.samples.iter();
+            let threads = samples.map(|sample| &profile.tables.threads[sample.thread as usize]);
+            for thread in threads.filter(|thread| thread.tid != child) {
+                // Just forked, it had no number yet.
+                assert_eq!(thread.tid, 0, "{name}: {options:?}");
+            }
+            assert_eq!(
+                profile.tables.threads.last().unwrap().tid,
+                child,
+                "{name}: {options:?}"
+            );
+        }
+        process.close_input();
+        assert!(process.wait_exit(PATIENCE).success(), "{name}");
+    }
+}
+
+/// A thread leaves a thread state behind, and another gets the memory of the thread.
+const LEFT: &str = r#"
+import ctypes, os, threading, time
+get = ctypes.pythonapi.PyInterpreterState_Get
+new = ctypes.pythonapi.PyThreadState_New
+get.restype = new.restype = ctypes.c_void_p
+new.argtypes = [ctypes.c_void_p]
+def leave():
+    new(get())
+def compute():
+    print("ready", threading.get_native_id(), flush=True)
+    while True:
+        sum(range(300))
+first = threading.Thread(target=leave)
+first.start()
+ident = first.ident
+first.join()
+while len(os.listdir("/proc/self/task")) > 1:
+    time.sleep(0.001)
+second = threading.Thread(target=compute, daemon=True)
+second.start()
+assert second.ident == ident
+second.join()
+"#;
+
+#[test]
+fn a_thread_state_that_was_left_is_not_taken_for_who_has_the_memory_of_its_thread() {
+    let _alone = alone();
+    // Older ones do not say more than what the two have in common.
+    let old = ["3.8.", "3.9.", "3.10."];
+    let is_old = |one: &&Interpreter| old.iter().any(|old| one.version.starts_with(old));
+    for interpreter in interpreters().iter().filter(|one| !is_old(one)) {
+        let name = &interpreter.name;
+        let process = Launch::new(interpreter, LEFT).start();
+        let computes = u32::try_from(process.ready_ids()[0]).unwrap();
+        let profile = sampled(process.pid(), 1000, 50, Options::default());
+        let threads = &profile.tables.threads;
+        let mut tids: Vec<_> = threads.iter().map(|thread| thread.tid).collect();
+        tids.sort_unstable();
+        assert_eq!(tids, [0, process.pid(), computes], "{name}: {threads:?}");
     }
 }

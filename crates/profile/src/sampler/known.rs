@@ -26,14 +26,18 @@ pub(super) struct KnownThreads {
 #[derive(Debug)]
 pub(super) struct Known {
     pub(super) index: u32,
-    /// Its number as it knows it itself; 0 where that is not known.
+    /// Its number as its thread state or else the C library has it; 0 where that is not known. In a
+    /// child that C code forked, the state has the parent's.
     native_id: u64,
     /// Its number as we know it; 0 where that can't be told.
     pub(super) tid: u32,
     name: Option<Text>,
     watch: Option<ThreadWatch>,
-    /// Whether the thread has ended, and another has all that told it from others.
+    /// Whether the thread has ended, and another has all that told it from others; or it is to be
+    /// asked again which thread it is.
     replaced: bool,
+    /// Ticks in which it was not known which thread it is.
+    unknown: u32,
     /// The tick at which it was seen last.
     pub(super) tick: u64,
     /// For each frame it is in, from the outermost on, the stack up to there.
@@ -70,38 +74,68 @@ impl KnownThreads {
         round: &mut Round<'_>,
     ) -> Result<&mut Known> {
         let mut native_id = thread.state.native_id;
-        let replaced = self.threads.get(&key).is_some_and(|known| known.replaced);
+        let before = self.threads.get(&key);
+        let replaced = before.is_some_and(|known| known.replaced);
+        let unknown = before.map_or(0, |known| known.unknown);
+        let asked_again = before.filter(|known| known.tid == 0);
+        let asked_again = asked_again.map(|known| (known.index, known.name.clone()));
         if replaced || !self.tids.contains_key(&native_id) {
             let threads = target.threads().unwrap_or_default();
             let numbers = threads.iter().map(|thread| (thread.native_id, thread.tid));
             self.tids.clear();
             self.tids.extend(numbers);
         }
-        if native_id == 0 {
-            // The version does not say it, but the C library does.
-            let known: HashSet<u64> = self.tids.keys().copied().collect();
-            let found = native_ids(&target.memory(), &[thread.state.thread_id], &known);
-            native_id = found.into_iter().flatten().next().unwrap_or(0);
+        let mut tid = self.tids.get(&native_id).copied();
+        if tid.is_none() {
+            // The version does not say it, or it is the parent's, as in a child that C code forked.
+            let said = self.said_by_c_library(key, thread.state, target);
+            tid = said.and_then(|said| self.tids.get(&said).copied());
+            if native_id == 0 {
+                native_id = said.unwrap_or(0);
+            }
         }
         let described = ProfileThread {
             process: thread.process,
-            tid: self.tids.get(&native_id).copied().unwrap_or(0),
+            tid: tid.unwrap_or(0),
             name: thread.name.cloned(),
             interpreter: thread.interpreter,
             is_main: thread.is_main,
         };
+        let (index, name) = match asked_again.filter(|_| described.tid == 0) {
+            Some(told) => told,
+            None => {
+                let index = round.interner.thread(&described, round.sink)?;
+                (index, described.name)
+            }
+        };
         let known = Known {
-            index: round.interner.thread(&described, round.sink)?,
+            index,
             native_id,
             tid: described.tid,
-            name: described.name,
+            name,
             watch: None,
             replaced: false,
+            unknown,
             tick: 0,
             stacks: Vec::new(),
             outer: None,
         };
         Ok(self.threads.entry(key).insert_entry(known).into_mut())
+    }
+
+    /// The number of a living thread that the C library knows by what a thread state says of its
+    /// own. Where the state also has a number of the kernel's, and that is no thread's, its thread
+    /// may have ended, and another may have got the memory: that one has a newer state, which is
+    /// met before.
+    fn said_by_c_library(&self, key: Key, state: &ThreadState, target: &Target) -> Option<u64> {
+        let living: HashSet<u64> = self.tids.keys().copied().collect();
+        let found = native_ids(&target.memory(), &[state.thread_id], &living);
+        let said = found.into_iter().flatten().next()?;
+        let tid = self.tids.get(&said)?;
+        let mut others = self.threads.iter().filter(|(other, _)| **other != key);
+        let taken = state.native_id != 0
+            && others.any(|(other, known)| other.0 == key.0 && known.tid == *tid);
+        (!taken).then_some(said)
     }
 
     /// Threads that are there no more: what is kept of them goes, some ticks after.
@@ -161,6 +195,11 @@ impl Known {
     pub(super) fn runnable(&mut self, target: &Target, options: &Options) -> Option<bool> {
         if !options.asks_for_activity() {
             return None;
+        }
+        if self.tid == 0 {
+            // A child that has only been forked has no number yet. It is asked ever more rarely.
+            self.unknown = self.unknown.saturating_add(1);
+            self.replaced = self.unknown.is_power_of_two();
         }
         let runs = self.watch(target)?.runs();
         if runs.is_none() {
