@@ -15,7 +15,9 @@ use invivo::{Error, ErrorKind, Result, Sources, Target};
 
 use super::doctor::error_json;
 use super::profiles::{Draft, Form, Kind, Place, Written};
-use super::sampling::{HaltWatch, Sampling, Subject, Words, becoming_text, turn_text};
+use super::sampling::{
+    HaltWatch, Sampling, Subject, Words, becoming_text, runtimes_text, turn_text,
+};
 use crate::arguments::seconds;
 use crate::exit::Status;
 use crate::show::Output;
@@ -145,6 +147,9 @@ fn perform(arguments: &Arguments, output: &mut Output) -> Result<ExitCode> {
     ensure_sense(arguments, kind, &place)?;
     let interrupts = Interrupts::catch()?;
     let mut started = start(arguments, &place)?;
+    if let Some(text) = arguments.subject.pid.and_then(runtimes_text) {
+        output.note(&text);
+    }
     output.detail(&format!(
         "what is seen goes to {}",
         started.draft.path().display()

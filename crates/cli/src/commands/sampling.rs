@@ -199,6 +199,20 @@ impl Subject {
     }
 }
 
+/// That only the first of several CPythons in a process is sampled. What can't be looked into is
+/// told by the sampling itself.
+pub(crate) fn runtimes_text(pid: u32) -> Option<String> {
+    let runtimes = invivo::attach(pid).ok()?.runtimes;
+    let first = runtimes.names().into_iter().next()?;
+    (runtimes.count() > 1).then(|| {
+        format!(
+            "process {pid} has {} CPythons, and only {} is sampled",
+            runtimes.count(),
+            first.sentence()
+        )
+    })
+}
+
 /// What has become of a process that was sampled, in a line. Escaped where it is printed.
 pub(crate) fn turn_text(turn: &Turn) -> String {
     match turn {

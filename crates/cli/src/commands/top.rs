@@ -12,7 +12,8 @@ use signal_hook::consts::SIGTERM;
 
 use super::record::{UNACCOUNTED, summary};
 use super::sampling::{
-    HaltWatch, ModeChoice, Stacks, Subject, Words, becoming_text, interval, turn_text, turned,
+    HaltWatch, ModeChoice, Stacks, Subject, Words, becoming_text, interval, runtimes_text,
+    turn_text, turned,
 };
 use crate::arguments::seconds;
 use crate::exit::Status;
@@ -91,6 +92,9 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<ExitCode
     let once = arguments.once || dumb || !output.is_terminal() || !io::stdin().is_terminal();
     // Before anything runs that they would leave behind.
     let signals = Signals::catch(!once)?;
+    if let Some(text) = arguments.subject.pid.and_then(runtimes_text) {
+        output.note(&text);
+    }
     let (feed, slices) = live::feed();
     let (session, command) = begin(arguments, feed, once)?;
     let pid = match &command {
