@@ -86,11 +86,14 @@ try:
                 exec(peer)
             # MSG_NOSIGNAL (0x4000): the target may have SIGPIPE at its default.
             sock.send(hello, 0x4000)
-            # The task ends with what only Invivo knows. `None` can't be added: that is the way out
-            # when the other end hangs up or does not stop.
+            # The task ends with what only Invivo knows. Whoever hangs up before, or does not stop,
+            # is not there any more.
             task = bytearray()
             while not task.endswith(reply):
-                task += len(task) < 1 << 26 and sock.recv(65536) or None
+                part = len(task) < 1 << 26 and sock.recv(65536)
+                if not part:
+                    raise FileNotFoundError
+                task += part
         else:
             exec(files)
         # end
