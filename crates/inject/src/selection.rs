@@ -2,10 +2,16 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use invivo_cpython::{Runner, Runtime, StackOptions};
 use invivo_model::{Address, Error, ErrorKind, Gil, Interpreter, Result, Text, ThreadState};
 use invivo_process::{Memory, Stacks, Target, Thread};
+
+/// How often threads are looked at that run on, and so change what tells who they are while it is
+/// read; and how long it takes from one look to the next.
+const LOOKS: usize = 8;
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// Which thread shall run the script.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -148,20 +154,18 @@ pub(crate) fn resolve<M: Memory>(
     runtime: &Runtime<M>,
     selection: Selection,
 ) -> Result<Vec<Place>> {
-    let view = View::read(target, runtime)?;
-    let interpreters = view.interpreters(selection.interpreter)?;
-    Ok(match selection.thread {
-        ThreadChoice::Main => {
-            let main = |one: &Arc<Interpreter>| Place::new(one, view.main_thread(one));
-            interpreters.into_iter().map(main).collect()
+    for _ in 0..LOOKS {
+        let view = View::read(target, runtime)?;
+        let places = view.resolve(selection);
+        let is_whole = |places: &Vec<Place>| places.iter().all(|place| place.chosen.is_ok());
+        // Of all threads one that is not known would be missing.
+        let may_miss_one = selection.thread == ThreadChoice::All && view.is_unsure();
+        if places.as_ref().is_ok_and(is_whole) && !may_miss_one {
+            return places;
         }
-        ThreadChoice::Tid(tid) => view.by_tid(&interpreters, tid)?,
-        ThreadChoice::All => {
-            let all = |one| view.all_of(one);
-            interpreters.into_iter().flat_map(all).collect()
-        }
-        ThreadChoice::Any => view.soonest(&interpreters)?,
-    })
+        std::thread::sleep(PAUSE);
+    }
+    View::read(target, runtime)?.resolve(selection)
 }
 
 impl Place {
@@ -200,6 +204,28 @@ impl<'a, M: Memory> View<'a, M> {
             stacks,
             runners,
         })
+    }
+
+    fn resolve(&self, selection: Selection) -> Result<Vec<Place>> {
+        let interpreters = self.interpreters(selection.interpreter)?;
+        Ok(match selection.thread {
+            ThreadChoice::Main => {
+                let main = |one: &Arc<Interpreter>| Place::new(one, self.main_thread(one));
+                interpreters.into_iter().map(main).collect()
+            }
+            ThreadChoice::Tid(tid) => self.by_tid(&interpreters, tid)?,
+            ThreadChoice::All => {
+                let all = |one| self.all_of(one);
+                interpreters.into_iter().flat_map(all).collect()
+            }
+            ThreadChoice::Any => self.soonest(&interpreters)?,
+        })
+    }
+
+    /// Whether it was not found out of some thread state who runs it.
+    fn is_unsure(&self) -> bool {
+        let mut runners = self.runners.values();
+        runners.any(|runner| matches!(runner, Runner::Unknown(_)))
     }
 
     /// Why no thread that lives is known to run a thread state.
@@ -281,6 +307,26 @@ impl<'a, M: Memory> View<'a, M> {
         if !found.is_empty() {
             return Ok(found);
         }
+        let exists = self.os_threads.iter().any(|thread| thread.tid == tid);
+        let mut threads = interpreters.iter().flat_map(|one| &one.threads);
+        let is_unknown = |thread: &&ThreadState| {
+            let runner = self.runners.get(&thread.address);
+            matches!(runner, Some(Runner::Unknown(_)))
+        };
+        if let Some(unknown) = threads.find(is_unknown).filter(|_| exists) {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!(
+                    "it is not known what Python thread {tid} of process {} runs",
+                    self.target.pid()
+                ),
+                format!("none that is known, and {}", self.obstacle(unknown)),
+                format!(
+                    "nothing was done; try again, or name another thread with --thread: {}",
+                    self.listed(interpreters)
+                ),
+            ));
+        }
         let (within, why) = match interpreters {
             [one] => (
                 format!("in interpreter {}", one.id),
@@ -291,7 +337,6 @@ impl<'a, M: Memory> View<'a, M> {
                 "no thread state belongs to it",
             ),
         };
-        let exists = self.os_threads.iter().any(|thread| thread.tid == tid);
         Err(Error::new(
             ErrorKind::Usage,
             format!(
