@@ -90,7 +90,7 @@ fn it_says_who_ran_what_where_and_what_came_of_it() {
     assert_eq!(ran["target"]["command"], serde_json::json!(command));
     assert_eq!(
         ran["selection"],
-        serde_json::json!({"interpreter": "0", "thread": "main"})
+        serde_json::json!({"runtime": null, "interpreter": "0", "thread": "main"})
     );
     assert_eq!(ran["runs"][0]["thread"], target.pid());
     assert_eq!(ran["runs"][0]["interpreter"], 0);
