@@ -14,6 +14,7 @@ import gc
 import os
 import queue
 import select
+import selectors
 import signal
 import socket
 import sys
@@ -25,6 +26,10 @@ import warnings
 sys.setswitchinterval(0.0005)
 # Of 3.12 and later, about forks beside threads.
 warnings.simplefilter("ignore", DeprecationWarning)
+# From 3.14 on CPython opens a debugger script with the builtins of whatever function runs. Named
+# tuples are made by one that has none, and asyncio makes many: CPython would then say on stderr
+# that it can't open the script, which is told as that (SECURITY.md).
+selectors.SelectorKey.__new__.__globals__["__builtins__"] = __builtins__
 # In free-threaded builds faulthandler may crash on threads that run.
 with_gil = getattr(sys, "_is_gil_enabled", lambda: True)()
 nowhere = open(os.devnull, "w")

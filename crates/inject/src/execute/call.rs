@@ -329,8 +329,9 @@ impl<M: Memory + Sync> Call<'_, M> {
                 self.target.pid()
             ),
             why,
-            "nothing ran and nothing is left; an audit hook, a replaced builtin, or a lack of file \
-             descriptors or memory in the program can be the cause",
+            "nothing ran and nothing is left: try again, since a named tuple that was being made at that \
+             moment can be the cause; so can an audit hook, a replaced builtin, or a lack of file \
+             descriptors or memory in the program",
         )
     }
 
