@@ -72,7 +72,8 @@ fn a_dump_names_the_signal_and_never_ourselves() {
 
 #[test]
 fn every_other_command_says_it_too() {
-    let target = Launch::new(interpreter("3.14"), samples::ASYNCIO).start();
+    let launch = Launch::new(interpreter("3.14"), samples::ASYNCIO);
+    let target = launch.in_own_group().start();
     stop(&target, Signal::TSTP);
     let pid = target.pid();
     let says = format!("stopped by SIGTSTP: kill -CONT {pid} lets it go on");

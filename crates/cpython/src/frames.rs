@@ -177,7 +177,9 @@ impl<M: Memory> Runtime<M> {
         let stacks = look.walks.iter().map(|(walk, live)| {
             let (mut stack, instructions) =
                 self.understand(walk, live, &look.codes, &look.copies, options);
-            if stack.cut.is_none() && look.is_orphan(walk) {
+            // Where nothing moves, CPython's own stack ends there: 3.9 throws into what a generator
+            // waits for without its callers.
+            if stack.cut.is_none() && !live.rests && look.is_orphan(walk) {
                 stack.cut = Some(Defect {
                     address: walk
                         .frames

@@ -45,24 +45,30 @@ fn read_without_stopping(interpreter: &Interpreter, depth: usize, work: usize) -
     tally
 }
 
+fn is_good(interpreter: &Interpreter, tally: &Tally) -> bool {
+    let is_placed = if has_data_stack(interpreter) {
+        tally.misplaced <= STACKS / 200 && tally.torn <= STACKS / 100 && tally.in_chain > STACKS / 2
+    } else {
+        // Each frame is read at a moment of its own, and a caller's line may be of another one
+        // unmarked.
+        tally.misplaced <= STACKS / 10
+    };
+    is_placed && tally.impossible <= STACKS / 200
+}
+
 #[test]
 fn what_is_shown_as_certain_is_possible() {
     for interpreter in interpreters() {
         for (depth, work) in [(1, 30), (50, 3)] {
-            let tally = read_without_stopping(interpreter, depth, work);
-            let what = format!("{}, depth {depth}: {tally:?}", interpreter.name);
-            // How often it happens depends on the machine: `cargo xtask bench consistency` counts.
-            // A reader that believes what it reads shows one in ten to one in two.
-            assert!(tally.impossible <= STACKS / 200, "{what}");
-            if has_data_stack(interpreter) {
-                assert!(tally.misplaced <= STACKS / 200, "{what}");
-                assert!(tally.torn <= STACKS / 100, "{what}");
-                assert!(tally.in_chain > STACKS / 2, "{what}");
-            } else {
-                // Each frame is read at a moment of its own, and a caller's line may be of another
-                // one unmarked.
-                assert!(tally.misplaced <= STACKS / 10, "{what}");
+            // How often it happens depends on the machine, and on what else it does at the moment:
+            // `cargo xtask bench consistency` counts. A reader that believes what it reads shows
+            // one in ten to one in two, however often it is tried.
+            let mut tried = Vec::new();
+            while tried.len() < 4 && !tried.last().is_some_and(|last| is_good(interpreter, last)) {
+                tried.push(read_without_stopping(interpreter, depth, work));
             }
+            let good = tried.last().is_some_and(|last| is_good(interpreter, last));
+            assert!(good, "{}, depth {depth}: {tried:?}", interpreter.name);
         }
     }
 }

@@ -114,6 +114,9 @@ static void states(void)
     AT("gil.locked", struct _gil_runtime_state, locked);
     AT("gil.last_holder", struct _gil_runtime_state, last_holder);
     AT("gil.switches", struct _gil_runtime_state, switch_number);
+#if PY_VERSION_HEX >= 0x030a0000 && PY_VERSION_HEX < 0x030d0000
+    AT("thread.cframe", PyThreadState, cframe);
+#endif
     AT("thread.next", PyThreadState, next);
     AT("thread.interpreter", PyThreadState, interp);
     AT("thread.thread_id", PyThreadState, thread_id);

@@ -4,6 +4,7 @@ use std::env;
 use std::ffi::OsString;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -42,6 +43,7 @@ pub struct Launch<'a> {
     read_only: Option<PathBuf>,
     name: Option<String>,
     embedded: bool,
+    own_group: bool,
 }
 
 impl<'a> Launch<'a> {
@@ -60,6 +62,7 @@ impl<'a> Launch<'a> {
             read_only: None,
             name: None,
             embedded: false,
+            own_group: false,
         }
     }
 
@@ -118,6 +121,13 @@ impl<'a> Launch<'a> {
         self
     }
 
+    /// Runs it in a process group of its own, with us as its parent in another one: else a signal
+    /// such as SIGTSTP stops nothing where nobody controls the tests by a terminal.
+    pub fn in_own_group(mut self) -> Self {
+        self.own_group = true;
+        self
+    }
+
     /// Starts the target and waits until it says that it is ready.
     ///
     /// # Panics
@@ -126,7 +136,10 @@ impl<'a> Launch<'a> {
         let scene = self.scene();
         let script = scene.area.join("target.py");
         write(&script, &self.program);
-        let (command, executable) = self.command(&scene, &scene.inside(&script));
+        let (mut command, executable) = self.command(&scene, &scene.inside(&script));
+        if self.own_group {
+            command.process_group(0);
+        }
         Target::begin(command, executable, self.forks(), scene.scratch, scene.root)
     }
 
