@@ -131,6 +131,6 @@ impl std::io::Write for Full {
 fn a_full_disk_is_an_error() {
     for format in Format::ALL {
         let error = write(format, &shop(), &Options::default(), &mut Full).unwrap_err();
-        assert_eq!(error.kind, ErrorKind::Refused, "{format:?}");
+        assert_eq!(error.kind, ErrorKind::Unwritten, "{format:?}");
     }
 }
