@@ -99,6 +99,47 @@ fn each_can_be_chosen() {
 }
 
 #[test]
+fn either_is_sampled() {
+    for pair in pairs() {
+        let target = start(pair);
+        let doctor = run("doctor", &target, &["--json"]).json();
+        let numbers = numbers(pair, &doctor["runtimes"]);
+        let record = ["-d", "0.2", "-r", "200", "-f", "collapsed", "-o", "-"];
+        let top = ["--once", "-d", "0.3", "--mode", "wall"];
+        let seen = |words: &[&str]| {
+            let stacks = run("record", &target, &[&record[..], words].concat()).expect(0);
+            let shown = run("top", &target, &[&top[..], words].concat()).expect(0);
+            let told = format!("{}{}", stacks.stderr, shown.stderr);
+            // The first line is the command, which names the scripts of both.
+            let (_, shown) = shown.stdout.split_once('\n').expect("a line");
+            (stacks.stdout, shown.to_owned(), told)
+        };
+        for (index, number) in numbers.iter().enumerate() {
+            let (stacks, shown, told) = seen(&["--runtime", number]);
+            for text in [stacks, shown] {
+                assert!(text.contains(NAMES[index]), "{text}");
+                assert!(!text.contains(NAMES[1 - index]), "{text}");
+            }
+            assert!(!told.contains("CPythons"), "{told}");
+        }
+        assert!(target.is_running());
+    }
+}
+
+#[test]
+fn sampling_takes_the_first_and_says_so() {
+    let target = start(pairs()[0]);
+    for words in [
+        &["record", "-d", "0.2", "-f", "table"][..],
+        &["top", "--once", "-d", "0.3"],
+    ] {
+        let told = run(words[0], &target, &words[1..]).expect(0).stderr;
+        let sentence = "has 2 CPythons, and only number 1";
+        assert!(told.contains(sentence), "{told}");
+    }
+}
+
+#[test]
 fn what_is_kept_and_what_is_asked_of_a_thread_know_of_the_others() {
     let target = start(pairs()[0]);
     let place = tempfile::tempdir().expect("a directory");
@@ -131,9 +172,13 @@ fn nothing_is_run_in_one_that_nobody_named() {
     for words in [&["-e", "1"][..], &["--dry-run", "-e", "1"]] {
         exec(&target, words).refused(2, "2 CPythons", "in which one");
     }
-    for command in ["dump", "tasks", "doctor"] {
+    for command in ["dump", "tasks", "doctor", "record", "top"] {
         let run = run(command, &target, &["--runtime", "3"]);
         run.refused(2, "no CPython number 3", "number 2, CPython");
+    }
+    for command in ["record", "top"] {
+        let run = invivo([command, "--runtime", "1", "--", "true"]).expect(2);
+        assert!(run.stderr.contains("cannot be used with"), "{run:#?}");
     }
     exec(&target, &["--runtime", "3", "-e", "1"]).refused(2, "no CPython number 3", "number 1");
 }

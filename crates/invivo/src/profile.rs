@@ -7,7 +7,7 @@
 //!
 //! let plan = Plan { interval: 1_000_000, ..profile::plan(Options::default()) };
 //! let file = File::create("web.invivo").unwrap();
-//! let mut session = profile::attach(4711, false, plan, |about| Recorder::new(file, about))?;
+//! let mut session = profile::attach(4711, None, false, plan, |about| Recorder::new(file, about))?;
 //! let end = Instant::now() + Duration::from_secs(10);
 //! while Instant::now() < end && session.step()? != Step::Ended {}
 //! let (recorder, about) = session.end();
@@ -27,6 +27,7 @@ mod rooted;
 use std::ffi::OsString;
 use std::io::PipeReader;
 
+use invivo_cpython::{Limits, Runtime};
 use invivo_model::{ErrorKind, Result};
 use invivo_process::Target;
 use invivo_profile::{Follower, Subject};
@@ -48,7 +49,8 @@ pub use recorded::Recorded;
 pub use recorder::Recorder;
 pub use rooted::Rooted;
 
-use crate::attach::{explained, not_ourselves};
+use crate::attach::{explained, find, not_ourselves};
+use crate::runtimes::Runtimes;
 
 /// A thousand ticks a second of what `options` say.
 pub fn plan(options: Options) -> Plan {
@@ -61,34 +63,51 @@ pub fn plan(options: Options) -> Plan {
     }
 }
 
-/// Begins to sample process `pid`, also when it becomes another program (`execve`); with `children` also all processes that descend from it, those
-/// that start later among them. It need not be a Python itself then.
+/// Begins to sample process `pid`, also when it becomes another program (`execve`); with `children`
+/// also all processes that descend from it, those that start later among them. It need not be a
+/// Python itself then. In each that has several CPythons the one with this `number` is sampled, as
+/// [`attach_to_runtime`](crate::attach_to_runtime()) counts them, or the first; a child that has
+/// several, and none with this number, is left out.
 ///
 /// # Errors
-/// As [`attach`](crate::attach()); what `sink` fails with.
+/// As [`attach_to_runtime`](crate::attach_to_runtime()); what `sink` fails with.
 pub fn attach<S: Sink>(
     pid: u32,
+    number: Option<u32>,
     children: bool,
     plan: Plan,
     sink: impl FnOnce(&About) -> Result<S>,
 ) -> Result<Session<S>> {
     not_ourselves(pid)?;
-    let subject = Subject::new(Target::open(pid)?, None);
+    let subject = subject(pid, number);
     let mut session = match subject {
         Ok(subject) if !children => {
             let mut session = Session::new(plan, sink)?;
             session.add(subject)?;
             // It may become another program.
-            session.follow(Follower::of_known(pid)?);
+            session.follow(Follower::of_known(pid, number)?);
             return Ok(session);
         }
+        Err(error) if error.kind == ErrorKind::Usage => return Err(error),
         Err(error) if !children || error.kind == ErrorKind::Refused => {
             return Err(explained(&Target::open(pid)?, error));
         }
         _ => Session::new(plan, sink)?,
     };
-    session.follow(Follower::new(pid, true)?);
+    session.follow(Follower::new(pid, true, number)?);
     Ok(session)
+}
+
+/// The CPython with this number in a process.
+fn subject(pid: u32, number: Option<u32>) -> Result<Subject> {
+    let target = Target::open(pid)?;
+    let runtimes = Runtimes::choose(pid, find(&target)?, number)?;
+    let runtime = Runtime::open(target.memory(), runtimes.taken()?, Limits::default())?;
+    Ok(Subject {
+        target,
+        runtime,
+        parent: None,
+    })
 }
 
 /// Starts `command` with `arguments`, and samples it from its first line on; with `children` also
@@ -109,7 +128,7 @@ pub fn launch<S: Sink>(
 ) -> Result<(Session<S>, Launched)> {
     let mut session = Session::new(plan, sink)?;
     let launched = Launched::start(command, arguments)?;
-    session.follow(Follower::new(launched.pid(), children)?);
+    session.follow(Follower::new(launched.pid(), children, None)?);
     Ok((session, launched))
 }
 
@@ -127,6 +146,6 @@ pub fn launch_apart<S: Sink>(
 ) -> Result<(Session<S>, Launched, PipeReader)> {
     let mut session = Session::new(plan, sink)?;
     let (launched, output) = Launched::start_apart(command, arguments)?;
-    session.follow(Follower::new(launched.pid(), children)?);
+    session.follow(Follower::new(launched.pid(), children, None)?);
     Ok((session, launched, output))
 }

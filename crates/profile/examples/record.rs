@@ -41,7 +41,7 @@ fn record(pid: &str, hertz: &str, seconds: &str, file: &str) -> Result<About> {
     };
     let file = File::create(file).map_err(|error| usage(&error.to_string()))?;
     let mut session = Session::new(plan, |about| Writer::new(file, about))?;
-    session.add(Subject::new(Target::open(number(pid)?)?, None)?)?;
+    session.add(Subject::new(Target::open(number(pid)?)?, None, None)?)?;
     let end = Instant::now() + Duration::from_secs(number(seconds)?.into());
     while Instant::now() < end && session.step()? != Step::Ended {}
     let (writer, about) = session.end();

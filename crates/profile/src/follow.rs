@@ -7,7 +7,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use invivo_cpython::{Limits, Runtime, locate};
+use invivo_cpython::{Limits, Location, Runtime, locate_all};
 use invivo_model::{Error, ErrorKind, Result};
 use invivo_process::{ProcessMemory, Target, clock, descendants};
 
@@ -39,22 +39,39 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// The Python in a process.
+    /// The Python in a process: of several the one with this number, from 1 in the order of their
+    /// addresses, or the first.
     ///
     /// # Errors
     ///
-    /// As [`locate`] and [`Runtime::open`].
-    pub fn new(target: Target, parent: Option<u32>) -> Result<Self> {
+    /// As [`locate_all`] and [`Runtime::open`]; `Unsupported` where there are several, and none
+    /// with this number.
+    pub fn new(target: Target, parent: Option<u32>, number: Option<u32>) -> Result<Self> {
         let limits = Limits::default();
         let modules = target.modules()?;
-        let location = locate(&target.memory(), &modules, &target, &limits)?;
-        let runtime = Runtime::open(target.memory(), &location, limits)?;
+        let all = locate_all(&target.memory(), &modules, &target, &limits)?;
+        let index = match number {
+            Some(number) if all.len() > 1 => number.saturating_sub(1),
+            _ => 0,
+        };
+        let location = usize::try_from(index).ok().and_then(|index| all.get(index));
+        let location = location.ok_or_else(|| no_such_python(target.pid(), &all, index + 1))?;
+        let runtime = Runtime::open(target.memory(), location, limits)?;
         Ok(Self {
             target,
             runtime,
             parent,
         })
     }
+}
+
+fn no_such_python(pid: u32, all: &[Location], number: u32) -> Error {
+    Error::new(
+        ErrorKind::Unsupported,
+        format!("process {pid} has no CPython number {number}"),
+        format!("it has {}", all.len()),
+        format!("see which it has: invivo doctor {pid}"),
+    )
 }
 
 /// Watches a process and, where that is wanted, all that descend from it, from a thread of its own;
@@ -72,13 +89,14 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// Watches `root`, and with `children` all that descend from it.
+    /// Watches `root`, and with `children` all that descend from it. In a process with several
+    /// CPythons `number` says which one, as for [`Subject::new`].
     ///
     /// # Errors
     ///
     /// `Refused` where there can't be another thread.
-    pub fn new(root: u32, children: bool) -> Result<Self> {
-        Self::start(root, children, false)
+    pub fn new(root: u32, children: bool, number: Option<u32>) -> Result<Self> {
+        Self::start(root, children, false, number)
     }
 
     /// Watches `root`, whose Python is known, for what it becomes when that is lost
@@ -87,11 +105,11 @@ impl Follower {
     /// # Errors
     ///
     /// As [`Follower::new`].
-    pub fn of_known(root: u32) -> Result<Self> {
-        Self::start(root, false, true)
+    pub fn of_known(root: u32, number: Option<u32>) -> Result<Self> {
+        Self::start(root, false, true, number)
     }
 
-    fn start(root: u32, children: bool, known: bool) -> Result<Self> {
+    fn start(root: u32, children: bool, known: bool, number: Option<u32>) -> Result<Self> {
         let (give, found) = mpsc::channel();
         let (lost, told) = mpsc::channel();
         let living = Arc::new(AtomicUsize::new(1));
@@ -99,6 +117,7 @@ impl Follower {
             root,
             children,
             known,
+            number,
             seen: HashMap::new(),
             give,
             told,
@@ -165,6 +184,7 @@ struct Watch {
     children: bool,
     /// Whether the first process has been given already.
     known: bool,
+    number: Option<u32>,
     seen: HashMap<u32, Process>,
     give: Sender<Result<Subject>>,
     told: Receiver<u32>,
@@ -248,7 +268,8 @@ impl Watch {
             let young = now.saturating_sub(process.since) < YOUNG;
             let pause = if young { YOUNG_LOOK } else { OLD_LOOK };
             process.next = Some(now + pause);
-            let found = Target::open(*pid).and_then(|target| Subject::new(target, process.parent));
+            let found = Target::open(*pid)
+                .and_then(|target| Subject::new(target, process.parent, self.number));
             let found = match found {
                 Ok(subject) if runs(&subject) => Ok(subject),
                 // What has just begun is built up bit by bit. What can't be looked into later on

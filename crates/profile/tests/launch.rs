@@ -68,7 +68,7 @@ fn from_first_to_last(interpreter: &Interpreter) -> Result<(), String> {
     let took = directory.path().join("took");
     let mut session = session(1000, Options::default());
     let command = launch(&interpreter.program, &[&path, &took]);
-    session.follow(Follower::new(command.pid(), false).unwrap());
+    session.follow(Follower::new(command.pid(), false, None).unwrap());
     let profile = to_the_end(session);
     assert_eq!(command.wait(), Ok(7));
     let name = &interpreter.name;
@@ -146,7 +146,7 @@ fn children_are_followed_from_birth() {
         } else {
             launch(program_path, &[&path, &born, Path::new(how)])
         };
-        session.follow(Follower::new(command.pid(), true).unwrap());
+        session.follow(Follower::new(command.pid(), true, None).unwrap());
         let profile = to_the_end(session);
         assert_eq!(command.wait(), Ok(0), "{name} {how}");
         let found: BTreeSet<u32> = profile

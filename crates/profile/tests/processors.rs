@@ -189,7 +189,7 @@ print(len(seen), *seen.pop(), file=open(os.environ['SEEN'], 'w'))";
         program.into(),
     ];
     let launched = Launched::start(&"env".into(), &arguments).unwrap();
-    session.follow(Follower::new(launched.pid(), false).unwrap());
+    session.follow(Follower::new(launched.pid(), false, None).unwrap());
     let profile = support::to_the_end(session);
     assert_eq!(launched.wait(), Ok(0));
     assert!(profile.about.looks.own_processor > 0);

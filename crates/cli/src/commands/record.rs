@@ -15,9 +15,7 @@ use invivo::{Error, ErrorKind, Result, Sources, Target};
 
 use super::doctor::error_json;
 use super::profiles::{Draft, Form, Kind, Place, Written};
-use super::sampling::{
-    HaltWatch, Sampling, Subject, Words, becoming_text, runtimes_text, turn_text,
-};
+use super::sampling::{HaltWatch, Sampling, Subject, Words, becoming_text, turn_text};
 use crate::arguments::seconds;
 use crate::exit::Status;
 use crate::show::Output;
@@ -147,7 +145,7 @@ fn perform(arguments: &Arguments, output: &mut Output) -> Result<ExitCode> {
     ensure_sense(arguments, kind, &place)?;
     let interrupts = Interrupts::catch()?;
     let mut started = start(arguments, &place)?;
-    if let Some(text) = arguments.subject.pid.and_then(runtimes_text) {
+    if let Some(text) = arguments.subject.runtimes_text() {
         output.note(&text);
     }
     output.detail(&format!(
@@ -241,7 +239,11 @@ fn start(arguments: &Arguments, place: &Place) -> Result<Started> {
         Ok(recorder)
     };
     let (mut session, command, pid) = match arguments.subject.words()? {
-        Words::Process(pid) => (profile::attach(pid, children, plan, sink)?, None, pid),
+        Words::Process(pid) => {
+            let number = arguments.subject.runtime;
+            let session = profile::attach(pid, number, children, plan, sink)?;
+            (session, None, pid)
+        }
         Words::Command(command, words) => {
             let (session, launched) = profile::launch(command, words, children, plan, sink)?;
             let pid = launched.pid();

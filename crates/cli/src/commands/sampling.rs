@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 use invivo::profile::{Jitter, Mode, Options, Plan, SampleFrom, Turn, plan};
 use invivo::{Error, Halt, Result, Target};
 
@@ -171,11 +171,18 @@ pub(crate) fn interval(text: &str) -> Result<u64, String> {
 
 /// What is sampled: a process, or a command that is started for it.
 #[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
+#[group(skip)]
+#[command(group = ArgGroup::new("subject").args(["pid", "command"]).required(true))]
 pub(crate) struct Subject {
     /// The process.
     #[arg(value_name = "PID")]
     pub(crate) pid: Option<u32>,
+
+    /// Which CPython, where the process has several: a number from `invivo doctor PID`. It also
+    /// holds for the programs that it becomes and the processes that it starts, where these have
+    /// several.
+    #[arg(long, value_name = "NUMBER", conflicts_with = "command", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) runtime: Option<u32>,
 
     /// A command to start and to sample from its first line to its end.
     #[arg(last = true, value_name = "CMD", num_args = 1..)]
@@ -190,6 +197,13 @@ pub(crate) enum Words<'a> {
 }
 
 impl Subject {
+    /// That only the first of several CPythons in the process is sampled, where none was named. What
+    /// can't be looked into is told by the sampling itself.
+    pub(crate) fn runtimes_text(&self) -> Option<String> {
+        let pid = self.pid.filter(|_| self.runtime.is_none())?;
+        invivo::attach(pid).ok()?.runtimes.unnamed(pid)
+    }
+
     pub(crate) fn words(&self) -> Result<Words<'_>> {
         match (self.pid, self.command.split_first()) {
             (Some(pid), _) => Ok(Words::Process(pid)),
@@ -197,20 +211,6 @@ impl Subject {
             (None, None) => Err(Error::internal("neither a process nor a command was given")),
         }
     }
-}
-
-/// That only the first of several CPythons in a process is sampled. What can't be looked into is
-/// told by the sampling itself.
-pub(crate) fn runtimes_text(pid: u32) -> Option<String> {
-    let runtimes = invivo::attach(pid).ok()?.runtimes;
-    let first = runtimes.names().into_iter().next()?;
-    (runtimes.count() > 1).then(|| {
-        format!(
-            "process {pid} has {} CPythons, and only {} is sampled",
-            runtimes.count(),
-            first.sentence()
-        )
-    })
 }
 
 /// What has become of a process that was sampled, in a line. Escaped where it is printed.

@@ -12,8 +12,7 @@ use signal_hook::consts::SIGTERM;
 
 use super::record::{UNACCOUNTED, summary};
 use super::sampling::{
-    HaltWatch, ModeChoice, Stacks, Subject, Words, becoming_text, interval, runtimes_text,
-    turn_text, turned,
+    HaltWatch, ModeChoice, Stacks, Subject, Words, becoming_text, interval, turn_text, turned,
 };
 use crate::arguments::seconds;
 use crate::exit::Status;
@@ -92,7 +91,7 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<ExitCode
     let once = arguments.once || dumb || !output.is_terminal() || !io::stdin().is_terminal();
     // Before anything runs that they would leave behind.
     let signals = Signals::catch(!once)?;
-    if let Some(text) = arguments.subject.pid.and_then(runtimes_text) {
+    if let Some(text) = arguments.subject.runtimes_text() {
         output.note(&text);
     }
     let (feed, slices) = live::feed();
@@ -174,7 +173,11 @@ fn begin(
     let sink = |_: &_| Ok(feed);
     let children = arguments.subprocesses;
     match arguments.subject.words()? {
-        Words::Process(pid) => Ok((profile::attach(pid, children, plan, sink)?, None)),
+        Words::Process(pid) => {
+            let number = arguments.subject.runtime;
+            let session = profile::attach(pid, number, children, plan, sink)?;
+            Ok((session, None))
+        }
         Words::Command(program, words) if once => {
             let (session, launched) = profile::launch(program, words, children, plan, sink)?;
             let tail = None;

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use invivo_cpython::{Limits, Lineage, Runtime, TaskOptions, locate, locate_asyncio};
+use invivo_cpython::{Limits, Lineage, Runtime, TaskOptions, locate_all, locate_asyncio};
 use invivo_model::{Address, Code, Result, Trust};
 use invivo_process::{Bounded, Memory, Target};
 
@@ -70,7 +70,7 @@ impl<M: Memory> Tasks<M> {
         self.looks += 1;
         // Its module may be loaded only later.
         if self.options.asyncio.is_none() && self.looks.is_power_of_two() {
-            self.options = located(target).unwrap_or_default();
+            self.options = located(target, self.runtime.address()).unwrap_or_default();
         }
         // Where nothing can be read ahead, nothing can be read, and then nothing is found.
         let _ = self.memory.begin();
@@ -104,11 +104,14 @@ impl<M: Memory> Tasks<M> {
     }
 }
 
-/// Where `_asyncio` keeps its tasks, as its file says.
-fn located(target: &Target) -> Result<TaskOptions> {
+/// Where the `_asyncio` of the CPython at this address keeps its tasks, as its file says.
+fn located(target: &Target, runtime: Address) -> Result<TaskOptions> {
     let modules = target.modules()?;
-    let location = locate(&target.memory(), &modules, target, &Limits::default())?;
-    let asyncio = locate_asyncio(&location, &modules, target)?;
+    let all = locate_all(&target.memory(), &modules, target, &Limits::default())?;
+    let Some(location) = all.iter().find(|one| one.address == runtime) else {
+        return Ok(TaskOptions::default());
+    };
+    let asyncio = locate_asyncio(location, &modules, target)?;
     Ok(TaskOptions { asyncio })
 }
 

@@ -65,7 +65,7 @@ pub(crate) fn session(hertz: u64, options: Options) -> Session<Collect> {
 
 /// The Python in this process.
 pub(crate) fn subject(pid: u32) -> Subject {
-    Subject::new(Target::open(pid).unwrap(), None).unwrap()
+    Subject::new(Target::open(pid).unwrap(), None, None).unwrap()
 }
 
 /// Samples a process for so many ticks.
