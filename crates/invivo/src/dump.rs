@@ -164,7 +164,7 @@ pub struct ThreadDump {
     /// Both, in a sentence.
     pub doing: Doing,
     /// The variables of its frames, by the frames' places in the stack. `None` where they were not
-    /// asked for, for frames that only repeat others (see [`repeats`]), and when the time was up.
+    /// asked for, for frames that only repeat others (see [`repeats`](crate::repeats())), and when the time was up.
     pub variables: Vec<Option<Result<Vec<Variable>>>>,
 }
 
