@@ -35,7 +35,7 @@ pub struct Asked {
 pub(crate) struct Ask<'a, M> {
     target: &'a Target,
     runtime: &'a Runtime<M>,
-    plan: &'a Plan,
+    plan: Plan,
     script: PathBuf,
     /// Makes names unique.
     nonce: u32,
@@ -64,7 +64,7 @@ impl<'a, M: Memory + Sync> Ask<'a, M> {
     pub(crate) fn new(
         target: &'a Target,
         runtime: &'a Runtime<M>,
-        plan: &'a Plan,
+        plan: Plan,
         script: PathBuf,
         nonce: u32,
         wake: Wake,
@@ -83,8 +83,18 @@ impl<'a, M: Memory + Sync> Ask<'a, M> {
         }
     }
 
-    pub(crate) fn plan(&self) -> &'a Plan {
-        self.plan
+    pub(crate) fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The same for a thread that has yet to be asked.
+    pub(crate) fn anew(self) -> Self {
+        Self {
+            state: State::Nowhere,
+            woken: None,
+            obstacle: None,
+            ..self
+        }
     }
 
     /// How the thread was asked. `None` where it has not been.
@@ -196,6 +206,22 @@ impl<'a, M: Memory + Sync> Ask<'a, M> {
                 pending::withdraw(self.runtime, stopped, &interpreter, queued)
             })?,
         }
+    }
+
+    /// Takes back what is left of a request to a thread that has ended: a call in a queue that it
+    /// shares with others. (What stood in its thread state is gone with that.)
+    ///
+    /// # Errors
+    /// As [`Self::withdraw`].
+    pub(crate) fn forget(&self) -> Result<()> {
+        let State::Queued(queued) = &self.state else {
+            return Ok(());
+        };
+        self.target.while_stopped(STOP_WITHIN, |stopped| {
+            let interpreter = self.plan.interpreter_now(self.target, self.runtime)?;
+            pending::withdraw(self.runtime, stopped, &interpreter, queued)
+        })??;
+        Ok(())
     }
 
     fn take(&mut self, attempt: Attempt) {

@@ -1,6 +1,7 @@
 //! From a request to its result: stage, write, wait, and clean up whatever happens.
 
 mod call;
+mod candidates;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,10 +15,10 @@ use invivo_process::{Memory, Target, TargetLock, own_pid_namespace, random};
 use crate::ask::{Ask, Asked};
 use crate::channel::{self, Ending, Parameters, Payload};
 use crate::plan::{Plan, Wake};
-use crate::protocol::Retraction;
-use crate::selection::{self, Selection, ThreadChoice};
+use crate::selection::Selection;
 use crate::stage::{self, Label, SCRIPT, Stage};
 use call::{Begun, Call};
+use candidates::Candidates;
 
 /// What to run. `name` is the file name that tracebacks show.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -180,7 +181,8 @@ pub fn execute<M: Memory + Sync>(
     }
     let _lock = lock(target, request, until)?;
     stage::sweep(target, runtime, &stage::candidates(target)?)?;
-    let plans = plans(target, runtime, request)?;
+    let mut candidates = Candidates::new(target, runtime, request, until);
+    let plans = candidates.plans()?;
     let first = plans.first().ok_or_else(|| Error::internal("no plan"))?;
 
     let nonce = u32::from_ne_bytes(random()?);
@@ -204,13 +206,14 @@ pub fn execute<M: Memory + Sync>(
         announce: !runtime.has_protocol(),
     };
     stage.write_script(channel::script(&parameters).as_bytes())?;
-    if request.attended && !may_connect(runtime, first) {
+    let may_connect = may_connect(runtime, first);
+    if request.attended && !may_connect {
         stage.write_task(&channel::task(&parameters.reply, &parameters.payload))?;
     }
     sink(Event::Staged(stage.script()));
 
     let new = |plan| Ask::new(target, runtime, plan, stage.script(), nonce, request.wake);
-    let ask = first_that_can(&plans, new)?;
+    let ask = candidates.ask(plans, new)?;
     let mut call = Call {
         target,
         runtime,
@@ -219,8 +222,24 @@ pub fn execute<M: Memory + Sync>(
         parameters: &parameters,
         until,
     };
-    sink(Event::Plan(call.ask.plan()));
-    let begun = call.begin(&listener, &stage, &mut sink);
+    let begun = loop {
+        sink(Event::Plan(call.ask.plan()));
+        match call.begin(&listener, &stage, &mut sink) {
+            // Where any will do, one that has ended makes way for another.
+            Err(error) if error.kind == ErrorKind::Gone => {
+                let next = candidates.pass_over(error).and_then(|()| {
+                    call.ask.forget()?;
+                    let plans = candidates.plans()?;
+                    candidates.ask(plans, new)
+                });
+                match next {
+                    Ok(ask) => call.ask = ask,
+                    Err(error) => break Err(error),
+                }
+            }
+            begun => break begun,
+        }
+    };
     let asked = call.ask.asked();
     match (begun, asked) {
         (Ok(Begun::Left), Some(asked)) => {
@@ -269,55 +288,6 @@ fn may_connect<M: Memory>(runtime: &Runtime<M>, plan: &Plan) -> bool {
     let its = |one: &&Interpreter| one.address == plan.interpreter_state;
     let found = interpreters.iter().find(its);
     found.is_some_and(|one| runtime.has_module(one, "_socket").unwrap_or(false))
-}
-
-/// At most so many threads are tried where any will do.
-const CANDIDATES: usize = 32;
-
-/// A plan for the thread that was chosen; where any will do, one for each in turn.
-fn plans<M: Memory>(target: &Target, runtime: &Runtime<M>, request: &Request) -> Result<Vec<Plan>> {
-    let selection = request.selection;
-    if selection.thread != ThreadChoice::Any {
-        return Ok(vec![Plan::new(target, runtime, selection, request.wake)?]);
-    }
-    let places = selection::resolve(target, runtime, selection)?;
-    let mut failed = None;
-    let mut plans = Vec::new();
-    for place in places.into_iter().take(CANDIDATES) {
-        let plan = place
-            .chosen
-            .and_then(|chosen| Plan::for_thread(target, runtime, chosen, request.wake));
-        match plan {
-            Ok(plan) => plans.push(plan),
-            Err(error) => failed = failed.or(Some(error)),
-        }
-    }
-    match failed {
-        Some(error) if plans.is_empty() => Err(error),
-        _ => Ok(plans),
-    }
-}
-
-/// Asks the first thread to which a way is open; where it is open to none, the first of all is
-/// yet to be asked.
-fn first_that_can<'p, 'a, M: Memory + Sync>(
-    plans: &'p [Plan],
-    new: impl Fn(&'p Plan) -> Ask<'a, M>,
-) -> Result<Ask<'a, M>> {
-    let [first, others @ ..] = plans else {
-        return Err(Error::internal("no plan"));
-    };
-    if !others.is_empty() {
-        for plan in plans {
-            let mut ask = new(plan);
-            ask.make(|| false)?;
-            let can = ask.asked().is_some() && ask.obstacle().is_none();
-            if can || ask.withdraw()? == Retraction::Begun {
-                return Ok(ask);
-            }
-        }
-    }
-    Ok(new(first))
 }
 
 /// The longest script that is sent, with its arguments, in bytes.

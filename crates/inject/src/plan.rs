@@ -215,13 +215,7 @@ impl Plan {
         target: &Target,
         runtime: &Runtime<M>,
     ) -> Result<(Interpreter, ThreadState)> {
-        runtime.ensure_present()?;
-        let found = runtime.interpreters()?;
-        let interpreter = found
-            .list
-            .into_iter()
-            .find(|one| one.address == self.interpreter_state && one.id == self.interpreter)
-            .ok_or_else(|| self.changed(target, "its interpreter is gone"))?;
+        let interpreter = self.interpreter_now(target, runtime)?;
         let of_it = |one: &&ThreadState| {
             one.address == self.thread.address
                 && one.native_id == self.thread.native_id
@@ -231,6 +225,25 @@ impl Plan {
         let thread = thread.ok_or_else(|| self.changed(target, "it has ended"))?;
         check_opt_out(target, runtime, &interpreter)?;
         Ok((interpreter, thread))
+    }
+
+    /// The interpreter alone as it is now.
+    ///
+    /// # Errors
+    /// `Gone`.
+    pub(crate) fn interpreter_now<M: Memory>(
+        &self,
+        target: &Target,
+        runtime: &Runtime<M>,
+    ) -> Result<Interpreter> {
+        runtime.ensure_present()?;
+        let found = runtime.interpreters()?.list;
+        let is_it =
+            |one: &Interpreter| one.address == self.interpreter_state && one.id == self.interpreter;
+        found
+            .into_iter()
+            .find(is_it)
+            .ok_or_else(|| self.changed(target, "its interpreter is gone"))
     }
 
     fn changed(&self, target: &Target, why: impl Into<String>) -> Error {

@@ -315,8 +315,7 @@ impl<'a> Job<'a> {
             if self.request.attended {
                 target.ensure_not_stopped()?;
             }
-            let planned = Planned::new(&self.attached, selection, self.request.wake);
-            return planned.map(Done::Planned);
+            return self.plan(selection).map(Done::Planned);
         }
         let request = Request {
             selection,
@@ -331,6 +330,22 @@ impl<'a> Job<'a> {
             act.ran(selection, &course, &outcome, began.elapsed());
         }
         outcome.map(Done::Ran)
+    }
+
+    /// Looks at what would be done; where any thread will do, at another one when that has ended.
+    fn plan(&self, selection: Selection) -> Result<Planned> {
+        let until = self.began + self.request.timeout;
+        loop {
+            match Planned::new(&self.attached, selection, self.request.wake) {
+                Err(error)
+                    if error.kind == ErrorKind::Gone
+                        && selection.thread == ThreadChoice::Any
+                        && self.attached.target.ensure_alive().is_ok()
+                        && Instant::now() < until
+                        && !self.request.cancel.is_set() => {}
+                planned => return planned,
+            }
+        }
     }
 
     fn report<'r>(&'r self, since: Instant, collected: &'r Collected) -> Report<'r> {
