@@ -267,13 +267,17 @@ while not select.select([0], [], [], 0)[0]: pass
 
 #[test]
 fn a_process_that_forks_meanwhile_runs_a_script_once() {
+    // It is in C code for most of its time, on its way to the fork: then the child is born with the
+    // request in its memory.
     let program = "
-import os, select, sys
+import functools, os, select, sys, time
+os.register_at_fork(before=functools.partial(sum, range(200000)))
 print('ready', flush=True)
 while not select.select([0], [], [], 0)[0]:
     child = os.fork()
     if child == 0:
-        for _ in range(1000): pass
+        for _ in range(2000): pass
+        time.sleep(0.02)
         os._exit(0)
     if os.waitpid(child, 0)[1]: os._exit(3)
 ";

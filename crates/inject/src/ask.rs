@@ -179,11 +179,17 @@ impl<'a, M: Memory + Sync> Ask<'a, M> {
         Ok(())
     }
 
-    /// The script has begun, and maybe ended: what lies in the target for it is removed. Where that
-    /// fails, nobody minds it, and the next run takes its place.
-    pub(crate) fn has_begun(&self) {
+    /// The script has begun, and maybe ended, or could not begin: what lies in the target for it is
+    /// removed, unless a call that waits still refers to it. Where that fails, nobody minds it, and
+    /// the next run takes its place.
+    pub(crate) fn clean_up(&self) {
         if let State::Queued(queued) = &self.state {
-            let erase = |stopped: &Suspension<'_>| pending::erase(stopped, queued);
+            let erase = |stopped: &Suspension<'_>| {
+                if pending::is_referred_to(self.runtime, queued)? {
+                    return self.withdraw_queued(stopped, queued).map(drop);
+                }
+                pending::erase(stopped, queued)
+            };
             let _ = self.target.while_stopped(STOP_WITHIN, erase);
         }
     }
@@ -217,11 +223,15 @@ impl<'a, M: Memory + Sync> Ask<'a, M> {
         let State::Queued(queued) = &self.state else {
             return Ok(());
         };
-        self.target.while_stopped(STOP_WITHIN, |stopped| {
-            let interpreter = self.plan.interpreter_now(self.target, self.runtime)?;
-            pending::withdraw(self.runtime, stopped, &interpreter, queued)
-        })??;
+        let withdraw = |stopped: &Suspension<'_>| self.withdraw_queued(stopped, queued);
+        self.target.while_stopped(STOP_WITHIN, withdraw)??;
         Ok(())
+    }
+
+    /// Takes a pending call back, whether its thread is still there or not, with all threads stopped.
+    fn withdraw_queued(&self, stopped: &Suspension<'_>, queued: &Queued) -> Result<Retraction> {
+        let interpreter = self.plan.interpreter_now(self.target, self.runtime)?;
+        pending::withdraw(self.runtime, stopped, &interpreter, queued)
     }
 
     fn take(&mut self, attempt: Attempt) {

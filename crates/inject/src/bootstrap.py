@@ -35,10 +35,14 @@ try:
     core = __loader__.find_spec.__globals__
     sys = core['sys']
     posix = core['_bootstrap_external']._os
-    (hello, reply, directory, script, deadline, mode, limit, stop_after, task, remove, note, files,
-     connect, peer) = invivo
+    (hello, reply, directory, script, deadline, mode, limit, stop_after, task, own, remove, note,
+     files, connect, peer) = invivo
     modules = getattr(sys, 'modules', {})
     pid = posix.getpid()
+    # A child that was forked with the request in its memory has none of its own, and its parent
+    # still needs the files.
+    if own and own != pid:
+        raise OSError
     # Of types that are written in Python bit 9 is set and bit 8 is not.
     flags = type.__dict__['__flags__'].__get__
 

@@ -40,6 +40,9 @@ pub(crate) struct Parameters {
     pub(crate) attended: bool,
     /// Whether the script tells audit hooks of itself, since the target does not.
     pub(crate) announce: bool,
+    /// What the target knows itself by: no child of it that was forked meanwhile is to run the script.
+    /// `None` where the kernel does not say.
+    pub(crate) pid: Option<u32>,
 }
 
 /// What the target is to do.

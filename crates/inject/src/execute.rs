@@ -204,6 +204,7 @@ pub fn execute<M: Memory + Sync>(
         payload: request.payload(),
         attended: request.attended,
         announce: !runtime.has_protocol(),
+        pid: target.innermost_pid()?,
     };
     stage.write_script(channel::script(&parameters).as_bytes())?;
     let may_connect = may_connect(runtime, first);
@@ -255,7 +256,7 @@ pub fn execute<M: Memory + Sync>(
             drop(stage);
             let ending = call.follow(connection, decoder, &mut sink);
             // Not before: the script waits for its task no longer than it must.
-            call.ask.has_begun();
+            call.ask.clean_up();
             let ending = ending?;
             let plan = call.ask.plan().clone();
             Ok(Outcome::Finished {
@@ -266,7 +267,7 @@ pub fn execute<M: Memory + Sync>(
         }
         (Ok(Begun::Failed(why)), _) => {
             call.revoke(&stage)?;
-            call.ask.has_begun();
+            call.ask.clean_up();
             Err(call.not_begun(why))
         }
         (Ok(_), _) => Err(call.give_up(&listener, stage)),

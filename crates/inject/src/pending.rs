@@ -173,6 +173,14 @@ pub(crate) fn is_made<M: Memory>(
     Some(!calls.calls.contains(&queued.call))
 }
 
+/// Whether a call that waits, in any queue, refers to the text.
+///
+/// # Errors
+/// When the target can't be read.
+pub(crate) fn is_referred_to<M: Memory>(runtime: &Runtime<M>, queued: &Queued) -> Result<bool> {
+    Ok(texts(runtime)?.contains(&queued.call.argument))
+}
+
 /// Removes the text of a call that has been made, with all threads stopped.
 ///
 /// # Errors

@@ -103,6 +103,7 @@ impl Staged {
             payload: payload.clone(),
             attended,
             announce: true,
+            pid: None,
         };
         std::fs::write(directory.join("script.py"), script(&parameters)).expect("staging");
         Self {

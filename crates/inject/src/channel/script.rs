@@ -170,6 +170,7 @@ pub(crate) fn script(parameters: &Parameters) -> String {
         payload,
         attended,
         announce,
+        pid,
     } = parameters;
     let hello = [&b"H\0\0\0\x10"[..], token].concat();
     let far = directory.len() + "/s".len() > SOCKET_PATH_MAX;
@@ -194,7 +195,7 @@ pub(crate) fn script(parameters: &Parameters) -> String {
         },
     ];
     let mut text = format!(
-        "invivo = ({}, {}, {}, {}, {deadline}, '{}', {}, {}, {}",
+        "invivo = ({}, {}, {}, {}, {deadline}, '{}', {}, {}, {}, {}",
         literal(&hello),
         literal(reply),
         literal(directory),
@@ -207,6 +208,7 @@ pub(crate) fn script(parameters: &Parameters) -> String {
         } else {
             format!("bytearray({})", literal(&task(reply, payload)))
         },
+        pid.unwrap_or(0),
     );
     for name in EARLY {
         // Writing to a String can't fail.
@@ -293,11 +295,12 @@ mod tests {
             payload,
             attended: true,
             announce: false,
+            pid: Some(7),
         };
         let text = script(&parameters);
         let first = text.lines().next().expect("a line");
         assert!(first.starts_with("invivo = (b'H\\x00\\x00\\x00\\x10\\x01\\x01"));
-        assert!(first.contains("b'/tmp/x', b'run.py', 99, 'eval', -1, 0, None, b'"));
+        assert!(first.contains("b'/tmp/x', b'run.py', 99, 'eval', -1, 0, None, 7, b'"));
         parameters.attended = false;
         let tail = r"\xff7\xff<here>\xff-c\x02\x02";
         assert!(!text.contains(tail));

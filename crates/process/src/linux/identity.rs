@@ -31,6 +31,23 @@ pub struct Identity {
 }
 
 impl Target {
+    /// What the target knows itself by: its number in its own pid namespace. `None` where the kernel
+    /// does not say.
+    ///
+    /// # Errors
+    /// `Refused` or `Gone`.
+    pub fn innermost_pid(&self) -> Result<Option<u32>> {
+        let what = || {
+            format!(
+                "the number of process {} in its own namespace can't be told",
+                self.pid()
+            )
+        };
+        let status = self.process.status();
+        let status = status.map_err(|errno| self.process.failed(what(), errno))?;
+        Ok(status.innermost_pid())
+    }
+
     /// The identity with which the target touches files now.
     ///
     /// # Errors
