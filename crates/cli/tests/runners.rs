@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use serde_json::Value;
@@ -126,6 +127,76 @@ fn states_that_go_round_a_pool_are_never_shown_under_their_maker() {
     );
 }
 
+/// The numbers of the threads under which `record` has stacks with this function.
+fn recorded_under(target: &Target, function: &str, words: &[&str]) -> BTreeSet<u32> {
+    let pid = target.pid().to_string();
+    let always = ["record", &pid, "-d", "0.3", "-f", "collapsed", "--threads"];
+    let run = invivo(always.iter().chain(words).chain(&["-o", "-"])).expect(0);
+    let here = format!(";{function} (");
+    let lines = run.stdout.lines().filter(|line| line.contains(&here));
+    let number = |line: &str| {
+        let after = line.strip_prefix("thread ").expect(line);
+        let digits = after.split(|one: char| !one.is_ascii_digit()).next();
+        digits.and_then(|digits| digits.parse().ok()).expect(line)
+    };
+    lines.map(number).collect()
+}
+
+/// The same for the threads that `top` shows to be most often in this function.
+fn shown_under(pid: u64, function: &str) -> BTreeSet<String> {
+    let words = [
+        "top",
+        &pid.to_string(),
+        "--once",
+        "-d",
+        "0.3",
+        "--mode",
+        "wall",
+    ];
+    let shown = invivo(words).expect(0).stdout;
+    let (_, threads) = shown.split_once("MOST OFTEN IN").expect(&shown);
+    let here = format!("  {function}  ");
+    let lines = threads.lines().filter(|line| line.contains(&here));
+    let number = |line: &str| line.split_whitespace().nth(6).map(str::to_owned);
+    lines.filter_map(number).collect()
+}
+
+#[test]
+fn who_is_sampled_is_the_thread_that_runs() {
+    let cells: Vec<_> = interpreters()
+        .iter()
+        .flat_map(|python| ["lent", "pool", "elsewhere"].map(|shape| (python, shape)))
+        .filter(|(python, shape)| *shape != "pool" || has_pools(python))
+        .collect();
+    let name = |(python, shape): &(&Interpreter, &str)| format!("{} {shape}", python.name);
+    each(&cells, name, |(python, shape)| {
+        let (target, function, leaf) = match *shape {
+            "elsewhere" => (elsewhere(python), "view_in_sub", "view_in_sub"),
+            "pool" => (lent(python, "pool"), "worker_function", "worker_function"),
+            how => (lent(python, how), "work_on", "worker_function"),
+        };
+        let main = target.pid();
+        let recorded = recorded_under(&target, function, &[]);
+        assert!(!recorded.contains(&main), "{recorded:?}, main: {main}");
+        let shown = shown_under(main.into(), leaf);
+        assert!(
+            !shown.contains(&main.to_string()),
+            "{shown:?}, main: {main}"
+        );
+        if *shape != "pool" {
+            assert_eq!(recorded.len(), 1, "{recorded:?}");
+            let one = recorded.first().map(u32::to_string);
+            assert_eq!(shown.into_iter().collect::<Vec<_>>(), Vec::from_iter(one));
+        }
+        // Of none is it told without a sample of it.
+        for mode in ["cpu", "gil"] {
+            let some = recorded_under(&target, function, &["--mode", mode]);
+            assert!(!some.contains(&main), "{mode}: {some:?}, main: {main}");
+        }
+        ends_well(&target);
+    });
+}
+
 #[test]
 fn scripts_run_where_they_were_meant_to_and_do_no_harm() {
     let shapes = ["lent", "pool", "elsewhere"];
@@ -213,6 +284,8 @@ fn a_child_that_c_code_forked_has_its_thread() {
             let computes = runs(&report, "child_computes").expect("what it does");
             assert_eq!(computes["tid"], child);
             assert_eq!(computes["native_id"], child);
+            let shown = shown_under(child, "child_computes");
+            assert_eq!(shown, BTreeSet::from([child.to_string()]));
             assert_eq!(report["without_python"], Value::Array(Vec::new()));
             target.close_input();
             assert!(target.wait_exit(PATIENCE).success());

@@ -324,6 +324,7 @@ impl<M: Memory> Reader<M> {
             thread.collects_garbage =
                 interpreter.and_then(|interpreter| status::collects(interpreter, thread));
             if thread.extent == Extent::All {
+                thread.c_stack = thread.outer_c_stack(&self.runtime.layout);
                 thread.handles_exception =
                     status::handles_exception(&self.runtime, thread, exceptions)?;
             }

@@ -77,6 +77,7 @@ pub(crate) fn thread(profile: &Checked<'_>, thread: &ProfileThread) -> String {
             format!("{} ({})", shown(&name.to_string()), thread.tid)
         }
         _ if thread.is_main => format!("main thread ({})", thread.tid),
+        _ if thread.tid == 0 => "thread not known".to_owned(),
         _ => format!("thread {}", thread.tid),
     };
     let interpreter = match thread.interpreter {

@@ -6,6 +6,7 @@ mod entries;
 mod known;
 mod rest;
 mod rounds;
+mod runners;
 mod tasks;
 mod whole;
 
@@ -219,6 +220,7 @@ impl<M: Memory + Clone> Sampler<M> {
         let subject = &mut self.subject;
         subject.ticks += 1;
         subject.ensure_same_program()?;
+        subject.threads.begin(subject.ticks);
         let mut round = Round {
             interner,
             sink,
@@ -256,7 +258,7 @@ struct Round<'a> {
 impl Sampled {
     /// Where a thread is that was seen before, if it runs or was made to stand still.
     fn place(&mut self, key: Key, native_id: u64) -> Option<ThreadPlace> {
-        let place = self.threads.get(key, native_id)?.place(&self.target);
+        let place = self.threads.find(key, native_id)?.place(&self.target);
         place.filter(|place| place.runs || place.stopped)
     }
 

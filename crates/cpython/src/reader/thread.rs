@@ -63,6 +63,9 @@ pub struct ReadThread {
     pub kept: usize,
     /// Whether only its innermost frames are looked at, since there are too many.
     pub is_deep: bool,
+    /// An address on the C stack of whoever runs it, where the version tells one and it runs Python
+    /// code; not the same one at each time.
+    pub c_stack: Option<Address>,
     /// The interpreter it belongs to, as its index in the reader's list.
     pub(super) interpreter: usize,
     /// How much of it is read in this round.
@@ -115,6 +118,7 @@ impl ReadThread {
             frames: Vec::new(),
             kept: 0,
             is_deep: false,
+            c_stack: None,
             interpreter: 0,
             extent: Extent::All,
             next: Address::NULL,

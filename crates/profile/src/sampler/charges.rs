@@ -15,6 +15,8 @@ use crate::sink::Seen;
 
 /// Looks that may wait to be charged.
 const MAX_PENDING: usize = 512;
+/// Thread states of one thread that are told apart.
+const MAX_STATES: usize = 4;
 /// Charges that may wait to become samples.
 const MAX_WAITING: usize = 1024;
 /// How many ticks' worth of time may wait for a look that sees the thread run.
@@ -24,18 +26,29 @@ const MAX_UNPLACED: u64 = 5;
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     looks: VecDeque<(u64, Seen)>,
+    /// The index of the thread state that was last seen to run: with the GIL, or in another stack
+    /// than before.
+    holder: Option<u32>,
+    /// The stacks that its thread states were last seen in, by their indices.
+    stacks: VecDeque<(u32, Option<u32>)>,
     /// Time that came without any look at which the thread was runnable.
     unplaced: u64,
 }
 
 impl Pending {
     /// The thread was runnable at this tick. An OS thread can have several thread states: the one
-    /// with the GIL is the one that runs.
+    /// with the GIL is the one that runs, or that which had it last, or has moved since;
+    /// else that of the newer interpreter, which is looked at first: the older one's called it.
     pub(super) fn look(&mut self, tick: u64, seen: Seen) {
+        let holds = seen.status.holds_gil == Some(true);
+        if holds || self.has_moved(&seen) {
+            self.holder = Some(seen.thread);
+        }
         if let Some((last, before)) = self.looks.back_mut()
             && *last == tick
         {
-            if before.status.holds_gil != Some(true) {
+            let runs = holds || self.holder == Some(seen.thread);
+            if runs && before.status.holds_gil != Some(true) {
                 *before = seen;
             }
             return;
@@ -44,6 +57,21 @@ impl Pending {
             self.looks.pop_front();
         }
         self.looks.push_back((tick, seen));
+    }
+
+    /// Whether a thread state is in another stack than the last time.
+    fn has_moved(&mut self, seen: &Seen) -> bool {
+        let mut known = self.stacks.iter_mut();
+        match known.find(|(thread, _)| *thread == seen.thread) {
+            Some((_, stack)) => std::mem::replace(stack, seen.stack) != seen.stack,
+            None => {
+                if self.stacks.len() == MAX_STATES {
+                    self.stacks.pop_front();
+                }
+                self.stacks.push_back((seen.thread, seen.stack));
+                false
+            }
+        }
     }
 
     /// So much has been accounted since the last time, where a tick takes `tick`: charges it to
@@ -226,6 +254,29 @@ mod tests {
         for order in [[holder, seen(2)], [seen(2), holder]] {
             order.into_iter().for_each(|seen| pending.look(7, seen));
             assert_eq!(settle(&mut pending, TICK).0, [(1, TICK)]);
+        }
+    }
+
+    #[test]
+    fn of_two_states_without_the_gil_that_which_had_it_last_pays() {
+        let mut pending = Pending::default();
+        let of = |thread, stack, gil| {
+            let mut one = Seen {
+                thread,
+                ..seen(stack)
+            };
+            one.status.holds_gil = Some(gil);
+            one
+        };
+        pending.look(1, of(7, 1, true));
+        assert_eq!(settle(&mut pending, TICK).0, [(1, TICK)]);
+        let (inner, outer) = (of(7, 2, false), of(8, 3, false));
+        pending.look(1, outer);
+        assert_eq!(settle(&mut pending, TICK).0, [(3, TICK)]);
+        // It has moved.
+        for order in [[inner, outer], [outer, inner]] {
+            order.into_iter().for_each(|seen| pending.look(2, seen));
+            assert_eq!(settle(&mut pending, TICK).0, [(2, TICK)]);
         }
     }
 

@@ -2,11 +2,13 @@
 
 use std::collections::HashSet;
 
-use invivo_model::{Gil, ProfileThread, Result, SampleStatus, Text, ThreadState};
-use invivo_process::{Target, ThreadPlace, ThreadWatch, native_ids};
+use invivo_cpython::{Runner, Runtime};
+use invivo_model::{Address, Gil, ProfileThread, Result, SampleStatus, Text, ThreadState};
+use invivo_process::{Memory, Target, ThreadPlace, ThreadWatch, native_ids};
 use rustc_hash::FxHashMap;
 
 use super::accounts::Standing;
+use super::runners::{Runners, Runs, Trace};
 use super::{Options, Round};
 use crate::sink::Sink;
 
@@ -14,30 +16,39 @@ use crate::sink::Sink;
 /// that have lain there.
 pub(super) type Key = (i64, u64, u64);
 
+/// Threads that a thread state has been run by, as far as that is remembered.
+const MAX_TOLD: usize = 64;
+
 /// The threads of a process that have been seen.
 #[derive(Debug, Default)]
 pub(super) struct KnownThreads {
     threads: FxHashMap<Key, Known>,
     /// By the numbers that threads know themselves by, those that we know them by.
     tids: FxHashMap<u64, u32>,
+    runners: Runners,
+    tick: u64,
 }
 
 /// A thread that has been seen before.
 #[derive(Debug)]
 pub(super) struct Known {
     pub(super) index: u32,
-    /// Its number as its thread state or else the C library has it; 0 where that is not known. In a
-    /// child that C code forked, the state has the parent's.
+    /// Its number as its thread state has it; 0 where that does not say.
     native_id: u64,
-    /// Its number as we know it; 0 where that can't be told.
+    /// The number of the thread that runs it, as we know it; 0 where that can't be told.
     pub(super) tid: u32,
+    /// What `threading` knows that thread by, where that can be told.
+    pub(super) ident: Option<u64>,
+    /// Whether it is proven that this thread runs it.
+    proven: bool,
+    /// The outermost frame that it was in when that was asked last.
+    outermost: Option<Address>,
     name: Option<Text>,
     watch: Option<ThreadWatch>,
-    /// Whether the thread has ended, and another has all that told it from others; or it is to be
-    /// asked again which thread it is.
+    /// Whether the thread has ended, and another has all that told it from others.
     replaced: bool,
-    /// Ticks in which it was not known which thread it is.
-    unknown: u32,
+    /// Ticks in which it was to be asked which thread runs it.
+    doubts: u32,
     /// The tick at which it was seen last.
     pub(super) tick: u64,
     /// For each frame it is in, from the outermost on, the stack up to there.
@@ -45,24 +56,96 @@ pub(super) struct Known {
     /// The outermost end of its stack where that is too deep to be looked at whole, and the tick
     /// at which it was looked at.
     pub(super) outer: Option<(u64, Option<u32>)>,
+    /// What it was told as before, run by other threads: their numbers, each with its index and
+    /// name.
+    told: Vec<(u32, u32, Option<Text>)>,
 }
 
 /// What is to be told of a thread that is new.
 pub(super) struct Described<'a> {
     pub(super) process: u32,
     pub(super) state: &'a ThreadState,
+    /// Who runs it, and by what trace that may be known again.
+    pub(super) runs: Option<Runs>,
+    pub(super) trace: Trace,
     pub(super) name: Option<&'a Text>,
     pub(super) interpreter: i64,
-    pub(super) is_main: bool,
+    /// What `threading` knows the thread by that Python was initialized in.
+    pub(super) main_ident: Option<u64>,
 }
 
 impl KnownThreads {
+    pub(super) fn begin(&mut self, tick: u64) {
+        self.tick = tick;
+        self.runners.begin();
+    }
+
     /// The thread of this key, if it has been seen. Another one may have got the memory of one that
     /// has ended.
-    pub(super) fn get(&mut self, key: Key, native_id: u64) -> Option<&mut Known> {
+    pub(super) fn find(&mut self, key: Key, native_id: u64) -> Option<&mut Known> {
         let known = self.threads.get_mut(&key)?;
         let same = known.native_id == native_id || known.native_id == 0 || native_id == 0;
         (same && !known.replaced).then_some(known)
+    }
+
+    /// Whether it is to be asked who runs this thread state. Where no stack is told that would show
+    /// it, that is to be done now and `then`.
+    pub(super) fn doubts(
+        &mut self,
+        key: Key,
+        state: &ThreadState,
+        trace: Trace,
+        then: bool,
+    ) -> bool {
+        let runners = std::mem::take(&mut self.runners);
+        let known = self.find(key, state.native_id);
+        let doubts = known.is_none_or(|known| known.is_doubted(&runners, trace, then));
+        self.runners = runners;
+        doubts
+    }
+
+    /// Finds out who runs which thread state, if that may be asked now.
+    pub(super) fn ask(&mut self, runtime: &Runtime<impl Memory>, target: &Target) {
+        self.runners.ask(runtime, target);
+    }
+
+    /// The thread of this key, if it has been seen and is run by whom it was.
+    pub(super) fn get(
+        &mut self,
+        key: Key,
+        state: &ThreadState,
+        trace: Trace,
+    ) -> Option<&mut Known> {
+        let runners = std::mem::take(&mut self.runners);
+        let known = self.find(key, state.native_id);
+        let stays = known.is_some_and(|known| known.stays(&runners, state.address, trace));
+        self.runners = runners;
+        self.find(key, state.native_id).filter(|_| stays)
+    }
+
+    /// Who runs a thread state that is not known, or is not run by whom it was. Where that could
+    /// not be asked yet, a new one is believed what it says of itself, if nothing speaks against it.
+    pub(super) fn pair(
+        &mut self,
+        key: Key,
+        state: &ThreadState,
+        trace: Trace,
+        target: &Target,
+    ) -> Option<Runs> {
+        let found = self.runners.of(state.address, trace, target);
+        let asked = self.runners.found(state.address).is_some();
+        if found.is_some() || asked || self.find(key, state.native_id).is_some() {
+            return found.map(|runs| Runs {
+                ident: runs.ident.or(Runners::named(state)),
+                ..runs
+            });
+        }
+        let tid = self.claimed(key, state, target)?;
+        Some(Runs {
+            tid,
+            ident: Runners::named(state),
+            proven: false,
+        })
     }
 
     /// Notes a thread that has not been seen, and gives it.
@@ -70,72 +153,79 @@ impl KnownThreads {
         &mut self,
         key: Key,
         thread: &Described<'_>,
-        target: &Target,
         round: &mut Round<'_>,
     ) -> Result<&mut Known> {
-        let mut native_id = thread.state.native_id;
-        let before = self.threads.get(&key);
-        let replaced = before.is_some_and(|known| known.replaced);
-        let unknown = before.map_or(0, |known| known.unknown);
-        let asked_again = before.filter(|known| known.tid == 0);
-        let asked_again = asked_again.map(|known| (known.index, known.name.clone()));
-        if replaced || !self.tids.contains_key(&native_id) {
-            let threads = target.threads().unwrap_or_default();
-            let numbers = threads.iter().map(|thread| (thread.native_id, thread.tid));
-            self.tids.clear();
-            self.tids.extend(numbers);
-        }
-        let mut tid = self.tids.get(&native_id).copied();
-        if tid.is_none() {
-            // The version does not say it, or it is the parent's, as in a child that C code forked.
-            let said = self.said_by_c_library(key, thread.state, target);
-            tid = said.and_then(|said| self.tids.get(&said).copied());
-            if native_id == 0 {
-                native_id = said.unwrap_or(0);
+        let tid = thread.runs.map_or(0, |runs| runs.tid);
+        let ident = thread.runs.and_then(|runs| runs.ident);
+        let before = self.threads.remove(&key);
+        let proven = thread.runs.is_some_and(|runs| runs.proven);
+        let doubts = before.as_ref().map_or(0, |known| known.doubts);
+        let mut told = before.map_or_else(Vec::new, Known::into_told);
+        let (index, name) = match told.iter().position(|(before, ..)| *before == tid) {
+            Some(at) => {
+                let (_, index, name) = told.swap_remove(at);
+                (index, name)
             }
-        }
-        let described = ProfileThread {
-            process: thread.process,
-            tid: tid.unwrap_or(0),
-            name: thread.name.cloned(),
-            interpreter: thread.interpreter,
-            is_main: thread.is_main,
-        };
-        let (index, name) = match asked_again.filter(|_| described.tid == 0) {
-            Some(told) => told,
             None => {
+                let described = ProfileThread {
+                    process: thread.process,
+                    tid,
+                    name: thread.name.cloned(),
+                    interpreter: thread.interpreter,
+                    is_main: ident.is_some() && ident == thread.main_ident,
+                };
                 let index = round.interner.thread(&described, round.sink)?;
                 (index, described.name)
             }
         };
         let known = Known {
             index,
-            native_id,
-            tid: described.tid,
+            native_id: thread.state.native_id,
+            tid,
+            ident,
+            proven,
+            outermost: thread.trace.outermost,
             name,
             watch: None,
             replaced: false,
-            unknown,
+            doubts: if proven { 0 } else { doubts },
             tick: 0,
             stacks: Vec::new(),
             outer: None,
+            told,
         };
         Ok(self.threads.entry(key).insert_entry(known).into_mut())
     }
 
+    /// The number of a living thread that a thread state says made it, and that nobody else is
+    /// known to be.
+    fn claimed(&mut self, key: Key, state: &ThreadState, target: &Target) -> Option<u32> {
+        let replaced = self.threads.get(&key).is_some_and(|known| known.replaced);
+        if replaced || !self.tids.contains_key(&state.native_id) {
+            let threads = target.threads().unwrap_or_default();
+            let numbers = threads.iter().map(|thread| (thread.native_id, thread.tid));
+            self.tids.clear();
+            self.tids.extend(numbers);
+        }
+        let tid = match self.tids.get(&state.native_id) {
+            Some(tid) => *tid,
+            // The version does not say it, or it is the parent's, as in a child that C code forked.
+            None => self.said_by_c_library(state, target)?,
+        };
+        let (last, of_it) = (self.tick.saturating_sub(1), |known: &Known| {
+            known.tid == tid
+        });
+        let mut others = self.threads.iter().filter(|(other, _)| **other != key);
+        (!others.any(|(_, known)| known.tick >= last && of_it(known))).then_some(tid)
+    }
+
     /// The number of a living thread that the C library knows by what a thread state says of its
-    /// own. Where the state also has a number of the kernel's, and that is no thread's, its thread
-    /// may have ended, and another may have got the memory: that one has a newer state, which is
-    /// met before.
-    fn said_by_c_library(&self, key: Key, state: &ThreadState, target: &Target) -> Option<u64> {
+    /// own.
+    fn said_by_c_library(&self, state: &ThreadState, target: &Target) -> Option<u32> {
         let living: HashSet<u64> = self.tids.keys().copied().collect();
         let found = native_ids(&target.memory(), &[state.thread_id], &living);
         let said = found.into_iter().flatten().next()?;
-        let tid = self.tids.get(&said)?;
-        let mut others = self.threads.iter().filter(|(other, _)| **other != key);
-        let taken = state.native_id != 0
-            && others.any(|(other, known)| other.0 == key.0 && known.tid == *tid);
-        (!taken).then_some(said)
+        self.tids.get(&said).copied()
     }
 
     /// Threads that are there no more: what is kept of them goes, some ticks after.
@@ -149,6 +239,59 @@ impl KnownThreads {
 }
 
 impl Known {
+    /// Whether it is to be asked who runs it; see [`KnownThreads::doubts`].
+    fn is_doubted(&mut self, runners: &Runners, trace: Trace, then: bool) -> bool {
+        let doubted = match (self.proven, trace.c_stack, trace.outermost) {
+            (true, Some(place), _) => return !runners.is_on_stack_of(self.tid, place),
+            (true, None, outermost) => {
+                return outermost.is_some() && (then || outermost != self.outermost);
+            }
+            // It is its maker's, and does nothing that would prove it.
+            (false, None, None) => self.tid == 0,
+            (false, ..) => true,
+        };
+        // What can't be found out is asked ever more rarely.
+        self.doubts = self.doubts.saturating_add(u32::from(doubted));
+        doubted && self.doubts.is_power_of_two()
+    }
+
+    /// Whether it is run by whom it was, by what is known now; notes what is.
+    fn stays(&mut self, runners: &Runners, state: Address, trace: Trace) -> bool {
+        let has_left = trace.c_stack.is_some_and(|place| match self.proven {
+            true => !runners.is_on_stack_of(self.tid, place),
+            false => runners.owner(place).is_some_and(|tid| tid != self.tid),
+        });
+        match runners.found(state) {
+            Some(Runner::Proven(tid)) => {
+                let stays = self.tid == *tid;
+                self.proven |= stays;
+                self.outermost = trace.outermost;
+                stays
+            }
+            // It has come to rest.
+            Some(Runner::Maker(tid)) => self.tid == *tid || self.proven && !has_left,
+            Some(Runner::Unknown(_)) => {
+                let same = trace.c_stack.is_some() || trace.outermost == self.outermost;
+                self.tid == 0 || self.proven && !has_left && same
+            }
+            None => !has_left,
+        }
+    }
+
+    /// What it has been told as, to be told so again where the same threads run it.
+    fn into_told(mut self) -> Vec<(u32, u32, Option<Text>)> {
+        if self.replaced {
+            self.told.clear();
+        }
+        if !self.replaced || self.tid == 0 {
+            self.told.push((self.tid, self.index, self.name));
+        }
+        if self.told.len() > MAX_TOLD {
+            self.told.remove(0);
+        }
+        self.told
+    }
+
     pub(super) fn rename(&mut self, name: Option<&Text>, sink: &mut dyn Sink) {
         if let Some(name) = name
             && self.name.as_ref() != Some(name)
@@ -195,11 +338,6 @@ impl Known {
     pub(super) fn runnable(&mut self, target: &Target, options: &Options) -> Option<bool> {
         if !options.asks_for_activity() {
             return None;
-        }
-        if self.tid == 0 {
-            // A child that has only been forked has no number yet. It is asked ever more rarely.
-            self.unknown = self.unknown.saturating_add(1);
-            self.replaced = self.unknown.is_power_of_two();
         }
         let runs = self.watch(target)?.runs();
         if runs.is_none() {

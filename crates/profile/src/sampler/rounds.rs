@@ -1,11 +1,12 @@
 //! Sampling by a [`Reader`], which reads all threads at once.
 
 use invivo_cpython::{PlaceId, ReadThread, Reader, ReaderOptions, Runtime, StackOptions};
-use invivo_model::{Gil, Mode, Result, Trust};
+use invivo_model::{Address, Gil, Mode, Result, Trust};
 use invivo_process::Memory;
 
 use super::entries::Entries;
 use super::known::{Described, Key, Known};
+use super::runners::Trace;
 use super::tasks::{Standing, Tasks};
 use super::{Options, Round, Sampled};
 use crate::sink::Seen;
@@ -66,28 +67,44 @@ impl<M: Memory> Rounds<M> {
             });
             tasks.look(&subject.target, frames);
         }
+        let mut doubts = false;
+        for thread in self.reader.threads() {
+            let (state, then) = (&thread.state, names.is_some());
+            doubts |= subject
+                .threads
+                .doubts(key(thread), state, trace(thread), then);
+        }
+        if doubts {
+            subject.threads.ask(self.reader.runtime(), &subject.target);
+        }
+        let mut all = self.reader.threads().iter();
+        let main = all.find(|thread| thread.is_main);
         for thread in self.reader.threads() {
             let Some(interpreter) = self.reader.interpreter(thread) else {
                 continue;
             };
-            let key = key(thread);
-            let own = (interpreter.address, thread.state.thread_id);
-            let known = match subject.threads.get(key, thread.state.native_id) {
+            let (key, trace) = (key(thread), trace(thread));
+            let known = match subject.threads.get(key, &thread.state, trace) {
                 Some(known) => known,
                 None => {
+                    let (state, target) = (&thread.state, &subject.target);
+                    let runs = subject.threads.pair(key, state, trace, target);
+                    let own = runs.and_then(|runs| Some((interpreter.address, runs.ident?)));
                     let described = Described {
                         process: subject.process,
-                        state: &thread.state,
-                        name: names.get_or_insert_with(ask).get(&own),
+                        state,
+                        runs,
+                        trace,
+                        name: own.and_then(|own| names.get_or_insert_with(ask).get(&own)),
                         interpreter: interpreter.id,
-                        is_main: thread.is_main,
+                        main_ident: main.map(|thread| thread.state.thread_id),
                     };
-                    let threads = &mut subject.threads;
-                    threads.meet(key, &described, &subject.target, round)?
+                    subject.threads.meet(key, &described, round)?
                 }
             };
             known.tick = subject.ticks;
-            let name = names.as_ref().and_then(|names| names.get(&own));
+            let own = known.ident.map(|ident| (interpreter.address, ident));
+            let name = own.and_then(|own| names.as_ref()?.get(&own));
             known.rename(name, round.sink);
             known.stacks.truncate(thread.kept);
             let options = &subject.options;
@@ -145,6 +162,16 @@ impl<M: Memory> Rounds<M> {
 /// What tells a thread from all others.
 fn key(thread: &ReadThread) -> Key {
     (0, thread.state.address.0, thread.serial)
+}
+
+/// What tells of who runs a thread.
+fn trace(thread: &ReadThread) -> Trace {
+    let outermost = thread.frames.first().map(|frame| frame.address);
+    Trace {
+        c_stack: thread.c_stack,
+        // Of one that is too deep it is not looked at.
+        outermost: outermost.map(|at| if thread.is_deep { Address::NULL } else { at }),
+    }
 }
 
 /// What it takes to number the frames that stand at places.

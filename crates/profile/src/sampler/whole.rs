@@ -8,6 +8,7 @@ use invivo_process::{Memory, ThreadPlace, own_processor};
 
 use super::entries::Entries;
 use super::known::{Described, Key, Known};
+use super::runners::Trace;
 use super::tasks::{Standing, Tasks};
 use super::{Options, Round, Sampled};
 use crate::prefetch::Prefetch;
@@ -54,7 +55,7 @@ impl<M: Memory + Clone> Whole<M> {
             .flat_map(|one| one.threads.iter().map(move |thread| (one, thread)));
         let is_new = |(one, thread): (&InterpreterThreads, &Thread)| {
             let native_id = thread.state.native_id;
-            subject.threads.get(key(one, thread), native_id).is_none()
+            subject.threads.find(key(one, thread), native_id).is_none()
         };
         if all.any(is_new) {
             // Its name is asked for, which is not going to be read again and again.
@@ -71,6 +72,17 @@ impl<M: Memory + Clone> Whole<M> {
             let frames = threads.flat_map(|thread| &thread.stack.frames);
             let frames = frames.map(|frame| (frame.address, &*frame.code));
             tasks.look(&subject.target, frames);
+        }
+        let mut doubts = false;
+        for interpreter in &interpreters {
+            for thread in &interpreter.threads {
+                let (key, trace) = (key(interpreter, thread), trace(thread));
+                let then = !interpreter.names.is_empty();
+                doubts |= subject.threads.doubts(key, &thread.state, trace, then);
+            }
+        }
+        if doubts {
+            subject.threads.ask(&self.runtime, &subject.target);
         }
         for interpreter in &interpreters {
             for thread in &interpreter.threads {
@@ -206,6 +218,14 @@ fn key(interpreter: &InterpreterThreads, thread: &Thread) -> Key {
     (interpreter.id, state.address.0, state.thread_id)
 }
 
+/// What tells of who runs a thread.
+fn trace(thread: &Thread) -> Trace {
+    Trace {
+        c_stack: thread.stack.c_stack,
+        outermost: thread.stack.frames.last().map(|frame| frame.address),
+    }
+}
+
 /// Notes what a thread does.
 fn see(
     interpreter: &InterpreterThreads,
@@ -215,23 +235,27 @@ fn see(
     round: &mut Round<'_>,
 ) -> Result<()> {
     let key = key(interpreter, thread);
-    let native_id = thread.state.native_id;
-    let known = match subject.threads.get(key, native_id) {
+    let trace = trace(thread);
+    let name = |ident: Option<u64>| interpreter.names.get(&ident?);
+    let known = match subject.threads.get(key, &thread.state, trace) {
         Some(known) => known,
         None => {
+            let (state, target) = (&thread.state, &subject.target);
+            let runs = subject.threads.pair(key, state, trace, target);
             let described = Described {
                 process: subject.process,
-                state: &thread.state,
-                name: thread.name.as_ref(),
+                state,
+                runs,
+                trace,
+                name: name(runs.and_then(|runs| runs.ident)),
                 interpreter: interpreter.id,
-                is_main: thread.is_main,
+                main_ident: Some(interpreter.main_ident),
             };
-            let threads = &mut subject.threads;
-            threads.meet(key, &described, &subject.target, round)?
+            subject.threads.meet(key, &described, round)?
         }
     };
     known.tick = subject.ticks;
-    known.rename(thread.name.as_ref(), round.sink);
+    known.rename(name(known.ident), round.sink);
     let options = &subject.options;
     let handles = thread.handles_exception;
     let runnable = known.runnable(&subject.target, options);

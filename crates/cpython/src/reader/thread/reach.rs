@@ -161,6 +161,18 @@ impl ReadThread {
         (!is_part_of_state(self.state.address, entry)).then_some(entry)
     }
 
+    /// The same as far out as it is told, where it is found at once.
+    pub(in crate::reader) fn outer_c_stack(&self, layout: &Layout) -> Option<Address> {
+        if layout.thread.cframe.is_some() {
+            return self.c_stack(layout);
+        }
+        let links = self.chain.iter().filter(|link| {
+            let own = is_part_of_state(self.state.address, link.frame.address);
+            !own && link.frame.is_on_c_stack(layout)
+        });
+        links.map(|link| link.frame.address).next()
+    }
+
     /// Whether what was read is what this head's frames take.
     pub(super) fn fits(&self, head: &Head) -> bool {
         let through = head.through == self.regions.through.start || head.through.is_null();
