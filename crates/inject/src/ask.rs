@@ -9,8 +9,9 @@ use invivo_model::{Address, Error, ErrorKind, Interpreter, Result, ThreadState};
 use invivo_process::{Argument, Memory, Suspension, Target, Waiting};
 
 use crate::calls::{Tools, runner};
+use crate::filters;
 use crate::pending::{self, Queued};
-use crate::plan::{Method, Plan, STOP_WITHIN, Wake};
+use crate::plan::{Method, Permit, Plan, STOP_WITHIN, Wake};
 use crate::protocol::{self, Retraction};
 use crate::waiting::{self, Place, Woken};
 
@@ -39,7 +40,7 @@ pub(crate) struct Ask<'a, M> {
     script: PathBuf,
     /// Makes names unique.
     nonce: u32,
-    wake: Wake,
+    permit: Permit,
     tools: Option<Tools>,
     state: State,
     woken: Option<Woken>,
@@ -67,7 +68,7 @@ impl<'a, M: Memory + Sync> Ask<'a, M> {
         plan: Plan,
         script: PathBuf,
         nonce: u32,
-        wake: Wake,
+        permit: Permit,
     ) -> Self {
         Self {
             target,
@@ -75,7 +76,7 @@ impl<'a, M: Memory + Sync> Ask<'a, M> {
             plan,
             nonce,
             script,
-            wake,
+            permit,
             tools: None,
             state: State::Nowhere,
             woken: None,
@@ -166,7 +167,7 @@ impl<'a, M: Memory + Sync> Ask<'a, M> {
             State::Called | State::Nowhere => false,
             State::Queued(queued) if queued.queue == Queue::AnyThread => true,
             State::Protocol if self.woken.is_some() => false,
-            State::Protocol | State::Queued(_) => self.wake == Wake::Auto && self.sleeps(),
+            State::Protocol | State::Queued(_) => self.permit.wake == Wake::Auto && self.sleeps(),
         };
         if !worthwhile {
             return Ok(());
@@ -266,6 +267,8 @@ impl<'a, M: Memory + Sync> Ask<'a, M> {
     fn attempt(&self, stopped: &Suspension<'_>) -> Result<Attempt> {
         let (interpreter, thread) = self.plan.now(self.target, self.runtime)?;
         self.ensure_running(&interpreter)?;
+        // It may have got one since it was planned.
+        filters::check(self.target, self.plan.tid, self.permit.filtered)?;
         if !self.runtime.has_protocol() {
             return self.attempt_call(stopped, &interpreter, &thread);
         }
@@ -417,7 +420,7 @@ impl<'a, M: Memory + Sync> Ask<'a, M> {
         let tid = self.plan.tid;
         let place = waiting::look(self.target, self.runtime, stopped, tools, state, tid)?;
         Ok(match place {
-            Place::Waits(_) if self.wake == Wake::Never => {
+            Place::Waits(_) if self.permit.wake == Wake::Never => {
                 Place::Not(format!("thread {tid} is not to be woken (--wake never)"))
             }
             Place::Waits(standing) => match self.unproven(stopped, state)? {

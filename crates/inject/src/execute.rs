@@ -14,7 +14,7 @@ use invivo_process::{Memory, Target, TargetLock, own_pid_namespace, random};
 
 use crate::ask::{Ask, Asked};
 use crate::channel::{self, Ending, Parameters, Payload};
-use crate::plan::{Plan, Wake};
+use crate::plan::{Permit, Plan};
 use crate::selection::Selection;
 use crate::stage::{self, Label, SCRIPT, Stage};
 use call::{Begun, Call};
@@ -60,8 +60,8 @@ pub struct Request {
     pub namespace: Namespace,
     /// Which interpreter and thread.
     pub selection: Selection,
-    /// Whether a thread that waits may be woken for it.
-    pub wake: Wake,
+    /// What it may do for that.
+    pub permit: Permit,
     /// How long it may take to begin and to end.
     pub timeout: Duration,
     /// Whether to wait for it. If not, it is left in the target, does nothing when it begins after
@@ -96,7 +96,7 @@ impl Request {
             arguments: vec!["-c".into()],
             namespace: Namespace::Fresh,
             selection: Selection::default(),
-            wake: Wake::default(),
+            permit: Permit::default(),
             timeout: Duration::from_secs(10),
             attended: true,
             wants_json: true,
@@ -213,7 +213,7 @@ pub fn execute<M: Memory + Sync>(
     }
     sink(Event::Staged(stage.script()));
 
-    let new = |plan| Ask::new(target, runtime, plan, stage.script(), nonce, request.wake);
+    let new = |plan| Ask::new(target, runtime, plan, stage.script(), nonce, request.permit);
     let ask = candidates.ask(plans, new)?;
     let mut call = Call {
         target,
@@ -283,7 +283,7 @@ pub fn execute<M: Memory + Sync>(
 
 /// Whether the script will surely have sockets: in a program that has never loaded them it does
 /// without.
-fn may_connect<M: Memory>(runtime: &Runtime<M>, plan: &Plan) -> bool {
+pub(crate) fn may_connect<M: Memory>(runtime: &Runtime<M>, plan: &Plan) -> bool {
     let interpreters = runtime.interpreters().map(|found| found.list);
     let interpreters = interpreters.unwrap_or_default();
     let its = |one: &&Interpreter| one.address == plan.interpreter_state;

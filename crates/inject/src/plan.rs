@@ -8,6 +8,7 @@ use invivo_model::{Address, Error, ErrorKind, Interpreter, Result, ThreadState};
 use invivo_process::{Activity, Memory, Target};
 
 use crate::calls::Tools;
+use crate::filters;
 use crate::protocol;
 use crate::selection::{Chosen, Selection, choose};
 
@@ -33,6 +34,16 @@ pub enum Wake {
     Auto,
     /// Not at all: the script begins when the thread runs Python by itself.
     Never,
+}
+
+/// What of a plan takes its maker's word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Permit {
+    /// Whether a thread that waits may be woken.
+    pub wake: Wake,
+    /// Whether a target with filters of system calls (seccomp) may be made to run a script: its
+    /// filters allow what a script calls, or do not kill.
+    pub filtered: bool,
 }
 
 /// How a thread is made to run a script.
@@ -102,24 +113,25 @@ impl Plan {
     /// Checks everything that can be checked without touching the target.
     ///
     /// # Errors
-    /// `Unsupported` when the operator opted out, another request is pending, or no way is open to
-    /// this thread; `Usage` when there is no such thread or interpreter.
+    /// `Unsupported` when the operator opted out, a filter of system calls may end the target,
+    /// another request is pending, or no way is open to this thread; `Usage` when there is no such thread or interpreter.
     pub fn new<M: Memory>(
         target: &Target,
         runtime: &Runtime<M>,
         selection: Selection,
-        wake: Wake,
+        permit: Permit,
     ) -> Result<Self> {
         let chosen = choose(target, runtime, selection)?;
-        Self::for_thread(target, runtime, chosen, wake)
+        Self::for_thread(target, runtime, chosen, permit)
     }
 
     pub(crate) fn for_thread<M: Memory>(
         target: &Target,
         runtime: &Runtime<M>,
         chosen: Chosen,
-        wake: Wake,
+        permit: Permit,
     ) -> Result<Self> {
+        let wake = permit.wake;
         let is_main = chosen.is_main(runtime)?;
         let Chosen {
             interpreter,
@@ -130,6 +142,7 @@ impl Plan {
             reason,
         } = chosen;
         check_opt_out(target, runtime, &interpreter)?;
+        filters::check(target, tid, permit.filtered)?;
         let doing = target.activity(tid).ok();
         let waits = doing
             .as_ref()

@@ -13,15 +13,15 @@ use invivo_process::{
 use crate::plan::STOP_WITHIN;
 use crate::protocol;
 
-const PREFIX: &str = "invivo-";
+pub(crate) const PREFIX: &str = "invivo-";
 pub(crate) const SCRIPT: &str = "script.py";
-const SOCKET: &str = "s";
+pub(crate) const SOCKET: &str = "s";
 /// The task of a script that has no sockets, until it is taken and then; and what it sends.
-const TASK: &str = "t";
-const TAKEN: &str = "r";
-const SENT: &str = "o";
+pub(crate) const TASK: &str = "t";
+pub(crate) const TAKEN: &str = "r";
+pub(crate) const SENT: &str = "o";
 /// Why a script did not begin.
-const NOTE: &str = "e";
+pub(crate) const NOTE: &str = "e";
 
 /// All that may be in a directory.
 const FILES: [&str; 6] = [SCRIPT, SOCKET, TASK, TAKEN, SENT, NOTE];

@@ -2,7 +2,9 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use invivo_cpython::{Limits, Location, Runtime};
-use invivo_inject::{Method, OPT_OUT_OPTION, OPT_OUT_VARIABLE, Plan, Selection, Wake, Way, ways};
+use invivo_inject::{
+    Footprint, Manner, Method, OPT_OUT_OPTION, OPT_OUT_VARIABLE, Permit, Plan, Selection, Way, ways,
+};
 use invivo_model::{Error, Interpreter, Result};
 use invivo_process::access::{self, Check, Users, Verdict};
 use invivo_process::{Activity, Halt, ProcessMemory, Target};
@@ -55,6 +57,8 @@ pub struct Prospect {
     pub doing: Option<Activity>,
     /// Where the script would be placed, as the target sees it.
     pub directory: PathBuf,
+    /// What the script would make the target do.
+    pub footprint: Footprint,
 }
 
 /// What an interpreter offers.
@@ -168,7 +172,7 @@ fn execution(
     verdict: Verdict,
 ) -> Result<Prospect> {
     let runtime = runtime.as_ref().map_err(Clone::clone)?;
-    let plan = Plan::new(target, runtime, Selection::default(), Wake::default())?;
+    let plan = Plan::new(target, runtime, Selection::default(), Permit::default())?;
     plan.writes(target, runtime)?;
     let directory = plan.first_directory(target)?;
     if verdict != Verdict::Allowed {
@@ -176,6 +180,7 @@ fn execution(
     }
     target.ensure_not_stopped()?;
     Ok(Prospect {
+        footprint: plan.footprint(runtime, Manner::default()),
         tid: plan.tid,
         reason: plan.reason,
         method: plan.method,

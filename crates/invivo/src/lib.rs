@@ -83,9 +83,9 @@ pub mod files {
 /// Running something inside a target.
 pub mod exec {
     pub use invivo_inject::{
-        Asked, Cancel, Code, Ending, Event, Exit, InterpreterChoice, Method, Named, Namespace,
-        OPT_OUT_OPTION, OPT_OUT_VARIABLE, Outcome, Plan, PlannedWrite, RemoteException,
-        RemoteFrame, Request, Selection, SyntaxDetails, ThreadChoice, Value, Wake, Way, Woken,
-        execute, ways,
+        Asked, Cancel, Code, Ending, Event, Exit, Footprint, InterpreterChoice, Manner, Method,
+        Named, Namespace, OPT_OUT_OPTION, OPT_OUT_VARIABLE, Outcome, Permit, Plan, PlannedWrite,
+        RemoteException, RemoteFrame, Request, Selection, SyntaxDetails, ThreadChoice, Value, Wake,
+        Way, Woken, execute, ways,
     };
 }

@@ -1,6 +1,6 @@
 use clap::Args;
 use invivo::access::{Check, CheckVerdict, Verdict, examine_machine, judge_machine};
-use invivo::exec::{OPT_OUT_OPTION, OPT_OUT_VARIABLE, Way};
+use invivo::exec::{Footprint, OPT_OUT_OPTION, OPT_OUT_VARIABLE, Way};
 use invivo::{
     Diagnosis, Error, InterpreterDiagnosis, MISSPELT_OPTION, RemoteDebugging, Result, RuntimeName,
     Runtimes, Switch, diagnose, python_processes, surrogate,
@@ -118,6 +118,14 @@ fn show(diagnosis: &Diagnosis, output: &mut Output) {
             if let Some(doing) = prospect.doing.as_ref().filter(|doing| !doing.running) {
                 let text = format!("That thread is {doing} now: {}.", when(&diagnosis.ways));
                 paragraph(output, 2, &text);
+            }
+            paragraph(
+                output,
+                2,
+                "Beside what it does itself, a script may make the target",
+            );
+            for line in footprint_lines(&prospect.footprint) {
+                paragraph(output, 4, &shown(&line));
             }
         }
         Err(error) => {
@@ -344,9 +352,33 @@ fn diagnosis_json(diagnosis: &Diagnosis) -> Value {
                 "running": prospect.doing.as_ref().map(|doing| doing.running),
                 "doing": prospect.doing.as_ref().map(ToString::to_string),
                 "directory": prospect.directory.to_string_lossy(),
+                "footprint": footprint_json(&prospect.footprint),
             }),
             Err(error) => json!({ "works": false, "error": error_json(error) }),
         },
+    })
+}
+
+/// What a script makes its target do, as `make the target …` goes on.
+pub(crate) fn footprint_lines(footprint: &Footprint) -> [String; 3] {
+    [
+        format!(
+            "make system calls of these: {}",
+            footprint.system_calls.join(" ")
+        ),
+        format!("use these files: {}", footprint.files.join(" ")),
+        format!(
+            "raise these audit events: {}",
+            footprint.audit_events.join(" ")
+        ),
+    ]
+}
+
+pub(crate) fn footprint_json(footprint: &Footprint) -> Value {
+    json!({
+        "system_calls": footprint.system_calls,
+        "files": footprint.files,
+        "audit_events": footprint.audit_events,
     })
 }
 

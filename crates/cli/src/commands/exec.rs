@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use clap::{ArgGroup, Args, ValueEnum};
 use invivo::audit::{Act, Course, Log};
 use invivo::exec::{
-    Cancel, Code, Event, InterpreterChoice, Named, Namespace, Outcome, Request, Selection,
+    Cancel, Code, Event, InterpreterChoice, Named, Namespace, Outcome, Permit, Request, Selection,
     ThreadChoice, Wake,
 };
 use invivo::{Attached, Error, ErrorKind, Result, Target, surrogate};
@@ -81,6 +81,11 @@ pub(crate) struct Arguments {
     /// CPython's own code, and goes on with its wait afterwards; or never.
     #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
     wake: WakeChoice,
+
+    /// Also run it in a process whose threads have a filter of system calls (seccomp): you know that
+    /// it allows what a script calls (`--dry-run` lists it), or does not kill.
+    #[arg(long)]
+    accept_seccomp: bool,
 
     /// How long to wait for it to begin and end, in each thread.
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
@@ -336,7 +341,7 @@ impl<'a> Job<'a> {
     fn plan(&self, selection: Selection) -> Result<Planned> {
         let until = self.began + self.request.timeout;
         loop {
-            match Planned::new(&self.attached, selection, self.request.wake) {
+            match Planned::new(&self.attached, selection, self.request) {
                 Err(error)
                     if error.kind == ErrorKind::Gone
                         && selection.thread == ThreadChoice::Any
@@ -392,9 +397,12 @@ fn request(arguments: &Arguments, source: &Source) -> Result<Request> {
             interpreter: arguments.interpreter,
             thread: arguments.thread,
         },
-        wake: match arguments.wake {
-            WakeChoice::Auto => Wake::Auto,
-            WakeChoice::Never => Wake::Never,
+        permit: Permit {
+            wake: match arguments.wake {
+                WakeChoice::Auto => Wake::Auto,
+                WakeChoice::Never => Wake::Never,
+            },
+            filtered: arguments.accept_seccomp,
         },
         timeout: arguments.timeout,
         attended: !arguments.no_wait,

@@ -65,7 +65,7 @@ impl<'a, M: Memory + Sync> Candidates<'a, M> {
         } = self;
         let selection = request.selection;
         if selection.thread != ThreadChoice::Any {
-            return Ok(vec![Plan::new(target, runtime, selection, request.wake)?]);
+            return Ok(vec![Plan::new(target, runtime, selection, request.permit)?]);
         }
         let places = selection::resolve(target, runtime, selection)?;
         let mut failed = None;
@@ -73,7 +73,7 @@ impl<'a, M: Memory + Sync> Candidates<'a, M> {
         for place in places.into_iter().take(CANDIDATES) {
             let plan = place
                 .chosen
-                .and_then(|chosen| Plan::for_thread(target, runtime, chosen, request.wake));
+                .and_then(|chosen| Plan::for_thread(target, runtime, chosen, request.permit));
             match plan {
                 Ok(plan) => plans.push(plan),
                 Err(error) => failed = failed.or(Some(error)),

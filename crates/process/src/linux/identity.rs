@@ -17,6 +17,9 @@ use super::{Target, sys};
 /// A group that nobody is in: for one of whom no group is known.
 const NO_GROUP: u32 = 65534;
 
+/// Where a process reads whether a user of another user namespace has a number in its own.
+pub const USER_MAP_FILES: [&str; 2] = ["/proc/self/uid_map", "/proc/sys/kernel/overflowuid"];
+
 /// The rights with which somebody touches files: a user, groups, and what overrides permissions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {

@@ -39,7 +39,7 @@ pub use append::AppendFile;
 pub use channel::{Connection, Listener, Transfer};
 pub use children::descendants;
 pub use halt::Halt;
-pub use identity::Identity;
+pub use identity::{Identity, USER_MAP_FILES};
 pub use launch::Launched;
 pub use list::pids;
 pub use lock::TargetLock;

@@ -27,6 +27,8 @@ pub struct Thread {
     /// How often it has gone to sleep by itself, as in a system call: where that is as often as
     /// before, it did not sleep in between, or slept all the time.
     pub sleeps: Option<u64>,
+    /// Its filter of system calls; see [`Status::seccomp`].
+    pub seccomp: Option<u32>,
 }
 
 /// What a thread was doing at a moment.
@@ -69,6 +71,7 @@ impl Thread {
             native_id: u64::from(status.innermost_pid().unwrap_or(tid)),
             state: status.state,
             sleeps: status.sleeps,
+            seccomp: status.seccomp,
             name: status.name,
         }
     }

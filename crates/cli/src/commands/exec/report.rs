@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use invivo::access::CheckVerdict;
 use invivo::exec::{
-    Asked, Ending, Method, Outcome, Plan, PlannedWrite, RemoteException, Selection, Value, Wake,
-    Way, Woken, ways,
+    Asked, Ending, Footprint, Manner, Method, Outcome, Plan, PlannedWrite, RemoteException,
+    Request, Selection, Value, Wake, Way, Woken, ways,
 };
 use invivo::{Attached, Error, Result};
 use serde_json::json;
 
 use super::streams::{Collected, Streams};
 use super::{Done, Source};
-use crate::commands::doctor::{error_json, way_json};
+use crate::commands::doctor::{error_json, footprint_json, footprint_lines, way_json};
 use crate::exit::Status;
 use crate::show::{Output, shown};
 
@@ -191,6 +191,10 @@ impl Report<'_> {
              afterwards.",
             shown(&planned.directory.display().to_string())
         ));
+        output.line("Beside what it does itself, it may make the target");
+        for line in footprint_lines(&planned.footprint) {
+            output.line(&format!("  {}", shown(&line)));
+        }
         output.line("Nothing was written.");
     }
 }
@@ -202,20 +206,30 @@ pub(super) struct Planned {
     writes: Vec<PlannedWrite>,
     directory: PathBuf,
     ways: [Way; 2],
+    footprint: Footprint,
     wake: Wake,
 }
 
 impl Planned {
     /// Looks at what would be done in the thread that `selection` names.
-    pub(super) fn new(attached: &Attached, selection: Selection, wake: Wake) -> Result<Self> {
+    pub(super) fn new(
+        attached: &Attached,
+        selection: Selection,
+        request: &Request,
+    ) -> Result<Self> {
         let (target, runtime) = (&attached.target, &attached.runtime);
-        let plan = Plan::new(target, runtime, selection, wake)?;
+        let plan = Plan::new(target, runtime, selection, request.permit)?;
+        let manner = Manner {
+            unattended: !request.attended,
+            stops: request.stop_after.is_some(),
+        };
         Ok(Self {
             writes: plan.writes(target, runtime)?,
             directory: plan.first_directory(target)?,
             ways: ways(target, runtime, selection)?,
+            footprint: plan.footprint(runtime, manner),
             plan,
-            wake,
+            wake: request.permit.wake,
         })
     }
 
@@ -240,6 +254,7 @@ impl Planned {
             "directory": self.directory.display().to_string(),
             "writes": self.writes.iter().map(write).collect::<Vec<_>>(),
             "ways": self.ways.iter().map(way_json).collect::<Vec<_>>(),
+            "footprint": footprint_json(&self.footprint),
         })
     }
 }
