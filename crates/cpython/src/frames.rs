@@ -168,6 +168,9 @@ impl<M: Memory> Runtime<M> {
             if unsure.is_empty() {
                 break;
             }
+            if look.has_orphan() {
+                self.memory.look_again();
+            }
             let again: Vec<_> = unsure
                 .iter()
                 .filter_map(|index| threads.get(*index).copied())
@@ -177,14 +180,17 @@ impl<M: Memory> Runtime<M> {
         let stacks = look.walks.iter().map(|(walk, live)| {
             let (mut stack, instructions) =
                 self.understand(walk, live, &look.codes, &look.copies, options);
+            let root = walk.frames.last();
+            let root = root.map_or(Address::NULL, |root| root.address);
             // Where nothing moves, CPython's own stack ends there: 3.9 throws into what a generator
             // waits for without its callers.
-            if stack.cut.is_none() && !live.rests && look.is_orphan(walk) {
+            let rests = live.rests
+                && !self
+                    .memory
+                    .has_changed(root, length(self.layout.frame.size));
+            if stack.cut.is_none() && !rests && look.is_orphan(walk) {
                 stack.cut = Some(Defect {
-                    address: walk
-                        .frames
-                        .last()
-                        .map_or(Address::NULL, |root| root.address),
+                    address: root,
                     what: ORPHAN.to_owned(),
                 });
             }
@@ -453,6 +459,12 @@ impl Look {
         code.is_some_and(|facts| facts.is_resumed())
     }
 
+    /// Whether it is open of any walk who resumed its outermost frame.
+    fn has_orphan(&self) -> bool {
+        let mut open = self.walks.iter().filter(|(_, live)| !live.rests);
+        open.any(|(walk, _)| self.is_orphan(walk))
+    }
+
     /// Takes from `other` what it tells of the walks of these numbers.
     fn compare(&mut self, numbers: Vec<usize>, other: Look) {
         self.codes.extend(other.codes);
@@ -463,11 +475,15 @@ impl Look {
                 continue;
             };
             if first_walk.rests_as(&walk) {
-                // Nothing moves: the thread is where it says, whatever it does there.
-                *first = Live {
-                    rests: true,
-                    ..Live::default()
-                };
+                first.same_looks += 1;
+                // Where generators are resumed all the time, two looks may find the same by chance.
+                if orphan == Some(false) || first.same_looks == LOOKS_AGAIN {
+                    // Nothing moves: the thread is where it says, whatever it does there.
+                    *first = Live {
+                        rests: true,
+                        ..Live::default()
+                    };
+                }
             } else if first.from == 0 && orphan == Some(false) {
                 first.rests = true;
             } else {

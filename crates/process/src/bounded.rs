@@ -55,6 +55,10 @@ impl<M: Memory> Memory for Bounded<M> {
         self.memory.read_many(requests)
     }
 
+    fn look_again(&self) {
+        self.memory.look_again();
+    }
+
     fn has_changed(&self, address: Address, size: usize) -> bool {
         self.memory.has_changed(address, size)
     }

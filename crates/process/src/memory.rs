@@ -78,6 +78,9 @@ pub trait Memory {
     /// others from being read. `Err` only where nothing can be read at all.
     fn read_many(&self, requests: &mut [ReadRequest<'_>]) -> Result<(), Fault>;
 
+    /// From now on what is there now is wanted, and nothing that was read ahead.
+    fn look_again(&self) {}
+
     /// Whether this is recorded memory of which it is known that something in these `size` bytes
     /// changed while it was recorded.
     fn has_changed(&self, address: Address, size: usize) -> bool {
@@ -120,6 +123,10 @@ pub trait Memory {
 impl<M: Memory + ?Sized> Memory for &M {
     fn read_many(&self, requests: &mut [ReadRequest<'_>]) -> Result<(), Fault> {
         (**self).read_many(requests)
+    }
+
+    fn look_again(&self) {
+        (**self).look_again();
     }
 
     fn has_changed(&self, address: Address, size: usize) -> bool {

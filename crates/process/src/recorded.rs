@@ -236,6 +236,10 @@ impl<M: Memory> Memory for Recorder<M> {
         Ok(())
     }
 
+    fn look_again(&self) {
+        self.memory.look_again();
+    }
+
     fn has_changed(&self, address: Address, size: usize) -> bool {
         self.memory.has_changed(address, size)
     }

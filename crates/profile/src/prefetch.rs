@@ -131,6 +131,11 @@ impl<M: Memory> Memory for Prefetch<M> {
         drop(state);
         self.0.memory.read_many(requests)
     }
+
+    fn look_again(&self) {
+        self.end();
+        self.0.memory.look_again();
+    }
 }
 
 impl State {

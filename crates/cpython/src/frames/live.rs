@@ -74,6 +74,8 @@ pub(super) struct Live {
     pub(super) doubtful: bool,
     /// Whether another look has told all that it can.
     pub(super) rests: bool,
+    /// How many looks in a row have found the same as the first.
+    pub(super) same_looks: usize,
     /// What the frames don't say themselves any more that returned meanwhile.
     pub(super) known: HashMap<usize, Known>,
     /// Those that have changed since the first of them was read.
