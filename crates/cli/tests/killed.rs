@@ -10,10 +10,51 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use support::{INVIVO, busy, each, exec, not_held, staged, state, unharmed};
 use synth::{Interpreter, Target, Wait, waits};
 
+/// Where `invivo exec` is killed: at each system call from the one on that makes the script's directory.
+/// Before it changes nothing that others could see, and it is killed there at every sixteenth.
+struct KillPoints {
+    changes: bool,
+    number: u32,
+    all: u32,
+}
+
+impl KillPoints {
+    fn new() -> Self {
+        Self {
+            changes: false,
+            number: 1,
+            all: 0,
+        }
+    }
+
+    /// Kills it at the next of them. `false` where it ended before it came to that.
+    fn next(&mut self, target: &Target, report: &Path, words: &[&str]) -> bool {
+        if !self.changes {
+            if killed_at(&[], self.number, target, report, words) {
+                self.number += 16;
+                self.all += 1;
+                return true;
+            }
+            (self.changes, self.number) = (true, 1);
+        }
+        let goes_on = killed_at(&["-d"], self.number, target, report, words);
+        self.number += 1;
+        self.all += u32::from(goes_on);
+        goes_on
+    }
+}
+
 /// Runs `invivo exec` to its `number`th system call, and kills it there. `false` where it ended
 /// before it came to that.
-fn killed_at(number: u32, target: &Target, report: &Path, words: &[&str]) -> bool {
+fn killed_at(
+    counted: &[&str],
+    number: u32,
+    target: &Target,
+    report: &Path,
+    words: &[&str],
+) -> bool {
     let status = Command::new(synth::helpers::killat())
+        .args(counted)
         .arg(number.to_string())
         .arg(report)
         .args([INVIVO, "exec", &target.pid().to_string()])
@@ -40,13 +81,12 @@ fn killed_at_every_system_call_it_leaves_the_target_unharmed() {
         let report = place.path().join("report");
         let target = busy(interpreter);
         let before = state(&target);
-        let mut number = 1;
-        while killed_at(number, &target, &report, &["-c", "print('x' * 10)"]) {
+        let mut kills = KillPoints::new();
+        while kills.next(&target, &report, &["-c", "print('x' * 10)"]) {
             // At once, before a next run cleans up: nothing stands still.
             not_held(&target);
-            number += 1;
-            points.fetch_add(1, Ordering::Relaxed);
         }
+        points.fetch_add(kills.all, Ordering::Relaxed);
         assert_eq!(state(&target), before, "{}", interpreter.name);
         unharmed(&target);
         target.close_input();
@@ -76,15 +116,14 @@ fn killed_while_it_makes_a_thread_act_it_leaves_the_wait_as_it_was() {
     each(&cells, name, |(python, wait)| {
         let place = tempfile::tempdir().expect("a directory");
         let report = place.path().join("report");
-        let mut number = 1;
+        let mut kills = KillPoints::new();
         let mut goes_on = true;
         while goes_on {
             // One with a time-out ends meanwhile: the next one takes its place.
             let target = wait.start(python, 2.0);
             while goes_on && wait.verdict(&target).is_none() {
-                goes_on = killed_at(number, &target, &report, &["-c", "print('x' * 10)"]);
+                goes_on = kills.next(&target, &report, &["-c", "print('x' * 10)"]);
                 not_held(&target);
-                number += 1;
             }
             if wait.ends_when_asked() {
                 assert_eq!(wait.verdict(&target), None, "before its event");
@@ -97,7 +136,7 @@ fn killed_while_it_makes_a_thread_act_it_leaves_the_wait_as_it_was() {
             target.close_input();
             assert!(target.wait_exit(synth::target::PATIENCE).success());
         }
-        assert!(number > 80, "{number} kill points");
+        assert!(kills.all > 80, "{} kill points", kills.all);
     });
 }
 
@@ -106,19 +145,20 @@ fn after_each_kill_the_next_run_works_and_cleans_up() {
     let place = tempfile::tempdir().expect("a directory");
     let report = place.path().join("report");
     let target = busy(synth::interpreter("3.14"));
-    let mut number = 1;
-    while killed_at(number, &target, &report, &["-e", "1"]) {
+    let mut kills = KillPoints::new();
+    while kills.next(&target, &report, &["-e", "1"]) {
         assert_eq!(
             exec(&target, &["-e", "6 * 7"]).expect(0).stdout,
             "42\n",
-            "after {number}"
+            "after {} kills",
+            kills.all
         );
         assert_eq!(
             staged(&target),
             Vec::<std::path::PathBuf>::new(),
-            "after {number}"
+            "after {} kills",
+            kills.all
         );
-        number += 1;
     }
     unharmed(&target);
 }
@@ -138,11 +178,10 @@ fn killed_while_it_waits_for_a_thread_that_it_may_not_wake_it_leaves_nothing_tha
         let target = wait.start(python, 1.0);
         let code = format!("open({ran:?}, 'w').close()");
         let words = ["--timeout", "0.01", "-c", &code];
-        let mut number = 1;
+        let mut kills = KillPoints::new();
         // The path of withdrawal is part of it.
-        while killed_at(number, &target, &report, &words) {
+        while kills.next(&target, &report, &words) {
             not_held(&target);
-            number += 1;
         }
         exec(&target, &words).expect(6);
         assert_eq!(staged(&target), Vec::<std::path::PathBuf>::new());

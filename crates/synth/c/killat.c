@@ -1,6 +1,6 @@
 /* Runs a program and kills it, or another process, at the entry of its N-th system call.
  *
- *     killat [-p PID | -s SIGNAL] N REPORT PROGRAM [ARGUMENT...]
+ *     killat [-p PID | -s SIGNAL | -d] N REPORT PROGRAM [ARGUMENT...]
  *
  * Counted from the return of execve, over all threads, in the order in which the kernel enters
  * them; the call that is reached is not carried out. N = 0 never kills. Writes one line to the
@@ -13,6 +13,8 @@
  * program is sent this signal and goes on: the call is carried out, and unless it is blocked the
  * signal comes before the next instruction. REPORT says "sent COUNT STATUS" then, or
  * "ended-by-it COUNT STATUS" where the signal has ended it, as it does by default.
+ *
+ * With -d counting begins with the first directory that the program makes (mkdirat).
  *
  * The program may trace others itself. Processes that it forks are not followed.
  */
@@ -85,8 +87,12 @@ static pid_t start(char **words)
 int main(int argc, char **argv)
 {
     pid_t other = 0;
-    int wanted = 0, sent = 0;
-    if (argc > 2 && (!strcmp(argv[1], "-p") || !strcmp(argv[1], "-s"))) {
+    int wanted = 0, sent = 0, begun = 1;
+    if (argc > 1 && !strcmp(argv[1], "-d")) {
+        begun = 0;
+        argc -= 1;
+        argv += 1;
+    } else if (argc > 2 && (!strcmp(argv[1], "-p") || !strcmp(argv[1], "-s"))) {
         if (argv[1][1] == 'p')
             other = (pid_t)atol(argv[2]);
         else
@@ -95,7 +101,7 @@ int main(int argc, char **argv)
         argv += 2;
     }
     if (argc < 4) {
-        fprintf(stderr, "usage: killat [-p PID | -s SIGNAL] N REPORT PROGRAM [ARGUMENT...]\n");
+        fprintf(stderr, "usage: killat [-p PID | -s SIGNAL | -d] N REPORT PROGRAM [ARGUMENT...]\n");
         return 125;
     }
     long aim = atol(argv[1]), count = 0, number = 0, killed = -1;
@@ -123,7 +129,8 @@ int main(int argc, char **argv)
             signal = 0;
             int counts = executed && killed < 0 && at_entry(thread, &number) &&
                          (!wanted || number == SYS_rt_sigaction);
-            int reached = counts && ++count == aim;
+            begun = begun || (counts && number == SYS_mkdirat);
+            int reached = counts && begun && ++count == aim;
             if (reached && other) {
                 end(other);
             } else if (reached && wanted) {
