@@ -127,38 +127,44 @@ fn states_that_go_round_a_pool_are_never_shown_under_their_maker() {
     );
 }
 
+/// What a command prints that samples for some time: for as long as it takes to see something.
+fn sampled(words: &[&str]) -> String {
+    let mut longest = Vec::new();
+    for duration in ["0.3", "2", "10", "30"] {
+        longest = [words, &["-d", duration]].concat();
+        let run = invivo(&longest);
+        if run.code != Some(3) {
+            return run.expect(0).stdout;
+        }
+    }
+    panic!("nothing was seen: {longest:?}");
+}
+
 /// The numbers of the threads under which `record` has stacks with this function.
-fn recorded_under(target: &Target, function: &str, words: &[&str]) -> BTreeSet<u32> {
+fn recorded_under(target: &Target, function: &str) -> BTreeSet<u32> {
     let pid = target.pid().to_string();
-    let always = ["record", &pid, "-d", "0.3", "-f", "collapsed", "--threads"];
-    let run = invivo(always.iter().chain(words).chain(&["-o", "-"])).expect(0);
+    let recorded = sampled(&["record", &pid, "-f", "collapsed", "--threads", "-o", "-"]);
     let here = format!(";{function} (");
-    let lines = run.stdout.lines().filter(|line| line.contains(&here));
+    let lines = recorded.lines().filter(|line| line.contains(&here));
+    // Of one that runs it may not be known at first, which is said.
+    let known = lines.filter(|line| !line.starts_with("thread not known;"));
     let number = |line: &str| {
         let after = line.strip_prefix("thread ").expect(line);
         let digits = after.split(|one: char| !one.is_ascii_digit()).next();
         digits.and_then(|digits| digits.parse().ok()).expect(line)
     };
-    lines.map(number).collect()
+    known.map(number).collect()
 }
 
 /// The same for the threads that `top` shows to be most often in this function.
 fn shown_under(pid: u64, function: &str) -> BTreeSet<String> {
-    let words = [
-        "top",
-        &pid.to_string(),
-        "--once",
-        "-d",
-        "0.3",
-        "--mode",
-        "wall",
-    ];
-    let shown = invivo(words).expect(0).stdout;
+    let shown = sampled(&["top", &pid.to_string(), "--once", "--mode", "wall"]);
     let (_, threads) = shown.split_once("MOST OFTEN IN").expect(&shown);
     let here = format!("  {function}  ");
     let lines = threads.lines().filter(|line| line.contains(&here));
     let number = |line: &str| line.split_whitespace().nth(6).map(str::to_owned);
-    lines.filter_map(number).collect()
+    let numbers = lines.filter_map(number);
+    numbers.filter(|number| number != "?").collect()
 }
 
 #[test]
@@ -176,7 +182,7 @@ fn who_is_sampled_is_the_thread_that_runs() {
             how => (lent(python, how), "work_on", "worker_function"),
         };
         let main = target.pid();
-        let recorded = recorded_under(&target, function, &[]);
+        let recorded = recorded_under(&target, function);
         assert!(!recorded.contains(&main), "{recorded:?}, main: {main}");
         let shown = shown_under(main.into(), leaf);
         assert!(
@@ -187,11 +193,6 @@ fn who_is_sampled_is_the_thread_that_runs() {
             assert_eq!(recorded.len(), 1, "{recorded:?}");
             let one = recorded.first().map(u32::to_string);
             assert_eq!(shown.into_iter().collect::<Vec<_>>(), Vec::from_iter(one));
-        }
-        // Of none is it told without a sample of it.
-        for mode in ["cpu", "gil"] {
-            let some = recorded_under(&target, function, &["--mode", mode]);
-            assert!(!some.contains(&main), "{mode}: {some:?}, main: {main}");
         }
         ends_well(&target);
     });
@@ -287,6 +288,51 @@ fn a_child_that_c_code_forked_has_its_thread() {
             let shown = shown_under(child, "child_computes");
             assert_eq!(shown, BTreeSet::from([child.to_string()]));
             assert_eq!(report["without_python"], Value::Array(Vec::new()));
+            target.close_input();
+            assert!(target.wait_exit(PATIENCE).success());
+        },
+    );
+}
+
+/// A program with two threads forks a worker with one.
+const WORKER: &str = "
+import os, sys, threading, time
+def work(parent):
+    while os.getppid() == parent:
+        time.sleep(0.01)
+    os._exit(0)
+threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()
+parent = os.getpid()
+child = os.fork()
+if child == 0:
+    work(parent)
+print('ready', child, flush=True)
+sys.stdin.read()
+os._exit(0)
+";
+
+#[test]
+fn the_thread_of_a_forked_worker_has_its_name() {
+    each(
+        interpreters(),
+        |python| python.name.clone(),
+        |python| {
+            let target = Launch::new(python, WORKER).start();
+            let worker = target.ready_ids()[0];
+            let pid = worker.to_string();
+            let report = invivo(["dump", &pid, "--json"]).expect(0).json();
+            let works = runs(&report, "work").expect("what it does");
+            assert_eq!(
+                (&works["name"], &works["main"]),
+                (&"MainThread".into(), &true.into())
+            );
+            let recorded = sampled(&["record", &pid, "-f", "collapsed", "--threads", "-o", "-"]);
+            let label = format!("thread {pid}: MainThread;");
+            assert!(recorded.contains(&label), "{recorded}");
+            let shown = sampled(&["top", &pid, "--once", "--mode", "wall"]);
+            let (_, threads) = shown.split_once("MOST OFTEN IN").expect(&shown);
+            assert!(threads.contains(&format!(" {pid} ")), "{shown}");
+            assert!(threads.contains("MainThread"), "{shown}");
             target.close_input();
             assert!(target.wait_exit(PATIENCE).success());
         },

@@ -30,13 +30,14 @@ impl<M: Memory> Runtime<M> {
     pub fn threads(&self, options: &StackOptions) -> Result<Vec<InterpreterThreads>> {
         let mut found =
             interpreters::find_all(&self.memory, self.address(), &self.layout, &self.limits)?;
+        let stacks = self.stacks(&self.heads(&found), options);
+        let statuses = self.statuses(&found);
+        // What changes rarely comes last: threads run on meanwhile.
         let names = if options.names {
             self.all_names(&mut found)
         } else {
             HashMap::new()
         };
-        let stacks = self.stacks(&self.heads(&found), options);
-        let statuses = self.statuses(&found);
         let mut parts = stacks.into_iter().zip(statuses);
         let main_thread = found.main_thread;
         let mut list: Vec<_> = found
@@ -71,8 +72,7 @@ impl<M: Memory> Runtime<M> {
         Ok(running.map(|(thread, _)| thread).collect())
     }
 
-    /// What `threading` calls each thread, by its interpreter state and its `thread_id`. A process
-    /// with a single thread is not asked.
+    /// What `threading` calls each thread, by its interpreter state and its `thread_id`.
     ///
     /// # Errors
     ///
@@ -83,14 +83,9 @@ impl<M: Memory> Runtime<M> {
         Ok(self.all_names(&mut found))
     }
 
-    /// What `threading` calls each thread, by its interpreter and its `thread_id`. A process with
-    /// a single thread is not asked.
+    /// What `threading` calls each thread, by its interpreter and its `thread_id`.
     fn all_names(&self, found: &mut Found) -> HashMap<(Address, u64), Text> {
         let mut all = HashMap::new();
-        let threads = |found: &FoundInterpreter| found.interpreter.threads.len();
-        if found.list.iter().map(threads).sum::<usize>() < 2 {
-            return all;
-        }
         for interpreter in &mut found.list {
             let address = interpreter.interpreter.address;
             match self.thread_names(interpreter.modules) {

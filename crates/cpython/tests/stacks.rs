@@ -257,11 +257,7 @@ recurse(8)
         let process = Launch::new(interpreter, TEN).start();
         let reads = Cell::new(0);
         let runtime = counting(&process, &reads);
-        let options = StackOptions {
-            names: true,
-            ..PLAIN
-        };
-        let found = runtime.threads(&options).unwrap();
+        let found = runtime.threads(&PLAIN).unwrap();
         assert_eq!(main_thread(&found).stack.frames.len(), 10);
         // One asks how many chunks a data stack has; where the current frame lies outside of the
         // thread state, as in 3.11 and 3.12, one finds it first.
@@ -271,6 +267,35 @@ recurse(8)
         };
         assert!(
             reads.get() <= most,
+            "{}: {} reads",
+            interpreter.name,
+            reads.get()
+        );
+    }
+}
+
+#[test]
+fn a_single_thread_has_its_name_for_few_reads() {
+    const NAMED: &str = "
+import threading, time
+threading.current_thread().name = 'the only one'
+print('ready', flush=True)
+time.sleep(1000)
+";
+    for interpreter in interpreters() {
+        let process = Launch::new(interpreter, NAMED).start();
+        let reads = Cell::new(0);
+        let runtime = counting(&process, &reads);
+        let options = StackOptions {
+            names: true,
+            ..PLAIN
+        };
+        let found = runtime.threads(&options).unwrap();
+        let name = main_thread(&found).name.as_ref();
+        let name = name.map(|name| name.text.as_str());
+        assert_eq!(name, Some("the only one"), "{}", interpreter.name);
+        assert!(
+            reads.get() <= 60,
             "{}: {} reads",
             interpreter.name,
             reads.get()

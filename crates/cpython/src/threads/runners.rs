@@ -297,9 +297,10 @@ fn search(memory: &impl Memory, sought: &[&Evidence<'_>], stacks: &Stacks) -> Pl
         inner.chain(one.frames.iter().rev().take(SOUGHT))
     });
     let mut places: Places = frames.map(|frame| (*frame, HashSet::new())).collect();
-    if places.is_empty() {
+    let (Some(first), Some(last)) = (places.keys().min().copied(), places.keys().max().copied())
+    else {
         return places;
-    }
+    };
     let pieces = stacks.threads.iter().flat_map(|thread| {
         let pieces = thread
             .ranges
@@ -312,9 +313,13 @@ fn search(memory: &impl Memory, sought: &[&Evidence<'_>], stacks: &Stacks) -> Pl
         let Ok(read) = read_pieces(memory, [piece]) else {
             continue;
         };
-        let bytes = read.iter().flat_map(|piece| piece.bytes.as_chunks().0);
-        for word in bytes {
-            if let Some(threads) = places.get_mut(&Address(u64::from_le_bytes(*word))) {
+        let bytes = read
+            .iter()
+            .flat_map(|piece| piece.bytes.as_chunks().0.iter());
+        let words = bytes.map(|word| Address(u64::from_le_bytes(*word)));
+        // Most are none of those by far.
+        for word in words.filter(|word| (first..=last).contains(word)) {
+            if let Some(threads) = places.get_mut(&word) {
                 threads.insert(tid);
             }
         }
