@@ -103,7 +103,7 @@ fn a_script_without_sockets_finds_out_that_nobody_waits_for_it() {
 }
 
 /// What keeps a script from beginning, by a name, and what is said of it.
-const OBSTACLES: [(&str, &str, &str); 5] = [
+const OBSTACLES: [(&str, &str, &str); 4] = [
     (
         "audit",
         "sys.addaudithook(lambda name, given: refuse() if name == 'open' and b'invivo' in \
@@ -116,11 +116,6 @@ const OBSTACLES: [(&str, &str, &str); 5] = [
         "import _socket; sys.addaudithook(lambda name, _: refuse() if name == 'socket.connect' \
          else None)",
         "it met an error there: Wrong: not here",
-    ),
-    (
-        "descriptors",
-        "import _socket, resource; resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))",
-        "",
     ),
     (
         "types",
@@ -160,5 +155,31 @@ os._exit(0)
         assert_eq!(staged(&target), Vec::<PathBuf>::new());
         target.close_input();
         assert!(target.wait_exit(PATIENCE).success());
+    });
+}
+
+/// It runs code without builtins until it is told of a script that could not be opened.
+const BARE: &str = "
+import os, select, sys
+met = []
+sys.unraisablehook = lambda *_: met.append(1)
+code = compile('while not met: pass', 'bare', 'exec')
+print('ready', flush=True)
+exec(code, {'__builtins__': {}, 'met': met})
+while not select.select([0], [], [], 0)[0]: pass
+os._exit(0)
+";
+
+#[test]
+fn a_script_that_could_not_be_opened_is_asked_for_again() {
+    each(&synth::protocol(), name, |python| {
+        let target = Launch::new(python, BARE).start();
+        let run = exec(&target, &["--timeout", "60", "-e", "len('met')"]).expect(0);
+        assert_eq!(run.stdout, "3\n");
+        not_held(&target);
+        assert_eq!(staged(&target), Vec::<PathBuf>::new());
+        target.close_input();
+        assert!(target.wait_exit(PATIENCE).success());
+        assert_eq!(target.stderr_so_far(), "");
     });
 }

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod asyncio;
+mod builtins;
 mod code;
 mod collected;
 mod exceptions;
@@ -33,6 +34,7 @@ mod threads;
 mod values;
 
 pub use asyncio::locate_asyncio;
+pub use builtins::BuiltinNames;
 pub use exports::Export;
 pub use facts::{FileFacts, examine};
 pub use frames::{Function, StackOptions};

@@ -44,6 +44,8 @@ pub(crate) struct Ask<'a, M> {
     tools: Option<Tools>,
     state: State,
     woken: Option<Woken>,
+    /// Whether it was asked a second time.
+    repeated: bool,
     /// Why the thread could not be asked or woken when it was last looked at.
     obstacle: Option<String>,
 }
@@ -80,6 +82,7 @@ impl<'a, M: Memory + Sync> Ask<'a, M> {
             tools: None,
             state: State::Nowhere,
             woken: None,
+            repeated: false,
             obstacle: None,
         }
     }
@@ -134,6 +137,23 @@ impl<'a, M: Memory + Sync> Ask<'a, M> {
             std::thread::sleep(pause);
             pause = longest.min(pause * 2);
         }
+    }
+
+    /// Whether a request that was taken up and led to nothing may be made again: once, by the
+    /// protocol. CPython opens the script with the builtins of whatever function runs, and where
+    /// that has none, as the constructor of a named tuple, it can't.
+    pub(crate) fn may_repeat(&self) -> bool {
+        matches!(self.state, State::Protocol) && !self.repeated
+    }
+
+    /// Makes a request again that was taken up.
+    ///
+    /// # Errors
+    /// As [`Self::make`].
+    pub(crate) fn repeat(&mut self) -> Result<()> {
+        self.repeated = true;
+        self.woken = None;
+        self.make(|| false)
     }
 
     /// Whether the thread seems to have taken the request up, and to have gone on: it may be about

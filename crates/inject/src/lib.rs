@@ -17,6 +17,7 @@ mod exception;
 mod execute;
 mod filters;
 mod footprint;
+mod needs;
 mod pending;
 mod plan;
 mod protocol;

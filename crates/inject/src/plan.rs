@@ -1,6 +1,7 @@
 //! Which thread will run a script, by which way, and what that touches, before anything is.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use invivo_cpython::{Queue, Runtime};
@@ -9,6 +10,7 @@ use invivo_process::{Activity, Memory, Target};
 
 use crate::calls::Tools;
 use crate::filters;
+use crate::needs;
 use crate::protocol;
 use crate::selection::{Chosen, Selection, choose};
 
@@ -122,7 +124,20 @@ impl Plan {
         permit: Permit,
     ) -> Result<Self> {
         let chosen = choose(target, runtime, selection)?;
-        Self::for_thread(target, runtime, chosen, permit)
+        let interpreter = Arc::clone(&chosen.interpreter);
+        let plan = Self::for_thread(target, runtime, chosen, permit)?;
+        needs::check(target, runtime, &interpreter)?;
+        Ok(plan)
+    }
+
+    /// What may keep a script from beginning all the same: what the program has replaced, and what
+    /// can't be told from outside.
+    ///
+    /// # Errors
+    /// `Gone` where its interpreter is no more.
+    pub fn doubts<M: Memory>(&self, target: &Target, runtime: &Runtime<M>) -> Result<Vec<String>> {
+        let interpreter = self.interpreter_now(target, runtime)?;
+        Ok(needs::doubts(runtime, &interpreter))
     }
 
     pub(crate) fn for_thread<M: Memory>(

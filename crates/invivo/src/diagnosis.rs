@@ -59,6 +59,8 @@ pub struct Prospect {
     pub directory: PathBuf,
     /// What the script would make the target do.
     pub footprint: Footprint,
+    /// What may keep it from beginning all the same.
+    pub doubts: Vec<String>,
 }
 
 /// What an interpreter offers.
@@ -180,6 +182,7 @@ fn execution(
     }
     target.ensure_not_stopped()?;
     Ok(Prospect {
+        doubts: plan.doubts(target, runtime)?,
         footprint: plan.footprint(runtime, Manner::default()),
         tid: plan.tid,
         reason: plan.reason,

@@ -21,12 +21,12 @@ pub use bounded::Bounded;
 pub use invivo_model::Address;
 #[cfg(target_os = "linux")]
 pub use linux::{
-    Account, Activity, Affinity, AppendFile, Argument, Call, Connection, Halt, Identity, Launched,
-    Listener, PrivateDirectory, ProcessMemory, ProgramWatch, SignalReturn, Standing, Standstill,
-    Status, Suspension, SystemCall, Target, TargetLock, TargetRoot, Thread, ThreadPlace,
-    ThreadWatch, Transfer, USER_MAP_FILES, Waiting, clock, descendants, file_name, is_ignored,
-    is_processor_time_accounted, login_uid, native_ids, own_pid_namespace, own_processor, own_uid,
-    pids, random, standard_output, with_signals_held,
+    Account, Activity, Affinity, AppendFile, Argument, Call, Connection, Descriptors, Halt,
+    Identity, Launched, Listener, PrivateDirectory, ProcessMemory, ProgramWatch, SignalReturn,
+    Standing, Standstill, Status, Suspension, SystemCall, Target, TargetLock, TargetRoot, Thread,
+    ThreadPlace, ThreadWatch, Transfer, USER_MAP_FILES, Waiting, clock, descendants, file_name,
+    is_ignored, is_processor_time_accounted, login_uid, native_ids, own_pid_namespace,
+    own_processor, own_uid, pids, random, standard_output, with_signals_held,
 };
 #[cfg(target_os = "linux")]
 pub use linux::{NewFile, Readers, Stream, is_stream};

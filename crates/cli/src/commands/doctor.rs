@@ -119,6 +119,13 @@ fn show(diagnosis: &Diagnosis, output: &mut Output) {
                 let text = format!("That thread is {doing} now: {}.", when(&diagnosis.ways));
                 paragraph(output, 2, &text);
             }
+            for doubt in &prospect.doubts {
+                paragraph(
+                    output,
+                    2,
+                    &shown(&format!("It may fail all the same: {doubt}.")),
+                );
+            }
             paragraph(
                 output,
                 2,
@@ -352,6 +359,7 @@ fn diagnosis_json(diagnosis: &Diagnosis) -> Value {
                 "running": prospect.doing.as_ref().map(|doing| doing.running),
                 "doing": prospect.doing.as_ref().map(ToString::to_string),
                 "directory": prospect.directory.to_string_lossy(),
+                "doubts": prospect.doubts,
                 "footprint": footprint_json(&prospect.footprint),
             }),
             Err(error) => json!({ "works": false, "error": error_json(error) }),

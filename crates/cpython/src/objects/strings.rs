@@ -182,7 +182,7 @@ impl<M: Memory> Runtime<M> {
     }
 
     /// The flags of the class of the object at `address`.
-    pub(super) fn type_flags(&self, address: Address, what: &str) -> Result<u64> {
+    pub(crate) fn type_flags(&self, address: Address, what: &str) -> Result<u64> {
         let layout = &self.layout.object;
         let read = |base, offset| {
             read_fields(&self.memory, base, [(offset, 8)]).map_err(|met| fault(what, met))

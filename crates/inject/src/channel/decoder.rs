@@ -226,8 +226,8 @@ fn denied(exception: &str) -> Error {
     Error::new(
         ErrorKind::Unsupported,
         "the target did not let the script run",
-        format!("an audit hook in it raised {exception}"),
-        "ask whoever set the hook to allow it; nothing of the script ran",
+        format!("an audit hook, or a builtin that the program has replaced, raised {exception}"),
+        "ask whoever set the hook, or replaced the builtin, to allow it; nothing of the script ran",
     )
 }
 

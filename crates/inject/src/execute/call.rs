@@ -116,7 +116,14 @@ impl<M: Memory + Sync> Call<'_, M> {
                 return Ok(Begun::Failed(format!("it met an error there: {note}")));
             }
             if taken_up.lasts(self.ask.is_taken_up()) {
-                return Ok(Begun::Failed(self.without_a_word()));
+                if !self.ask.may_repeat() {
+                    return Ok(Begun::Failed(self.without_a_word()));
+                }
+                // Nothing has run: the script gets its task from us, once.
+                taken_up = TakenUp::default();
+                self.ask.repeat()?;
+                sink(Event::Asked(asked));
+                continue;
             }
             pause = longest.min(pause * 2);
             match self.look_again() {
@@ -343,7 +350,14 @@ impl<M: Memory + Sync> Call<'_, M> {
         } else {
             ""
         };
-        format!("it has not called back within {seconds} s, though its thread went on{stderr}")
+        let twice = if self.ask.may_repeat() || !self.runtime.has_protocol() {
+            ""
+        } else {
+            ", both times it was asked"
+        };
+        format!(
+            "it has not called back within {seconds} s, though its thread went on{twice}{stderr}"
+        )
     }
 
     /// Why we wait no longer.

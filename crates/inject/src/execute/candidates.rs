@@ -9,6 +9,7 @@ use invivo_process::{Memory, Target};
 
 use super::Request;
 use crate::ask::Ask;
+use crate::needs;
 use crate::plan::Plan;
 use crate::protocol::Retraction;
 use crate::selection::{self, ThreadChoice};
@@ -82,6 +83,10 @@ impl<'a, M: Memory + Sync> Candidates<'a, M> {
         if plans.is_empty() {
             let none = || Error::internal("a selection came to nothing");
             return Err(failed.unwrap_or_else(none));
+        }
+        if let Some(first) = plans.first() {
+            let interpreter = first.interpreter_now(target, runtime)?;
+            needs::check(target, runtime, &interpreter)?;
         }
         Ok(plans)
     }

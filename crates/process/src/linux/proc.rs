@@ -48,6 +48,17 @@ impl Status {
     }
 }
 
+/// The soft limit of open files in a `limits` file.
+pub(super) fn parse_descriptor_limit(text: &[u8]) -> Option<u64> {
+    let text = str::from_utf8(text).ok()?;
+    let mut lines = text.lines();
+    let values = lines.find_map(|line| line.strip_prefix("Max open files"))?;
+    match values.split_whitespace().next()? {
+        "unlimited" => Some(u64::MAX),
+        number => number.parse().ok(),
+    }
+}
+
 /// Parses a `status` file. Unknown lines are passed over.
 pub(super) fn parse_status(text: &[u8]) -> Status {
     let mut status = Status::default();
@@ -240,6 +251,22 @@ mod tests {
         let numbers = b" S 1 77 77 0 -1 4194560 100 0 0 0 1 2 0 0 20 0 7 0 123456 1000000 250 \
             18446744073709551615 1 2 3 0 0 0 0 0 0 1 0 0 17 1 0 0 0 0 0 0 0 0 0 0 0 0 0\n";
         [b"77 (", name, b")", &numbers[..]].concat()
+    }
+
+    #[test]
+    fn the_limit_of_open_files_is_the_soft_one() {
+        let limits = |soft: &str| {
+            format!(
+                "Limit                     Soft Limit           Hard Limit           Units     \n\
+                 Max processes             30000                30000                processes \n\
+                 Max open files            {soft:<21}524288               files     \n"
+            )
+        };
+        let limit = |soft: &str| parse_descriptor_limit(limits(soft).as_bytes());
+        assert_eq!(limit("1024"), Some(1024));
+        assert_eq!(limit("unlimited"), Some(u64::MAX));
+        assert_eq!(limit("many"), None);
+        assert_eq!(parse_descriptor_limit(b""), None);
     }
 
     #[test]

@@ -383,6 +383,11 @@ impl Process {
         thread_ids(&self.dir)
     }
 
+    /// The numbers of the file descriptors that it has open.
+    pub(super) fn descriptor_numbers(&self) -> Result<Vec<u32>, Errno> {
+        numbers_in(&self.dir, "fd")
+    }
+
     pub(super) fn thread_stat(&self, tid: u32) -> Result<Stat, Errno> {
         proc::parse_stat(&self.read_of_thread(tid, "stat")?).ok_or(Errno::IO)
     }
@@ -442,20 +447,26 @@ pub(super) fn raw(pid: u32) -> Option<Pid> {
 
 /// The numbers of the threads of the process with the directory `dir`.
 pub(super) fn thread_ids(dir: impl AsFd) -> Result<Vec<u32>, Errno> {
+    numbers_in(dir, "task")
+}
+
+/// The numbers that are names in the directory `name` under `dir`; `TOOBIG` where there are more
+/// than [`MAX_THREADS`].
+fn numbers_in(dir: impl AsFd, name: &str) -> Result<Vec<u32>, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let mut tids = Vec::new();
-    for entry in Dir::new(openat(dir, "task", flags, Mode::empty())?)? {
+    let mut numbers = Vec::new();
+    for entry in Dir::new(openat(dir, name, flags, Mode::empty())?)? {
         let entry = entry?;
         let name = entry.file_name().to_str().ok();
-        let Some(tid) = name.and_then(|name| name.parse().ok()) else {
+        let Some(number) = name.and_then(|name| name.parse().ok()) else {
             continue;
         };
-        if tids.len() == MAX_THREADS {
+        if numbers.len() == MAX_THREADS {
             return Err(Errno::TOOBIG);
         }
-        tids.push(tid);
+        numbers.push(number);
     }
-    Ok(tids)
+    Ok(numbers)
 }
 
 /// Reads a file under `dir`; `TOOBIG` where it is longer than `limit`.
