@@ -56,6 +56,8 @@ pub(crate) struct FoundInterpreter {
     pub(crate) interpreter: Interpreter,
     /// What was read of each thread state, in the order of the threads.
     pub(crate) states: Vec<Piece>,
+    /// The chunk before the newest one of each thread's data stack, where that has been read.
+    pub(crate) older: Vec<Option<Address>>,
     /// Where its GIL is; null where the version does not say so.
     pub(crate) gil: Address,
     pub(crate) collecting: Option<bool>,
@@ -268,6 +270,7 @@ impl<M: Memory> Walk<'_, M> {
         };
         let found = FoundInterpreter {
             interpreter,
+            older: Vec::new(),
             states,
             gil: match layout.gil {
                 Some(_) => Address(gil),
@@ -367,7 +370,8 @@ impl<M: Memory> Walk<'_, M> {
     }
 
     /// Fills in the current frames that other structures say. A pointer that leads nowhere belongs
-    /// to a thread that is just leaving Python.
+    /// to a thread that is just leaving Python. By the same call comes what tells how long their
+    /// data stacks are.
     fn follow_current_frames(&self, list: &mut [FoundInterpreter]) -> Result<(), Fault> {
         let CurrentFrame::Through { pointer, inside } = self.layout.thread.current_frame else {
             return Ok(());
@@ -380,16 +384,22 @@ impl<M: Memory> Walk<'_, M> {
                 8,
             )
         };
+        let previous = |(thread, piece): (&ThreadState, &Piece)| {
+            let chunk = piece.word(thread.address, self.layout.thread.datastack_chunk?)?;
+            let at = Address(chunk).offset(self.layout.chunk.as_ref()?.previous)?;
+            (chunk != 0).then_some((at, 8))
+        };
         let places = list.iter().flat_map(|found| {
-            let threads = found.interpreter.threads.iter();
-            threads.zip(&found.states).map(place)
+            let threads = found.interpreter.threads.iter().zip(&found.states);
+            threads.flat_map(|one| [place(one), previous(one).unwrap_or_default()])
         });
-        let frames = read_pieces(self.memory, places)?;
-        let threads = list
-            .iter_mut()
-            .flat_map(|found| &mut found.interpreter.threads);
-        for (thread, frame) in threads.zip(frames) {
-            thread.current_frame = Address(frame.word(frame.start, 0).unwrap_or_default());
+        let mut read = read_pieces(self.memory, places)?.into_iter();
+        for found in list {
+            for thread in &mut found.interpreter.threads {
+                let mut next = || read.next().and_then(|piece| piece.word(piece.start, 0));
+                thread.current_frame = Address(next().unwrap_or_default());
+                found.older.push(next().map(Address));
+            }
         }
         Ok(())
     }

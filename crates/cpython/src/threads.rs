@@ -6,6 +6,7 @@ mod standing;
 mod status;
 
 use std::collections::HashMap;
+use std::iter::repeat;
 
 use invivo_model::{
     Address, Defect, Gil, InterpreterThreads, Result, Stack, Text, Thread, ThreadState,
@@ -103,11 +104,13 @@ impl<M: Memory> Runtime<M> {
     fn heads(&self, found: &Found) -> Vec<(Address, Head)> {
         let all = found.list.iter().flat_map(|interpreter| {
             let threads = interpreter.interpreter.threads.iter();
-            threads.zip(&interpreter.states)
+            let older = interpreter.older.iter().copied().chain(repeat(None));
+            threads.zip(&interpreter.states).zip(older)
         });
-        all.map(|(thread, piece)| {
+        all.map(|((thread, piece), older)| {
             let head = Head::parse(&self.layout, thread.address, piece.view());
-            (thread.address, head.unwrap_or_default())
+            let head = head.unwrap_or_default();
+            (thread.address, Head { older, ..head })
         })
         .collect()
     }

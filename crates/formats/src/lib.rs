@@ -38,6 +38,7 @@ use invivo_model::{Error, ErrorKind, Result};
 
 pub use diff::write_diff;
 pub use source::Source;
+pub use summary::looks;
 
 use source::Checked;
 

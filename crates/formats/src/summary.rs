@@ -41,8 +41,8 @@ pub(crate) fn facts(profile: &Checked<'_>, ticks: u64) -> Vec<String> {
     facts
 }
 
-/// How threads that ran were read; `None` where it was not noted.
-fn looks(about: &About) -> Option<String> {
+/// How threads that ran were read, in a line; `None` where it was not noted.
+pub fn looks(about: &About) -> Option<String> {
     let looks = about.looks;
     let ways = [
         (looks.own_processor, "on own processor"),

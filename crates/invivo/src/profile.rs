@@ -33,7 +33,7 @@ use invivo_process::Target;
 use invivo_profile::{Follower, Subject};
 
 pub use invivo_formats::{
-    By, DiffFormat, Format, Options as WriteOptions, Source, write, write_diff,
+    By, DiffFormat, Format, Options as WriteOptions, Source, looks, write, write_diff,
 };
 pub use invivo_model::{
     About, FunctionKind, Looks, Mode, ProcessorTime, Profile, ProfileFrame, ProfileFunction,

@@ -51,7 +51,10 @@ impl<M: Memory> Runtime<M> {
         let Some(layout) = &self.layout.chunk else {
             return Ok(deep);
         };
-        let chunks = threads.iter().map(|(_, head)| head.chunk);
+        // It may be known already that there is a second one, or none.
+        let chunks = threads
+            .iter()
+            .map(|(_, head)| head.older.unwrap_or(head.chunk));
         let mut open: Vec<_> = chunks.enumerate().collect();
         for _ in 0..CHUNKS {
             open.retain(|(_, chunk)| !chunk.is_null());

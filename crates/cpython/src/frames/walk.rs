@@ -40,6 +40,9 @@ pub(crate) struct Head {
     /// Where the innermost evaluation of bytecode keeps something on the C stack; null where there
     /// is none, or where the thread state does not say.
     pub(crate) c_stack: Address,
+    /// The chunk before the newest one, null where there is none; `None` where that has not been
+    /// asked.
+    pub(crate) older: Option<Address>,
 }
 
 impl Head {

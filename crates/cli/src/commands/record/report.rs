@@ -234,22 +234,10 @@ pub(crate) fn summary(about: &About, samples: u64, threads: u64, processes: u64)
         counted(about.torn, "stack"),
         seconds(about.own_time)
     );
-    [seen, took].into_iter().chain(looks(about)).collect()
-}
-
-/// How threads that ran were read.
-fn looks(about: &About) -> Option<String> {
-    let looks = about.looks;
-    let ways = [
-        (looks.own_processor, "on own processor"),
-        (looks.elsewhere, "from elsewhere"),
-        (looks.stopped, "stopped"),
-    ];
-    let ways = ways.into_iter().filter(|(count, _)| *count > 0);
-    let ways: Vec<_> = ways
-        .map(|(count, way)| format!("{} {way}", grouped(count)))
-        .collect();
-    (!ways.is_empty()).then(|| format!("running threads read: {}", ways.join(", ")))
+    [seen, took]
+        .into_iter()
+        .chain(profile::looks(about))
+        .collect()
 }
 
 /// How it goes, in a line.
