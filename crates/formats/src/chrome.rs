@@ -9,7 +9,7 @@
 //! number. What is missing from the profile stands in `otherData`. A recording with more stretches
 //! of time than viewers can hold is thinned, and says so.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::io::Write;
 
 use invivo_model::Result;
@@ -32,11 +32,11 @@ impl Writer for Chrome {
         options: &Options<'_>,
         out: &mut dyn Write,
     ) -> Result<()> {
-        let tree = Tree::new(profile, options.by);
+        let tree = Tree::new(profile, options.by)?;
         let thinned = Thinned::new(profile, MOST_RUNS)?;
         let mut trace = Trace {
             profile,
-            tracks: tracks(profile),
+            tracks: tracks(profile)?,
             labels: labels(profile, &tree, options.by)?,
             tree: &tree,
             list: List::new(),
@@ -74,14 +74,14 @@ struct Track {
     end: u64,
 }
 
-fn tracks(profile: &Checked<'_>) -> Vec<Track> {
-    let mut taken = HashSet::new();
+fn tracks(profile: &Checked<'_>) -> Result<Vec<Track>> {
+    let threads = profile.tables.threads.len();
+    profile.budget.take_list::<Track>(threads)?;
+    profile.budget.take_map::<(u32, u32, u32)>(threads)?;
+    let mut taken = Taken::default();
     let threads = profile.tables.threads.iter().map(|thread| {
         let pid = profile.tables.processes[thread.process as usize].pid;
-        let mut tid = thread.tid;
-        while !taken.insert((pid, tid)) {
-            tid = tid.wrapping_add(1);
-        }
+        let tid = taken.take(pid, thread.tid);
         Track {
             pid,
             tid,
@@ -89,7 +89,31 @@ fn tracks(profile: &Checked<'_>) -> Vec<Track> {
             end: 0,
         }
     });
-    threads.collect()
+    Ok(threads.collect())
+}
+
+/// The numbers that threads of each process have.
+#[derive(Default)]
+struct Taken {
+    /// For each number that is taken, one behind it that may be free: all between are taken.
+    behind: HashMap<(u32, u32), u32>,
+}
+
+impl Taken {
+    /// This number, or the next one that is free. However many of them are taken, that is soon found.
+    fn take(&mut self, pid: u32, tid: u32) -> u32 {
+        let mut free = tid;
+        while let Some(behind) = self.behind.get(&(pid, free)) {
+            free = *behind;
+        }
+        // The next one that looks from here gets there at once.
+        let mut at = tid;
+        while let Some(behind) = self.behind.get_mut(&(pid, at)) {
+            at = std::mem::replace(behind, free.wrapping_add(1));
+        }
+        self.behind.insert((pid, free), free.wrapping_add(1));
+        free
+    }
 }
 
 /// A place, as members of an event in JSON.
@@ -118,6 +142,8 @@ fn labels(profile: &Checked<'_>, tree: &Tree, by: By) -> Result<Vec<Label>> {
         } else {
             format!(",\"args\":{{{}}}", member("at", &format!("{file}{line}"))?)
         };
+        profile.budget.take_text(&name)?;
+        profile.budget.take_text(&at)?;
         Ok(Label { name, at })
     };
     tree.places.iter().map(label).collect()
@@ -201,7 +227,8 @@ impl Trace<'_> {
             let Label { name, at } = &self.labels[place];
             let rest = format!(",\"ts\":{},{name}{at}", microseconds(from));
             self.event(thread, 'B', &rest)?;
-            self.tracks[thread].open.push((*node, 0));
+            let open = &mut self.tracks[thread].open;
+            self.profile.budget.push(open, (*node, 0))?;
         }
         if let Some((_, own)) = self.tracks[thread].open.last_mut() {
             *own += ticks;

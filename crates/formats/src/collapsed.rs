@@ -30,19 +30,22 @@ impl Writer for Collapsed {
         options: &Options<'_>,
         out: &mut dyn Write,
     ) -> Result<()> {
-        let tree = Tree::new(profile, options.by);
+        let tree = Tree::new(profile, options.by)?;
         let counts = Counts::new(profile)?;
+        let lines = counts.by_key.len();
+        profile.budget.take_list::<[u64; 5]>(lines)?;
         let mut lines: BTreeMap<(Option<u32>, u32), u64> = BTreeMap::new();
         for (key, ticks) in &counts.by_key {
             let thread = options.threads.then_some(key.thread);
             let node = tree.of_stack[key.stack as usize];
             *lines.entry((thread, node)).or_default() += ticks;
         }
-        let labels: Vec<String> = tree
-            .places
-            .iter()
-            .map(|place| frame(&names::place(profile, *place, options.by)))
-            .collect();
+        let labels = tree.places.iter().map(|place| {
+            let label = frame(&names::place(profile, *place, options.by));
+            profile.budget.take_text(&label)?;
+            Ok(label)
+        });
+        let labels: Vec<String> = labels.collect::<Result<_>>()?;
         for ((thread, node), ticks) in lines {
             let mut path: Vec<u32> = tree.callers(node).collect();
             path.reverse();

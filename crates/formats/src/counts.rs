@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use invivo_model::{Result, SampleStatus, Trust};
+use invivo_model::{Budget, Result, SampleStatus, Trust};
 
 use crate::places::{Step, Tree};
 use crate::source::{Checked, Seen};
@@ -41,9 +41,9 @@ impl Counts {
     pub(crate) fn new(profile: &Checked<'_>) -> Result<Self> {
         let mut counted: HashMap<Key, u64> = HashMap::new();
         profile.for_each_sample(&mut |seen| {
-            *counted.entry(Key::of(seen)).or_default() += u64::from(seen.sample.ticks);
-            Ok(())
+            add(&mut counted, Key::of(seen), seen.sample.ticks, profile)
         })?;
+        profile.budget.take_list::<(Key, u64)>(counted.len())?;
         let mut by_key: Vec<(Key, u64)> = counted.into_iter().collect();
         by_key.sort_unstable_by_key(|(key, _)| {
             (key.thread, key.stack, status_code(key.status), key.whole)
@@ -60,6 +60,18 @@ impl Counts {
         }
         own
     }
+}
+
+/// Counts ticks of what is alike.
+pub(crate) fn add(
+    counted: &mut HashMap<Key, u64>,
+    key: Key,
+    ticks: u32,
+    profile: &Checked<'_>,
+) -> Result<()> {
+    profile.budget.make_room(counted)?;
+    *counted.entry(key).or_default() += u64::from(ticks);
+    Ok(())
 }
 
 /// A status as a number below 243: a digit of base 3 for each thing known of it, in the order of
@@ -93,13 +105,24 @@ pub(crate) fn shares<K: Copy + Eq + Hash>(
     tree: &Tree,
     own: &[u64],
     key: impl Fn(u32) -> Option<K>,
-) -> HashMap<K, Share> {
+    budget: &Budget,
+) -> Result<HashMap<K, Share>> {
     let totals = tree.totals(own);
     let mut shares: HashMap<K, Share> = HashMap::new();
     // How often each stands on the way from the outermost node to here.
     let mut on_the_way: HashMap<K, u32> = HashMap::new();
+    let (mut taken, mut kept) = (0, Ok(()));
     tree.walk(|node, step| {
-        let Some(key) = key(node) else { return };
+        let Some(key) = key(node).filter(|_| kept.is_ok()) else {
+            return;
+        };
+        if on_the_way.len() == taken {
+            // Both are taken for ahead, as if each of them had all.
+            taken = (2 * taken).max(64);
+            kept = budget.take_map::<(K, Share)>(taken / 2);
+            let rest = || budget.take_map::<(K, u32)>(taken / 2);
+            kept = std::mem::replace(&mut kept, Ok(())).and_then(|()| rest());
+        }
         let depth = on_the_way.entry(key).or_default();
         if step == Step::Out {
             *depth -= 1;
@@ -114,7 +137,7 @@ pub(crate) fn shares<K: Copy + Eq + Hash>(
             }
         }
     });
-    shares
+    kept.map(|()| shares)
 }
 
 #[cfg(test)]

@@ -57,8 +57,8 @@ pub fn write_diff(
 impl<'a> Both<'a> {
     fn new(before: &'a Checked<'a>, after: &'a Checked<'a>) -> Result<Self> {
         let mut merged = Merged::default();
-        let of_before = merged.add(before);
-        let of_after = merged.add(after);
+        let of_before = merged.add(before)?;
+        let of_after = merged.add(after)?;
         let places = (0..merged.functions.len() as u32).map(|function| Place { function, line: 0 });
         let tree = Tree {
             places: places.collect(),
@@ -98,7 +98,14 @@ struct Merged<'a> {
 
 impl<'a> Merged<'a> {
     /// The node of each of a profile's stacks.
-    fn add(&mut self, profile: &'a Checked<'a>) -> Vec<u32> {
+    fn add(&mut self, profile: &'a Checked<'a>) -> Result<Vec<u32>> {
+        let (functions, stacks) = (profile.functions(), profile.stacks());
+        let budget = &profile.budget;
+        budget.take_list::<(&ProfileFunction, u32, Place)>(functions)?;
+        budget.take_map::<((FunctionKind, &str, &str), u32)>(functions)?;
+        // With what sums and walks need later, for both sides.
+        budget.take_list::<(Node, u32, [u64; 4], [u32; 2])>(stacks)?;
+        budget.take_map::<(Node, u32)>(stacks + stacks / 2)?;
         let functions: Vec<u32> = (0..profile.functions() as u32)
             .map(|index| {
                 let function = profile.function(index);
@@ -123,7 +130,7 @@ impl<'a> Merged<'a> {
             });
             of_stack.push(number);
         }
-        of_stack
+        Ok(of_stack)
     }
 }
 
@@ -140,25 +147,24 @@ struct Row {
 /// Functions whose self or total changed, the most first, as text of 80 columns.
 fn table(both: &Both<'_>, out: &mut dyn Write) -> Result<()> {
     let of = |side: &Side<'_>| {
-        shares(&both.tree, &side.own, |node| {
-            Some(both.tree.nodes[node as usize].place)
-        })
+        let place = |node: u32| Some(both.tree.nodes[node as usize].place);
+        shares(&both.tree, &side.own, place, &side.profile.budget)
     };
-    let (before, after) = (of(&both.before), of(&both.after));
-    let mut rows: Vec<Row> = both
-        .functions
-        .iter()
-        .enumerate()
-        .map(|(number, function)| {
-            let number = number as u32;
-            Row {
-                label: label(function),
-                before: before.get(&number).copied().unwrap_or_default(),
-                after: after.get(&number).copied().unwrap_or_default(),
-            }
+    let (before, after) = (of(&both.before)?, of(&both.after)?);
+    let budget = &both.after.profile.budget;
+    budget.take_list::<Row>(both.functions.len())?;
+    let rows = both.functions.iter().enumerate().map(|(number, function)| {
+        let number = number as u32;
+        let label = label(function);
+        budget.take_text(&label)?;
+        Ok(Row {
+            label,
+            before: before.get(&number).copied().unwrap_or_default(),
+            after: after.get(&number).copied().unwrap_or_default(),
         })
-        .filter(|row| row.before.total > 0 || row.after.total > 0)
-        .collect();
+    });
+    let mut rows: Vec<Row> = rows.collect::<Result<_>>()?;
+    rows.retain(|row| row.before.total > 0 || row.after.total > 0);
     let (all_before, all_after) = (both.before.ticks, both.after.ticks);
     let own = |row: &Row| change(row.before.own, all_before, row.after.own, all_after);
     let total = |row: &Row| change(row.before.total, all_before, row.after.total, all_after);

@@ -11,7 +11,7 @@ use std::hash::Hash;
 use std::io::Write;
 
 use invivo_model::escape::shown;
-use invivo_model::{FunctionKind, ProfileThread, Result};
+use invivo_model::{Budget, FunctionKind, ProfileThread, Result};
 use serde_json::{Value, json};
 
 use crate::json::{Known, List, Object};
@@ -42,11 +42,10 @@ const CATEGORIES: [(&str, &str); 5] = [
 impl Writer for Firefox {
     fn write(&self, profile: &Checked<'_>, _: &Options<'_>, out: &mut dyn Write) -> Result<()> {
         let thinned = Thinned::new(profile, MOST_RUNS)?;
+        let budget = &profile.budget;
+        budget.take_list::<Vec<Run>>(profile.tables.threads.len())?;
         let mut threads = vec![Vec::new(); profile.tables.threads.len()];
-        thinned.for_each(&mut |run| {
-            threads[run.key.thread as usize].push(run);
-            Ok(())
-        })?;
+        thinned.for_each(&mut |run| budget.push(&mut threads[run.key.thread as usize], run))?;
         let meta = meta(profile, thinned.facts());
         write!(
             out,
@@ -58,7 +57,7 @@ impl Writer for Firefox {
         let mut list = List::new();
         for (thread, runs) in profile.tables.threads.iter().zip(&threads) {
             list.next(out)?;
-            Thread::new(profile, runs).write(thread, longest, out)?;
+            Thread::new(profile, runs)?.write(thread, longest, out)?;
         }
         out.write_all(b"]}\n").map_err(unwritten)
     }
@@ -101,21 +100,25 @@ fn milliseconds(nanoseconds: u64) -> f64 {
 struct Numbered<T> {
     known: HashMap<T, usize>,
     list: Vec<T>,
+    budget: Budget,
 }
 
 impl<T: Clone + Eq + Hash> Numbered<T> {
-    fn new() -> Self {
+    fn new(budget: &Budget) -> Self {
         Self {
             known: HashMap::new(),
             list: Vec::new(),
+            budget: budget.clone(),
         }
     }
 
-    fn add(&mut self, thing: T) -> usize {
-        *self.known.entry(thing).or_insert_with_key(|thing| {
+    fn add(&mut self, thing: T) -> Result<usize> {
+        self.budget.make_room(&mut self.known)?;
+        self.budget.take_list::<T>(1)?;
+        Ok(*self.known.entry(thing).or_insert_with_key(|thing| {
             self.list.push(thing.clone());
             self.list.len() - 1
-        })
+        }))
     }
 }
 
@@ -130,13 +133,16 @@ struct Thread<'a> {
 }
 
 impl<'a> Thread<'a> {
-    fn new(profile: &'a Checked<'a>, runs: &'a [Run]) -> Self {
+    fn new(profile: &'a Checked<'a>, runs: &'a [Run]) -> Result<Self> {
+        // Comes back when the thread is written.
+        let budget = profile.budget.part();
+        budget.take_list::<u32>(2 * profile.stacks())?;
         let mut thread = Self {
             profile,
             runs,
-            functions: Numbered::new(),
-            frames: Numbered::new(),
-            stacks: Numbered::new(),
+            functions: Numbered::new(&budget),
+            frames: Numbered::new(&budget),
+            stacks: Numbered::new(&budget),
         };
         for run in runs {
             let new = profile
@@ -145,13 +151,13 @@ impl<'a> Thread<'a> {
             let mut new: Vec<u32> = new.collect();
             new.reverse();
             for stack in new {
-                thread.stacks.add(stack);
+                thread.stacks.add(stack)?;
                 let frame = profile.stack(stack).frame;
-                thread.frames.add(frame);
-                thread.functions.add(profile.frame(frame).function);
+                thread.frames.add(frame)?;
+                thread.functions.add(profile.frame(frame).function)?;
             }
         }
-        thread
+        Ok(thread)
     }
 
     fn write(&self, thread: &ProfileThread, longest: u64, out: &mut dyn Write) -> Result<()> {
@@ -173,7 +179,7 @@ impl<'a> Thread<'a> {
                 "startTime": [],
             },
         });
-        let mut strings = Numbered::new();
+        let mut strings = Numbered::new(&self.functions.budget);
         let mut object = Object::beginning_with(&head, out)?;
         object.table("samples", |table| self.samples(table, longest))?;
         object.table("stackTable", |table| self.stacks(table))?;
@@ -245,15 +251,23 @@ impl<'a> Thread<'a> {
         let functions = || functions.clone().map(|index| self.profile.function(*index));
         let none = |_| false;
         table.length(self.functions.list.len())?;
-        table.column("name", functions().map(|f| strings.add(names::function(f))))?;
+        let mut add = |text: String| {
+            // Once in the list, and once in the table.
+            strings.budget.take_text(&text)?;
+            strings.budget.take_text(&text)?;
+            strings.add(text)
+        };
+        let called: Result<Vec<usize>> = functions().map(|f| add(names::function(f))).collect();
+        table.column("name", called?)?;
         table.column("isJS", functions().map(none))?;
         table.column("relevantForJS", functions().map(none))?;
         table.column("resource", functions().map(|_| -1))?;
         let files = functions().map(|function| {
             let file = Some(names::file(function)).filter(|file| !file.is_empty());
-            Known(file.map(|file| strings.add(file)))
+            file.map(&mut add).transpose().map(Known)
         });
-        table.column("fileName", files)?;
+        let files: Result<Vec<_>> = files.collect();
+        table.column("fileName", files?)?;
         table.column("lineNumber", functions().map(|f| known_line(f.first_line)))?;
         table.column("columnNumber", functions().map(|_| Known::<u32>(None)))
     }

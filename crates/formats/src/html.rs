@@ -31,7 +31,8 @@ struct Asset {
 }
 
 impl Page<'_> {
-    /// Writes the page; `data` writes what the script reads, as JSON.
+    /// Writes the page; `data` writes what the script reads, as JSON, or where there is no script,
+    /// what else stands in the page, as markup.
     fn write(
         &self,
         out: &mut dyn Write,
@@ -44,6 +45,8 @@ impl Page<'_> {
                 .map_err(unwritten)?;
             data(&mut InScript(out))?;
             write!(out, "</script>\n<script>{}</script>\n", script.text).map_err(unwritten)?;
+        } else {
+            data(out)?;
         }
         out.write_all(b"</body>\n</html>\n").map_err(unwritten)
     }

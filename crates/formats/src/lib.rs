@@ -220,8 +220,8 @@ impl fmt::Debug for Options<'_> {
 ///
 /// # Errors
 ///
-/// `Corrupt` where its tables do not fit together, `Unwritten` where `out` takes no more, and what
-/// `source` fails with.
+/// `Corrupt` where its tables do not fit together or its budget is exceeded, `Unwritten` where `out`
+/// takes no more, `TimedOut` where that is what `out` fails with, and what `source` fails with.
 pub fn write(
     format: Format,
     source: &dyn Source,
@@ -235,6 +235,14 @@ pub fn write(
 
 /// `out` took no more.
 fn unwritten(error: io::Error) -> Error {
+    if error.kind() == io::ErrorKind::TimedOut {
+        return Error::new(
+            ErrorKind::TimedOut,
+            "the profile was not written in time",
+            error.to_string(),
+            "give it more time: --timeout SECONDS",
+        );
+    }
     Error::new(
         ErrorKind::Unwritten,
         "the profile could not be written",

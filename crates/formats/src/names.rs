@@ -58,14 +58,20 @@ pub(crate) fn short_file(file: &str) -> &str {
     }
 }
 
+/// Bytes of a command that are shown: some files say it again for each thread.
+const LONGEST: usize = 2000;
+
 /// A process: its number and command.
 pub(crate) fn process(process: &ProfileProcess) -> String {
     let command = process.command.join(" ");
     let command = command.trim();
+    let kept = command.floor_char_boundary(LONGEST);
+    let end = if kept < command.len() { "…" } else { "" };
+    let command = format!("{}{end}", shown(command.get(..kept).unwrap_or_default()));
     if command.is_empty() {
         format!("process {}", process.pid)
     } else {
-        format!("{} (process {})", shown(command), process.pid)
+        format!("{command} (process {})", process.pid)
     }
 }
 

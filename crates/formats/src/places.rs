@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use invivo_model::Result;
+
 use crate::By;
 use crate::source::Checked;
 
@@ -31,8 +33,15 @@ pub(crate) struct Node {
 }
 
 impl Tree {
-    pub(crate) fn new(profile: &Checked<'_>, by: By) -> Self {
-        let (places, of_frame) = places(profile, by);
+    pub(crate) fn new(profile: &Checked<'_>, by: By) -> Result<Self> {
+        let (places, of_frame) = places(profile, by)?;
+        let stacks = profile.stacks();
+        // The nodes, those of the stacks, and what walks and sums need later.
+        profile
+            .budget
+            .take_list::<(Node, u32, [u64; 2], [u32; 2], u64)>(stacks)?;
+        let known_nodes = profile.budget.part();
+        known_nodes.take_map::<(Node, u32)>(stacks + stacks / 2)?;
         let (mut nodes, mut of_stack) = (Vec::new(), Vec::with_capacity(profile.stacks()));
         let mut known: HashMap<Node, u32> = HashMap::new();
         for index in 0..profile.stacks() as u32 {
@@ -47,11 +56,11 @@ impl Tree {
             });
             of_stack.push(number);
         }
-        Self {
+        Ok(Self {
             places,
             nodes,
             of_stack,
-        }
+        })
     }
 
     /// The place of a node.
@@ -87,32 +96,44 @@ impl Tree {
         key: impl Fn(u32) -> K,
         mut visit: impl FnMut(u32, Step),
     ) {
-        let (mut children, mut roots) = self.children();
-        roots.sort_by_key(|node| key(*node));
-        let mut waiting: Vec<(u32, Step)> =
-            roots.iter().rev().map(|root| (*root, Step::In)).collect();
+        let (mut children, begins) = self.children();
+        let mut of = |of: usize| {
+            let (from, to) = (begins[of] as usize, begins[of + 1] as usize);
+            let called = &mut children[from..to];
+            called.sort_by_key(|node| key(*node));
+            called.to_vec()
+        };
+        let enter = |nodes: Vec<u32>| nodes.into_iter().rev().map(|node| (node, Step::In));
+        let mut waiting: Vec<(u32, Step)> = enter(of(self.nodes.len())).collect();
         while let Some((node, step)) = waiting.pop() {
             visit(node, step);
             if step == Step::In {
                 waiting.push((node, Step::Out));
-                let mut called = std::mem::take(&mut children[node as usize]);
-                called.sort_by_key(|node| key(*node));
-                waiting.extend(called.iter().rev().map(|child| (*child, Step::In)));
+                waiting.extend(enter(of(node as usize)));
             }
         }
     }
 
-    /// What each node called, and the outermost nodes.
-    fn children(&self) -> (Vec<Vec<u32>>, Vec<u32>) {
-        let mut children = vec![Vec::new(); self.nodes.len()];
-        let mut roots = Vec::new();
-        for (n, node) in self.nodes.iter().enumerate() {
-            match node.caller {
-                Some(caller) => children[caller as usize].push(n as u32),
-                None => roots.push(n as u32),
-            }
+    /// What each node called, one node after the other and the outermost ones behind them all, and
+    /// where those of each begin.
+    fn children(&self) -> (Vec<u32>, Vec<u32>) {
+        let outermost = self.nodes.len();
+        let of = |node: &Node| node.caller.map_or(outermost, |caller| caller as usize);
+        let mut begins = vec![0; outermost + 2];
+        for node in &self.nodes {
+            begins[of(node) + 1] += 1;
         }
-        (children, roots)
+        for n in 1..begins.len() {
+            begins[n] += begins[n - 1];
+        }
+        let mut children = vec![0; outermost];
+        let mut next = begins.clone();
+        for (n, node) in self.nodes.iter().enumerate() {
+            let next = &mut next[of(node)];
+            children[*next as usize] = n as u32;
+            *next += 1;
+        }
+        (children, begins)
     }
 }
 
@@ -124,7 +145,9 @@ pub(crate) enum Step {
 }
 
 /// The places there are, and that of each frame.
-fn places(profile: &Checked<'_>, by: By) -> (Vec<Place>, Vec<u32>) {
+fn places(profile: &Checked<'_>, by: By) -> Result<(Vec<Place>, Vec<u32>)> {
+    let budget = &profile.budget;
+    budget.take_list::<u32>(profile.frames())?;
     let function = |index: u32| Place {
         function: index,
         line: profile.function(index).first_line,
@@ -132,10 +155,14 @@ fn places(profile: &Checked<'_>, by: By) -> (Vec<Place>, Vec<u32>) {
     let frames = (0..profile.frames() as u32).map(|frame| profile.frame(frame));
     match by {
         By::Function => {
+            budget.take_list::<Place>(profile.functions())?;
             let places = (0..profile.functions() as u32).map(function).collect();
-            (places, frames.map(|frame| frame.function).collect())
+            Ok((places, frames.map(|frame| frame.function).collect()))
         }
         By::Line => {
+            budget.take_list::<Place>(2 * profile.frames())?;
+            let known_places = budget.part();
+            known_places.take_map::<(Place, u32)>(profile.frames())?;
             let (mut places, mut known) = (Vec::new(), HashMap::new());
             let of_frame = frames.map(|frame| {
                 let place = Place {
@@ -148,7 +175,7 @@ fn places(profile: &Checked<'_>, by: By) -> (Vec<Place>, Vec<u32>) {
                 })
             });
             let of_frame = of_frame.collect();
-            (places, of_frame)
+            Ok((places, of_frame))
         }
     }
 }

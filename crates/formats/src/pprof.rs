@@ -12,8 +12,8 @@ use std::io::Write;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use invivo_model::Result;
 use invivo_model::escape::shown;
+use invivo_model::{Budget, Result};
 
 use crate::counts::{Counts, Key};
 use crate::source::Checked;
@@ -43,13 +43,16 @@ impl Writer for Pprof {
         let counts = Counts::new(profile)?;
         let mut file = File {
             out: GzEncoder::new(out, Compression::fast()),
-            strings: Strings::new(),
+            strings: Strings::new(&profile.budget),
         };
         file.head(profile, counts.total)?;
         file.places(profile)?;
-        let threads: Vec<Message> = (0..profile.tables.threads.len() as u32)
-            .map(|thread| file.thread_labels(profile, thread))
-            .collect();
+        // Of a sample, its stack as a message, in another and in what is written.
+        profile.budget.take_list::<[u8; 20]>(profile.stacks())?;
+        let threads = profile.tables.threads.len() as u32;
+        profile.budget.take_list::<[u64; 8]>(threads as usize)?;
+        let threads = (0..threads).map(|thread| file.thread_labels(profile, thread));
+        let threads: Vec<Message> = threads.collect::<Result<_>>()?;
         for (key, ticks) in &counts.by_key {
             file.sample(profile, key, *ticks, &threads[key.thread as usize])?;
         }
@@ -97,24 +100,30 @@ impl Message {
 struct Strings {
     known: HashMap<String, u64>,
     list: Vec<String>,
+    budget: Budget,
 }
 
 impl Strings {
-    fn new() -> Self {
+    fn new(budget: &Budget) -> Self {
         Self {
+            budget: budget.clone(),
             known: HashMap::from([(String::new(), 0)]),
             list: vec![String::new()],
         }
     }
 
-    fn add(&mut self, text: &str) -> u64 {
+    fn add(&mut self, text: &str) -> Result<u64> {
         if let Some(index) = self.known.get(text) {
-            return *index;
+            return Ok(*index);
         }
+        // Once in the list, and once in the table.
+        self.budget.take_text(text)?;
+        self.budget.take_text(text)?;
+        self.budget.take_map::<(String, u64)>(1)?;
         let index = self.list.len() as u64;
         self.known.insert(text.to_owned(), index);
         self.list.push(text.to_owned());
-        index
+        Ok(index)
     }
 }
 
@@ -134,19 +143,19 @@ impl<W: Write> File<W> {
         self.put(&outer)
     }
 
-    fn value_type(&mut self, kind: &str, unit: &str) -> Message {
+    fn value_type(&mut self, kind: &str, unit: &str) -> Result<Message> {
         let mut value = Message::default();
-        value.number(1, self.strings.add(kind));
-        value.number(2, self.strings.add(unit));
-        value
+        value.number(1, self.strings.add(kind)?);
+        value.number(2, self.strings.add(unit)?);
+        Ok(value)
     }
 
     /// What is counted, when, and what is missing.
     fn head(&mut self, profile: &Checked<'_>, ticks: u64) -> Result<()> {
         let about = profile.about;
         let counted = names::mode(about.mode);
-        let samples = self.value_type("samples", "count");
-        let time = self.value_type(counted, "nanoseconds");
+        let samples = self.value_type("samples", "count")?;
+        let time = self.value_type(counted, "nanoseconds")?;
         self.within(field::SAMPLE_TYPE, &samples)?;
         self.within(field::SAMPLE_TYPE, &time)?;
         self.within(field::PERIOD_TYPE, &time)?;
@@ -154,14 +163,14 @@ impl<W: Write> File<W> {
         rest.number(field::TIME, about.started);
         rest.number(field::DURATION, about.duration);
         rest.number(field::PERIOD, profile.nanoseconds(1));
-        rest.number(field::DEFAULT_SAMPLE_TYPE, self.strings.add(counted));
+        rest.number(field::DEFAULT_SAMPLE_TYPE, self.strings.add(counted)?);
         let title = summary::title(profile);
-        let comments: Vec<u64> = [title, summary::made(about)]
+        let comments: Result<Vec<u64>> = [title, summary::made(about)]
             .iter()
             .chain(&summary::facts(profile, ticks))
             .map(|comment| self.strings.add(comment))
             .collect();
-        rest.numbers(field::COMMENT, comments);
+        rest.numbers(field::COMMENT, comments?);
         self.put(&rest)?;
 
         // One mapping that has everything, so that nobody looks for symbols elsewhere.
@@ -170,7 +179,7 @@ impl<W: Write> File<W> {
         let program = profile.tables.processes.first();
         let program = program.and_then(|process| process.command.first());
         let program = program.map_or("python", String::as_str);
-        mapping.number(5, self.strings.add(&shown(program)));
+        mapping.number(5, self.strings.add(&shown(program))?);
         for has in [7, 8, 9] {
             mapping.number(has, 1);
         }
@@ -181,12 +190,12 @@ impl<W: Write> File<W> {
     fn places(&mut self, profile: &Checked<'_>) -> Result<()> {
         for index in 0..profile.functions() as u32 {
             let function = profile.function(index);
-            let name = self.strings.add(&names::function(function));
+            let name = self.strings.add(&names::function(function))?;
             let mut message = Message::default();
             message.number(1, u64::from(index) + 1);
             message.number(2, name);
             message.number(3, name);
-            message.number(4, self.strings.add(&names::file(function)));
+            message.number(4, self.strings.add(&names::file(function))?);
             message.number(5, function.first_line.into());
             self.within(field::FUNCTION, &message)?;
         }
@@ -205,14 +214,14 @@ impl<W: Write> File<W> {
     }
 
     /// The labels that a thread's samples have, as they stand in each of them.
-    fn thread_labels(&mut self, profile: &Checked<'_>, thread: u32) -> Message {
+    fn thread_labels(&mut self, profile: &Checked<'_>, thread: u32) -> Result<Message> {
         let thread = profile.thread(thread);
         let process = &profile.tables.processes[thread.process as usize];
         let mut labels = Message::default();
-        self.text_label(&mut labels, "thread", &names::thread(profile, thread));
-        self.number_label(&mut labels, "tid", thread.tid);
-        self.number_label(&mut labels, "pid", process.pid);
-        labels
+        self.text_label(&mut labels, "thread", &names::thread(profile, thread))?;
+        self.number_label(&mut labels, "tid", thread.tid)?;
+        self.number_label(&mut labels, "pid", process.pid)?;
+        Ok(labels)
     }
 
     fn sample(
@@ -231,34 +240,36 @@ impl<W: Write> File<W> {
         sample.0.extend_from_slice(&thread.0);
         let status = names::status(key.status);
         if !status.is_empty() {
-            self.text_label(&mut sample, "status", &status);
+            self.text_label(&mut sample, "status", &status)?;
         }
         if !key.whole {
-            self.text_label(&mut sample, "trust", "not certain");
+            self.text_label(&mut sample, "trust", "not certain")?;
         }
         self.within(field::SAMPLE, &sample)
     }
 
-    fn text_label(&mut self, sample: &mut Message, key: &str, text: &str) {
+    fn text_label(&mut self, sample: &mut Message, key: &str, text: &str) -> Result<()> {
         let mut label = Message::default();
-        label.number(1, self.strings.add(key));
-        label.number(2, self.strings.add(text));
+        label.number(1, self.strings.add(key)?);
+        label.number(2, self.strings.add(text)?);
         sample.bytes(3, &label.0);
+        Ok(())
     }
 
-    fn number_label(&mut self, sample: &mut Message, key: &str, number: u32) {
+    fn number_label(&mut self, sample: &mut Message, key: &str, number: u32) -> Result<()> {
         let mut label = Message::default();
-        label.number(1, self.strings.add(key));
+        label.number(1, self.strings.add(key)?);
         label.number(3, number.into());
         sample.bytes(3, &label.0);
+        Ok(())
     }
 
     fn end(mut self) -> Result<()> {
-        let mut strings = Message::default();
-        for text in &self.strings.list {
-            strings.bytes(field::STRING, text.as_bytes());
+        for text in std::mem::take(&mut self.strings.list) {
+            let mut string = Message::default();
+            string.bytes(field::STRING, text.as_bytes());
+            self.put(&string)?;
         }
-        self.put(&strings)?;
         self.out.finish().map_err(unwritten)?;
         Ok(())
     }

@@ -25,16 +25,20 @@ type Label = (String, u32, String);
 
 impl Writer for Pstats {
     fn write(&self, profile: &Checked<'_>, _: &Options<'_>, out: &mut dyn Write) -> Result<()> {
-        let tree = Tree::new(profile, By::Function);
+        let tree = Tree::new(profile, By::Function)?;
         let counts = Counts::new(profile)?;
         let own = counts.own(&tree);
-        let (labels, of_place) = labels(profile, &tree);
+        let (labels, of_place) = labels(profile, &tree)?;
         let label = |node: u32| of_place[tree.nodes[node as usize].place as usize];
-        let functions = shares(&tree, &own, |node| Some(label(node)));
-        let calls = shares(&tree, &own, |node| {
+        let budget = &profile.budget;
+        let functions = shares(&tree, &own, |node| Some(label(node)), budget)?;
+        let call = |node: u32| {
             let caller = tree.nodes[node as usize].caller?;
             Some((label(node), label(caller)))
-        });
+        };
+        let calls = shares(&tree, &own, call, budget)?;
+        budget.take_list::<[usize; 6]>(2 * calls.len())?;
+        budget.take_map::<(usize, BTreeMap<usize, Share>)>(labels.len())?;
         let mut callers: HashMap<usize, BTreeMap<usize, Share>> = HashMap::new();
         for ((called, caller), share) in calls {
             callers.entry(called).or_default().insert(caller, share);
@@ -71,17 +75,26 @@ fn said(profile: &Checked<'_>, ticks: u64) -> String {
 }
 
 /// The labels, each once, and that of each place.
-fn labels(profile: &Checked<'_>, tree: &Tree) -> (Vec<Label>, Vec<usize>) {
+fn labels(profile: &Checked<'_>, tree: &Tree) -> Result<(Vec<Label>, Vec<usize>)> {
+    let budget = &profile.budget;
+    budget.take_list::<(usize, Label)>(tree.places.len())?;
+    budget.take_map::<(Label, usize)>(tree.places.len())?;
     let (mut labels, mut known) = (Vec::new(), HashMap::new());
     let of_place = tree.places.iter().map(|place| {
         let label = label(profile.function(place.function));
-        *known.entry(label).or_insert_with_key(|label| {
+        if !known.contains_key(&label) {
+            // Once in the list, and once in the table.
+            [&label.0, &label.2, &label.0, &label.2]
+                .iter()
+                .try_for_each(|text| budget.take_text(text))?;
+        }
+        Ok(*known.entry(label).or_insert_with_key(|label| {
             labels.push(label.clone());
             labels.len() - 1
-        })
+        }))
     });
-    let of_place = of_place.collect();
-    (labels, of_place)
+    let of_place = of_place.collect::<Result<_>>()?;
+    Ok((labels, of_place))
 }
 
 fn label(function: &ProfileFunction) -> Label {

@@ -1,8 +1,8 @@
 use std::sync::LazyLock;
 
 use invivo_model::{
-    About, Error, ErrorKind, FunctionKind, Profile, ProfileFrame, ProfileFunction, ProfileThread,
-    Result, Sample, StackNode, Tables, Text,
+    About, Budget, Error, ErrorKind, FunctionKind, Profile, ProfileFrame, ProfileFunction,
+    ProfileThread, Result, Sample, StackNode, Tables, Text,
 };
 
 /// Where a profile comes from: memory, or a recording that is read as it is needed.
@@ -21,6 +21,11 @@ pub trait Source {
     ///
     /// What `each` fails with, which ends the walk, and what reading the samples fails with.
     fn for_each_sample(&self, each: &mut dyn FnMut(&Sample) -> Result<()>) -> Result<()>;
+
+    /// The memory for what is made of it.
+    fn budget(&self) -> Budget {
+        Budget::default()
+    }
 }
 
 impl Source for Profile {
@@ -56,6 +61,8 @@ pub(crate) struct Checked<'a> {
     source: &'a dyn Source,
     pub(crate) about: &'a About,
     pub(crate) tables: &'a Tables,
+    /// What is kept that grows with the profile is taken from it, and comes back in the end.
+    pub(crate) budget: Budget,
 }
 
 /// A sample whose indices are known to be good.
@@ -97,6 +104,7 @@ impl<'a> Checked<'a> {
             source,
             about: source.about(),
             tables,
+            budget: source.budget().part(),
         })
     }
 

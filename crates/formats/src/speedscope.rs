@@ -9,7 +9,7 @@
 
 use std::io::Write;
 
-use invivo_model::Result;
+use invivo_model::{Budget, Result};
 
 use crate::json::{self, List};
 use crate::places::Tree;
@@ -32,7 +32,7 @@ impl Writer for Speedscope {
         options: &Options<'_>,
         out: &mut dyn Write,
     ) -> Result<()> {
-        let tree = Tree::new(profile, options.by);
+        let tree = Tree::new(profile, options.by)?;
         let thinned = Thinned::new(profile, MOST_RUNS)?;
         let threads = runs(profile, &thinned, &tree)?;
         out.write_all(b"{\"$schema\":\"https://www.speedscope.app/file-format-schema.json\",")
@@ -63,27 +63,33 @@ impl Writer for Speedscope {
 
 /// What each thread did, one after the other.
 fn runs(profile: &Checked<'_>, thinned: &Thinned<'_>, tree: &Tree) -> Result<Vec<Vec<Run>>> {
+    let budget = &profile.budget;
+    budget.take_list::<(Vec<Run>, Vec<Run>, u64)>(profile.tables.threads.len())?;
     let mut threads: Vec<(Vec<Run>, u64)> = vec![Default::default(); profile.tables.threads.len()];
     thinned.for_each(&mut |run| {
         let (runs, end) = &mut threads[run.key.thread as usize];
         // A tick that came a little late leaves no gap.
         let gap = run.from.saturating_sub(*end);
         if gap >= profile.nanoseconds(1) {
-            add(runs, (None, gap));
+            add(runs, (None, gap), budget)?;
             *end = run.from;
         }
         let length = profile.nanoseconds(run.ticks);
-        add(runs, (Some(tree.of_stack[run.key.stack as usize]), length));
+        let node = tree.of_stack[run.key.stack as usize];
+        add(runs, (Some(node), length), budget)?;
         *end = end.saturating_add(length);
         Ok(())
     })?;
     Ok(threads.into_iter().map(|(runs, _)| runs).collect())
 }
 
-fn add(runs: &mut Vec<Run>, (node, length): Run) {
+fn add(runs: &mut Vec<Run>, (node, length): Run, budget: &Budget) -> Result<()> {
     match runs.last_mut() {
-        Some((last, so_far)) if *last == node => *so_far = so_far.saturating_add(length),
-        _ => runs.push((node, length)),
+        Some((last, so_far)) if *last == node => {
+            *so_far = so_far.saturating_add(length);
+            Ok(())
+        }
+        _ => budget.push(runs, (node, length)),
     }
 }
 

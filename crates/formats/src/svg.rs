@@ -49,9 +49,12 @@ impl Writer for Svg {
         out: &mut dyn Write,
     ) -> Result<()> {
         let counts = Counts::new(profile)?;
-        let tree = Tree::new(profile, options.by);
+        let tree = Tree::new(profile, options.by)?;
         let own = counts.own(&tree);
         let totals = tree.totals(&own);
+        profile
+            .budget
+            .take_list::<(Shown, Shown, u64)>(tree.nodes.len())?;
         let boxes = boxes(&tree, &totals, counts.total);
         let rows = boxes.iter().map(|shown| shown.row).max().unwrap_or(0) + 1;
         let head = head(profile, counts.total, HEAD + rows as f64 * ROW + MARGIN);

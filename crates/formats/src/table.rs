@@ -30,21 +30,21 @@ impl Writer for Table {
         out: &mut dyn Write,
     ) -> Result<()> {
         let counts = Counts::new(profile)?;
-        let tree = Tree::new(profile, options.by);
+        let tree = Tree::new(profile, options.by)?;
         let place = |node: u32| Some(tree.nodes[node as usize].place);
-        let shares = shares(&tree, &counts.own(&tree), place);
-        let mut rows: Vec<Row> = shares
-            .into_iter()
-            .map(|(place, share)| {
-                let place = tree.places[place as usize];
-                let label = names::place(profile, place, options.by);
-                Row {
-                    place,
-                    label,
-                    share,
-                }
+        let shares = shares(&tree, &counts.own(&tree), place, &profile.budget)?;
+        let rows = shares.into_iter().map(|(place, share)| {
+            let place = tree.places[place as usize];
+            let label = names::place(profile, place, options.by);
+            profile.budget.take_text(&label)?;
+            profile.budget.take_list::<Row>(1)?;
+            Ok(Row {
+                place,
+                label,
+                share,
             })
-            .collect();
+        });
+        let mut rows: Vec<Row> = rows.collect::<Result<_>>()?;
 
         let text = heading(profile, counts.total);
         out.write_all(text.as_bytes()).map_err(unwritten)?;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use invivo_model::Result;
 
-use crate::counts::Key;
+use crate::counts::{Key, add};
 use crate::source::{Checked, Seen};
 use crate::summary;
 
@@ -28,6 +28,7 @@ pub(crate) struct Run {
 
 impl Timeline {
     pub(crate) fn new(profile: &Checked<'_>, most: usize) -> Result<Self> {
+        profile.budget.take_list::<Run>(2 * most)?;
         let (mut end, mut runs) = (0, Some(Vec::new()));
         for_each_run(profile, &mut |run| {
             end = end.max(run.end(profile));
@@ -69,7 +70,7 @@ impl Run {
 /// Calls `each` with what threads did, where that follows and is alike as one; those of a thread in
 /// the order of time.
 fn for_each_run(profile: &Checked<'_>, each: &mut dyn FnMut(Run) -> Result<()>) -> Result<()> {
-    let mut joined = Joined::new(profile);
+    let mut joined = Joined::new(profile)?;
     profile.for_each_sample(&mut |seen| joined.add(Run::of(seen)).map_or(Ok(()), &mut *each))?;
     joined.open.into_iter().flatten().try_for_each(each)
 }
@@ -82,11 +83,13 @@ struct Joined<'a> {
 }
 
 impl<'a> Joined<'a> {
-    fn new(profile: &'a Checked<'a>) -> Self {
-        Self {
+    fn new(profile: &'a Checked<'a>) -> Result<Self> {
+        let threads = profile.tables.threads.len();
+        profile.budget.take_list::<Option<Run>>(threads)?;
+        Ok(Self {
             profile,
-            open: vec![None; profile.tables.threads.len()],
-        }
+            open: vec![None; threads],
+        })
     }
 
     /// The run of the thread that this one ends, if it does.
@@ -142,7 +145,9 @@ impl<'a> Thinned<'a> {
 
     /// Calls `each` with the runs, those of a thread in the order of time.
     pub(crate) fn for_each(&self, each: &mut dyn FnMut(Run) -> Result<()>) -> Result<()> {
-        let mut passed = vec![0_u64; self.profile.tables.threads.len()];
+        let threads = self.profile.tables.threads.len();
+        self.profile.budget.take_list::<u64>(threads)?;
+        let mut passed = vec![0_u64; threads];
         for_each_run(self.profile, &mut |run| {
             let passed = &mut passed[run.key.thread as usize];
             let before = self.chosen(*passed);
@@ -180,9 +185,12 @@ impl<'a> Thinned<'a> {
 
 /// Of each slice of a thread, what it was seen in most, for as long as it was seen at all.
 fn sliced(profile: &Checked<'_>, slice: u64) -> Result<Vec<Run>> {
-    let (mut joined, mut runs) = (Joined::new(profile), Vec::new());
-    let mut open: Vec<(u64, HashMap<Key, u64>)> =
-        vec![Default::default(); profile.tables.threads.len()];
+    let (mut joined, mut runs) = (Joined::new(profile)?, Vec::new());
+    let threads = profile.tables.threads.len();
+    profile
+        .budget
+        .take_list::<(u64, HashMap<Key, u64>, Run)>(threads)?;
+    let mut open: Vec<(u64, HashMap<Key, u64>)> = vec![Default::default(); threads];
     let mut close = |number: u64, seen: &mut HashMap<Key, u64>| {
         let ticks = seen.values().sum();
         let most = seen.drain().max_by_key(|(key, ticks)| (*ticks, key.stack));
@@ -201,8 +209,7 @@ fn sliced(profile: &Checked<'_>, slice: u64) -> Result<Vec<Run>> {
             close(*number, of_slice);
             *number = now;
         }
-        *of_slice.entry(Key::of(seen)).or_default() += u64::from(seen.sample.ticks);
-        Ok(())
+        add(of_slice, Key::of(seen), seen.sample.ticks, profile)
     })?;
     for (number, mut seen) in open {
         close(number, &mut seen);

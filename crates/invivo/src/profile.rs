@@ -23,6 +23,7 @@ mod part;
 mod recorded;
 mod recorder;
 mod rooted;
+mod timed;
 
 use std::ffi::OsString;
 use std::io::PipeReader;
@@ -36,8 +37,8 @@ pub use invivo_formats::{
     By, DiffFormat, Format, Options as WriteOptions, Source, looks, write, write_diff,
 };
 pub use invivo_model::{
-    About, FunctionKind, Looks, Mode, ProcessorTime, Profile, ProfileFrame, ProfileFunction,
-    ProfileProcess, ProfileThread, Sample, SampleStatus, StackNode, Tables,
+    About, Budget, FunctionKind, Looks, Mode, ProcessorTime, Profile, ProfileFrame,
+    ProfileFunction, ProfileProcess, ProfileThread, Sample, SampleStatus, StackNode, Tables,
 };
 pub use invivo_process::{Launched, is_processor_time_accounted};
 pub use invivo_profile::live;
@@ -48,6 +49,7 @@ pub use part::{Part, Wanted};
 pub use recorded::Recorded;
 pub use recorder::Recorder;
 pub use rooted::Rooted;
+pub use timed::Timed;
 
 use crate::attach::{explained, find, not_ourselves};
 use crate::runtimes::Runtimes;

@@ -13,21 +13,33 @@ use invivo_model::{Address, Build, Error, ErrorKind, ReleaseLevel, Result, Versi
 use invivo_process::{Halt, Image, Stacks, ThreadStack};
 use serde::{Deserialize, Serialize};
 
+mod few;
+
 use crate::beside::ReadFrom;
 use crate::dump::{Dump, DumpOptions, Subject, look};
 use crate::os::{OsThread, OsView};
 use crate::runtimes::RuntimeName;
 use crate::sources::Sources;
+use few::Few;
 
 /// The first line.
 const FIRST_LINE: &[u8] = b"invivo dump 1\n";
-/// How long the second line may be.
-const HEADER_MAX: usize = 64 << 20;
+/// How long the second line may be: as many lines of source text as are kept, each as long as one
+/// may be, and the rest.
+const HEADER_MAX: usize = 24 << 20;
 /// How many lines of source text are kept.
 const LINES_MAX: usize = 10_000;
 
 /// Lines of source text by file and number.
 type Lines = BTreeMap<String, BTreeMap<u32, String>>;
+
+/// Words of a command, further CPythons, threads and words of memory that changed: many times what
+/// any process has. Each of them takes more bytes here than in a file.
+const WORDS_MAX: usize = 8 << 10;
+const RUNTIMES_MAX: usize = 1 << 10;
+const THREADS_MAX: usize = 1 << 16;
+const RANGES_MAX: usize = 64;
+const CHANGED_MAX: usize = 1 << 18;
 
 /// What a look at a process read, to be kept in a file.
 #[derive(Clone, Debug)]
@@ -48,7 +60,7 @@ impl Recording {
         let header = Header {
             time: since.map_or(0, |since| since.as_secs()),
             pid: dump.subject.pid,
-            command: dump.subject.command.clone(),
+            command: Few(dump.subject.command.clone()),
             executable: dump.subject.executable.clone(),
             halt: dump.subject.halt.map(SavedHalt::from),
             runtime: location.address.0,
@@ -56,13 +68,13 @@ impl Recording {
                 .subject
                 .runtimes
                 .as_ref()
-                .map(|all| all.iter().map(SavedRuntime::from).collect()),
+                .map(|all| Few(all.iter().map(SavedRuntime::from).collect())),
             version: location.version.map(SavedVersion::from),
             debug: location.build.debug,
             free_threaded: location.build.free_threaded,
             module: String::from_utf8_lossy(&location.module).into_owned(),
             found_by: location.method.to_string(),
-            os_threads: dump.os_threads.clone(),
+            os_threads: dump.os_threads.clone().map(Few),
             stacks: dump.stacks.as_ref().map(SavedStacks::new),
             options: SavedOptions {
                 locals: options.locals.map(|limits| SavedLimits {
@@ -78,7 +90,7 @@ impl Recording {
                 stood_still: dump.read_from == ReadFrom::OwnProcessor,
             },
             lines: lines(dump, sources),
-            changed: image.changed_words().map(|word| word.0).collect(),
+            changed: Few(image.changed_words().map(|word| word.0).collect()),
         };
         Self { header, image }
     }
@@ -143,7 +155,7 @@ impl Saved {
             .map_err(|error| corrupt(format!("its description can't be read: {error}")))?;
         let mut image = Image::load(rest.get(1..).unwrap_or_default())?;
         let header: Header = header;
-        image.note_changed_words(header.changed.iter().copied().map(Address));
+        image.note_changed_words(header.changed.0.iter().copied().map(Address));
         Ok(Self { header, image })
     }
 
@@ -157,7 +169,7 @@ impl Saved {
         let location = self.location()?;
         let subject = Subject {
             pid: header.pid,
-            command: header.command.clone(),
+            command: header.command.0.clone(),
             executable: header.executable.clone(),
             version: location.version,
             build: location.build,
@@ -181,7 +193,7 @@ impl Saved {
             timeout: options.timeout,
         };
         let stacks = header.stacks.as_ref().map(SavedStacks::stacks);
-        let os = OsView::recorded(header.os_threads.clone(), stacks);
+        let os = OsView::recorded(header.os_threads.clone().map(|all| all.0), stacks);
         let mut dump = look(&self.image, &location, subject, os, &options)?;
         if then.stood_still {
             dump.read_from = ReadFrom::OwnProcessor;
@@ -231,25 +243,26 @@ struct Header {
     /// Seconds since 1970.
     time: u64,
     pid: u32,
-    command: Vec<String>,
+    command: Few<String, WORDS_MAX>,
     executable: Option<String>,
     #[serde(default)]
     halt: Option<SavedHalt>,
     runtime: u64,
     #[serde(default)]
-    runtimes: Option<Vec<SavedRuntime>>,
+    runtimes: Option<Few<SavedRuntime, RUNTIMES_MAX>>,
     version: Option<SavedVersion>,
     debug: Option<bool>,
     free_threaded: Option<bool>,
     module: String,
     found_by: String,
-    os_threads: Option<Vec<OsThread>>,
+    os_threads: Option<Few<OsThread, THREADS_MAX>>,
     stacks: Option<SavedStacks>,
     options: SavedOptions,
+    #[serde(deserialize_with = "few::lines")]
     lines: Lines,
     /// The words of memory in which something changed meanwhile.
     #[serde(default)]
-    changed: Vec<u64>,
+    changed: Few<u64, CHANGED_MAX>,
 }
 
 /// [`RuntimeName`].
@@ -291,7 +304,7 @@ fn saved_runtimes(header: &Header) -> Result<Option<Vec<RuntimeName>>> {
         })
     };
     let all = header.runtimes.as_ref();
-    all.map(|all| all.iter().map(name).collect()).transpose()
+    all.map(|all| all.0.iter().map(name).collect()).transpose()
 }
 
 /// [`Halt`].
@@ -323,7 +336,7 @@ impl From<SavedHalt> for Halt {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct SavedStacks {
     still: bool,
-    threads: Vec<SavedStack>,
+    threads: Few<SavedStack, THREADS_MAX>,
 }
 
 /// [`ThreadStack`].
@@ -333,7 +346,7 @@ struct SavedStack {
     native_id: u64,
     pthread: Option<u64>,
     /// Where each begins and ends.
-    ranges: Vec<(u64, u64)>,
+    ranges: Few<(u64, u64), RANGES_MAX>,
     pointer: Option<u64>,
 }
 
@@ -343,16 +356,16 @@ impl SavedStacks {
             tid: thread.tid,
             native_id: thread.native_id,
             pthread: thread.pthread,
-            ranges: thread
+            ranges: Few(thread
                 .ranges
                 .iter()
                 .map(|range| (range.start.0, range.end.0))
-                .collect(),
+                .collect()),
             pointer: thread.pointer.map(|at| at.0),
         };
         Self {
             still: stacks.still,
-            threads: stacks.threads.iter().map(saved).collect(),
+            threads: Few(stacks.threads.iter().map(saved).collect()),
         }
     }
 
@@ -362,12 +375,12 @@ impl SavedStacks {
             tid: saved.tid,
             native_id: saved.native_id,
             pthread: saved.pthread,
-            ranges: saved.ranges.iter().map(range).collect(),
+            ranges: saved.ranges.0.iter().map(range).collect(),
             pointer: saved.pointer.map(Address),
         };
         Stacks {
             still: self.still,
-            threads: self.threads.iter().map(thread).collect(),
+            threads: self.threads.0.iter().map(thread).collect(),
         }
     }
 }

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod budget;
 mod error;
 pub mod escape;
 mod greenlet;
@@ -20,6 +21,7 @@ mod value;
 mod version;
 
 pub use address::Address;
+pub use budget::Budget;
 pub use error::{Error, ErrorKind, Result};
 pub use greenlet::{Greenlet, Greenlets};
 pub use interpreter::{DebuggerSupport, Defect, Interpreter, ThreadState};

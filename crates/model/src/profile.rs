@@ -87,6 +87,40 @@ pub struct Tables {
     pub processes: Vec<ProfileProcess>,
 }
 
+impl Tables {
+    /// The bytes that they take in memory.
+    pub fn size(&self) -> usize {
+        let functions = self.functions.iter().map(ProfileFunction::size);
+        let names = self
+            .threads
+            .iter()
+            .filter_map(|thread| thread.name.as_ref());
+        let processes = self.processes.iter().map(ProfileProcess::size);
+        functions.sum::<usize>()
+            + size_of_val(&self.frames[..])
+            + size_of_val(&self.stacks[..])
+            + size_of_val(&self.threads[..])
+            + names.map(|name| name.text.len()).sum::<usize>()
+            + processes.sum::<usize>()
+    }
+}
+
+impl ProfileFunction {
+    /// The bytes that it takes in memory.
+    pub fn size(&self) -> usize {
+        size_of::<Self>() + self.name.text.len() + self.file.text.len()
+    }
+}
+
+impl ProfileProcess {
+    /// The bytes that it takes in memory.
+    pub fn size(&self) -> usize {
+        let words = self.command.iter();
+        let words = words.map(|word| size_of::<String>() + word.len());
+        size_of::<Self>() + self.version.len() + words.sum::<usize>()
+    }
+}
+
 /// A function that was seen.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ProfileFunction {

@@ -11,6 +11,8 @@ use crate::{Address, Fault, Memory, ReadRequest};
 const MAGIC: [u8; 8] = *b"invivo\x01\n";
 /// How much an image may hold: many times what a look at an interpreter reads.
 const MAX_BYTES: usize = 1 << 30;
+/// How many ranges: each takes more memory than it has bytes in a file.
+const MAX_RANGES: usize = 1 << 19;
 /// Bytes that are noted together as changed.
 const WORD: u64 = 8;
 
@@ -123,7 +125,8 @@ impl Image {
     /// ranges are in address order, are not empty and don't overlap or touch.
     ///
     /// # Errors
-    /// `Corrupt` where the bytes are of another form or hold more than 1 GiB.
+    /// `Corrupt` where the bytes are of another form or hold more than 1 GiB or half a million
+    /// ranges.
     pub fn load(saved: &[u8]) -> Result<Self> {
         let corrupt = |why: &str| {
             Error::new(
@@ -148,6 +151,9 @@ impl Image {
             let end = end.ok_or_else(|| corrupt("a range leaves the address space"))?;
             if bytes.is_empty() || reached.is_some_and(|reached| start <= reached) {
                 return Err(corrupt("its ranges are not in order"));
+            }
+            if ranges.len() == MAX_RANGES {
+                return Err(corrupt("it holds more ranges than any look reads"));
             }
             ranges.insert(start, bytes.to_vec());
             reached = Some(end);

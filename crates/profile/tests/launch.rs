@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use invivo_model::{Profile, Sample};
+use invivo_model::{Budget, Profile, Sample};
 use invivo_process::Launched;
 use invivo_profile::{Follower, Options, Recording};
 use support::{PARTS, alone, names, session, subject, ticks_in, to_the_end, until};
@@ -213,7 +213,7 @@ fn a_recorder_that_is_killed_leaves_what_it_saw() {
     let enough = |path: &Path| {
         let recording = File::open(path)
             .ok()
-            .and_then(|file| Recording::open(file).ok());
+            .and_then(|file| Recording::open(file, &Budget::default()).ok());
         recording.is_some_and(|recording| recording.about().duration > 2_000_000_000)
     };
     while !enough(&path) {
@@ -222,7 +222,7 @@ fn a_recorder_that_is_killed_leaves_what_it_saw() {
     }
     recorder.kill().unwrap();
     recorder.wait().unwrap();
-    let recording = Recording::open(File::open(&path).unwrap()).unwrap();
+    let recording = Recording::open(File::open(&path).unwrap(), &Budget::default()).unwrap();
     assert!(!recording.is_complete());
     let mut ticks = 0;
     recording

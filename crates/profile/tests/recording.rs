@@ -6,8 +6,8 @@ use std::io::{self, Cursor, Write};
 use std::sync::{Arc, Mutex};
 
 use invivo_model::{
-    About, ErrorKind, FunctionKind, Mode, Profile, ProfileFrame, ProfileFunction, ProfileProcess,
-    ProfileThread, Sample, SampleStatus, StackNode, Text, Trust,
+    About, Budget, ErrorKind, FunctionKind, Mode, Profile, ProfileFrame, ProfileFunction,
+    ProfileProcess, ProfileThread, Sample, SampleStatus, StackNode, Text, Trust,
 };
 use invivo_profile::{Collect, Interner, Recording, Seen, Sink, Writer};
 use proptest::prelude::*;
@@ -233,7 +233,7 @@ fn unfinished() -> Vec<u8> {
 }
 
 fn open(bytes: &[u8]) -> invivo_model::Result<Recording<Cursor<&[u8]>>> {
-    Recording::open(Cursor::new(bytes))
+    Recording::open(Cursor::new(bytes), &Budget::default())
 }
 
 fn samples<R: io::Read + io::Seek>(recording: &Recording<R>) -> Vec<Sample> {

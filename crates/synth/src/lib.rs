@@ -5,6 +5,7 @@
 //! error: a test that cannot have its target has failed.
 #![forbid(unsafe_code)]
 
+pub mod files;
 pub mod helpers;
 pub mod image;
 pub mod interpreters;

@@ -5,7 +5,7 @@ use clap::Args;
 use invivo::profile::{Format, Part, Source, Wanted};
 use invivo::{Error, ErrorKind, Result, Sources, Target};
 
-use super::profiles::{Form, Kind, open, stem};
+use super::profiles::{Bounds, Form, Kind, open, stem};
 use crate::exit::Status;
 use crate::show::Output;
 
@@ -51,6 +51,9 @@ pub(crate) struct Arguments {
     /// Only what was seen before this long after the beginning.
     #[arg(long, value_name = "SECONDS", value_parser = moment, help_heading = "Part")]
     to: Option<Duration>,
+
+    #[command(flatten)]
+    bounds: Bounds,
 }
 
 fn moment(text: &str) -> Result<Duration, String> {
@@ -70,9 +73,11 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<Status> 
             "say what with --format, or by the ending of --output",
         ));
     }
-    let (recorded, maker) = open(&arguments.file, output)?;
+    let (budget, until) = arguments.bounds.begin();
+    let (recorded, maker) = open(&arguments.file, (&budget, until), output)?;
     let wanted = wanted(arguments);
     let part = (wanted != Wanted::default()).then(|| Part::new(&recorded, &wanted));
+    let part = part.transpose()?;
     let source: &dyn Source = match &part {
         Some(part) => {
             ensure_some(arguments, part, &recorded)?;
@@ -90,7 +95,7 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<Status> 
     }
     let written = arguments
         .form
-        .write(kind, source, sources, &place, output)?;
+        .write(kind, source, sources, &place, Some(until), output)?;
     written.tell(kind, output);
     Ok(Status::Done)
 }

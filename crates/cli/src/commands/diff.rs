@@ -1,10 +1,10 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use invivo::profile::{DiffFormat, write_diff};
+use invivo::profile::{DiffFormat, Source, Timed, write_diff};
 use invivo::{Error, ErrorKind, Result};
 
-use super::profiles::{Place, open};
+use super::profiles::{Bounds, Place, open};
 use crate::exit::Status;
 use crate::show::Output;
 
@@ -34,6 +34,9 @@ pub(crate) struct Arguments {
     /// What to write.
     #[arg(short, long, value_enum, value_name = "FORMAT")]
     format: Option<Kind>,
+
+    #[command(flatten)]
+    bounds: Bounds,
 }
 
 /// `--format`.
@@ -49,13 +52,19 @@ enum Kind {
 pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<Status> {
     let (kind, place) = decide(arguments)?;
     place.check()?;
-    let (before, _) = open(&arguments.before, output)?;
-    let (after, _) = open(&arguments.after, output)?;
+    let (budget, until) = arguments.bounds.begin();
+    let (before, _) = open(&arguments.before, (&budget, until), output)?;
+    let (after, _) = open(&arguments.after, (&budget, until), output)?;
+    let before = Timed::new(&before as &dyn Source, Some(until));
+    let after = Timed::new(&after as &dyn Source, Some(until));
     let format = match kind {
         Kind::FlameGraph => DiffFormat::FlameGraph,
         Kind::Table => DiffFormat::Table,
     };
-    let written = place.write(output, |out| write_diff(format, &before, &after, out))?;
+    let written = place.write(output, |out| {
+        let mut out = Timed::new(out, Some(until));
+        write_diff(format, &before, &after, &mut out)
+    })?;
     let next = match kind {
         Kind::FlameGraph => Some("open it in a browser"),
         Kind::Table => None,

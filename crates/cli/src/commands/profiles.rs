@@ -6,15 +6,36 @@ mod place;
 use std::cell::RefCell;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
-use invivo::profile::{By, Recorded, Rooted, Source, WriteOptions, write};
+use invivo::profile::{Budget, By, Recorded, Rooted, Source, Timed, WriteOptions, write};
 use invivo::{Error, ErrorKind, Identity, Result, Sources};
 
+use crate::arguments::seconds;
 use crate::show::{Output, grouped};
 pub(crate) use kind::Kind;
 pub(crate) use place::{Draft, Place, Written, size};
+
+/// How much may be made of a recording, which may come from anywhere.
+#[derive(Debug, Args)]
+pub(crate) struct Bounds {
+    /// How long it may take.
+    #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = seconds)]
+    timeout: Duration,
+
+    /// How many MiB of memory what a recording holds may take: a few bytes can say that it is much.
+    #[arg(long, value_name = "MIB", default_value_t = (Budget::USUAL >> 20) as u32)]
+    memory: u32,
+}
+
+impl Bounds {
+    /// The memory, and until when, from now on.
+    pub(crate) fn begin(&self) -> (Budget, Instant) {
+        let bytes = (self.memory as usize).saturating_mul(1 << 20);
+        (Budget::new(bytes), Instant::now() + self.timeout)
+    }
+}
 
 /// Which file a profile becomes.
 #[derive(Debug, Args)]
@@ -64,18 +85,22 @@ impl Form {
         Ok((kind, place))
     }
 
-    /// Writes `source` to `place`. `sources` are the files that a heat map shows.
+    /// Writes `source` to `place`, until a deadline if there is one. `sources` are the files that a
+    /// heat map shows.
     pub(crate) fn write(
         &self,
         kind: Kind,
         source: &dyn Source,
         sources: Option<Sources<'_>>,
         place: &Place,
+        until: Option<Instant>,
         output: &mut Output,
     ) -> Result<Written> {
         let Kind::Profile(format) = kind else {
             return Err(Error::internal("a recording is not written from another"));
         };
+        let timed = Timed::new(source, until);
+        let source: &dyn Source = &timed;
         let processes = source.tables().processes.len() > 1;
         let rooted = kind.is_one_tree() && (processes || self.threads);
         let rooted = rooted.then(|| Rooted::new(source, processes, self.threads));
@@ -98,13 +123,19 @@ impl Form {
             ..WriteOptions::default()
         };
         let source = rooted.as_ref().map_or(source, |rooted| rooted);
-        place.write(output, |out| write(format, source, &options, out))
+        place.write(output, |out| {
+            write(format, source, &options, &mut Timed::new(out, until))
+        })
     }
 }
 
 /// Opens a recording, and says where not all of it can be read, and with whose rights what it
 /// names.
-pub(crate) fn open(file: &Path, output: &mut Output) -> Result<(Recorded<File>, Identity)> {
+pub(crate) fn open(
+    file: &Path,
+    (budget, until): (&Budget, Instant),
+    output: &mut Output,
+) -> Result<(Recorded<Timed<File>>, Identity)> {
     let named = |error: Error| Error {
         what: format!("{}: {}", file.display(), error.what),
         ..error
@@ -119,7 +150,8 @@ pub(crate) fn open(file: &Path, output: &mut Output) -> Result<(Recorded<File>, 
     })?;
     let maker = Identity::of_maker(&opened);
     let maker = maker.map_err(|error| Error::internal(format!("our own user: {error}")))?;
-    let recorded = Recorded::open(opened).map_err(named)?;
+    let timed = Timed::new(opened, Some(until));
+    let recorded = Recorded::open_within(timed, budget).map_err(named)?;
     if !recorded.is_complete() {
         let duration = Duration::from_nanos(recorded.about().duration).as_secs_f64();
         let why = match recorded.damage() {

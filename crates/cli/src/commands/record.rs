@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use invivo::profile::{
-    self, About, Launched, Part, Recorded, Recorder, Session, Source, Step, Turn, Wanted,
+    self, About, Budget, Launched, Part, Recorded, Recorder, Session, Source, Step, Turn, Wanted,
 };
 use invivo::{Error, ErrorKind, Result, Sources, Target};
 
@@ -394,17 +394,21 @@ fn write(
             .map(|written| vec![written])
             .map_err(|(error, draft)| left(draft, error));
     }
-    let written = draft.open().and_then(Recorded::open).and_then(|recorded| {
+    let written = draft.open().and_then(|file| {
+        let recorded = Recorded::open_within(file, &Budget::new(OWN_MEMORY))?;
         if arguments.subprocesses == Some(Subprocesses::Separate) {
             return write_separate(arguments, kind, place, &recorded, sources, output);
         }
         let written = arguments
             .form
-            .write(kind, &recorded, sources, place, output);
+            .write(kind, &recorded, sources, place, None, output);
         written.map(|written| vec![written])
     });
     written.map_err(|error| left(draft, error))
 }
+
+/// Memory for what is made of a recording of our own. Where that is not enough, the recording stays.
+const OWN_MEMORY: usize = 1 << 30;
 
 /// A file for each process.
 fn write_separate(
@@ -424,10 +428,10 @@ fn write_separate(
             ..Wanted::default()
         };
         let place = place.with_part(&pid.to_string(), kind.ending());
-        let part = Part::new(recorded, &wanted);
+        let part = Part::new(recorded, &wanted)?;
         arguments
             .form
-            .write(kind, &part, sources.take(), &place, output)
+            .write(kind, &part, sources.take(), &place, None, output)
     };
     pids.into_iter().map(one).collect()
 }

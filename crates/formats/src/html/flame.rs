@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::io::Write;
 
-use invivo_model::{ProfileFunction, Result};
+use invivo_model::{Budget, ProfileFunction, Result};
 
 use super::{Asset, Page, lines};
 use crate::counts::{Counts, Key, status_code};
@@ -86,15 +86,22 @@ fn raw(out: &mut dyn Write, text: &str) -> Result<()> {
 struct Strings {
     list: Vec<String>,
     known: HashMap<String, usize>,
+    budget: Budget,
 }
 
 impl Strings {
-    fn add(&mut self, text: String) -> usize {
+    fn add(&mut self, text: String) -> Result<usize> {
         let next = self.list.len();
-        *self.known.entry(text).or_insert_with_key(|text| {
+        if !self.known.contains_key(&text) {
+            // Once in the list, and once in the table.
+            self.budget.take_text(&text)?;
+            self.budget.take_text(&text)?;
+            self.budget.take_map::<(String, usize)>(1)?;
+        }
+        Ok(*self.known.entry(text).or_insert_with_key(|text| {
             self.list.push(text.clone());
             next
-        })
+        }))
     }
 }
 
@@ -105,10 +112,15 @@ fn head(
     threads: &[String],
     functions: &[&ProfileFunction],
 ) -> Result<()> {
-    let mut strings = Strings::default();
+    profile.budget.take_list::<[usize; 3]>(functions.len())?;
+    let mut strings = Strings {
+        budget: profile.budget.clone(),
+        ..Strings::default()
+    };
     let mut add = |text: String| strings.add(text);
-    let name: Vec<usize> = functions.iter().map(|f| add(names::function(f))).collect();
-    let file: Vec<usize> = functions.iter().map(|f| add(names::file(f))).collect();
+    let name: Result<Vec<usize>> = functions.iter().map(|f| add(names::function(f))).collect();
+    let file: Result<Vec<usize>> = functions.iter().map(|f| add(names::file(f))).collect();
+    let (name, file) = (name?, file?);
     raw(
         out,
         &format!(
@@ -144,7 +156,12 @@ fn tables(profile: &Checked<'_>, out: &mut dyn Write) -> Result<()> {
     let frames = || (0..profile.frames() as u32).map(|index| profile.frame(index));
     let stacks = || (0..profile.stacks() as u32).map(|index| profile.stack(index));
     let threads = profile.tables.threads.iter();
-    let threads: Vec<String> = threads.map(|t| names::thread(profile, t)).collect();
+    let threads = threads.map(|thread| {
+        let name = names::thread(profile, thread);
+        profile.budget.take_text(&name)?;
+        Ok(name)
+    });
+    let threads: Vec<String> = threads.collect::<Result<_>>()?;
     let functions: Vec<&ProfileFunction> = functions.collect();
     head(out, profile, &threads, &functions)?;
     raw(out, "\"frames\":{")?;
@@ -246,6 +263,7 @@ pub(crate) fn write_diff(both: &Both<'_>, out: &mut dyn Write) -> Result<()> {
         column(out, "frame", nodes.iter().map(|node| node.place))?;
         raw(out, "},\"counts\":{")?;
         // A stack of neither by itself would only take room.
+        both.before.profile.budget.take_list::<usize>(nodes.len())?;
         let seen: Vec<usize> = (0..nodes.len())
             .filter(|n| before[*n] + after[*n] > 0)
             .collect();

@@ -8,10 +8,9 @@
 //! that was seen, the page says so.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt::Write as _;
 use std::io::Write;
 
-use invivo_model::Result;
+use invivo_model::{Budget, Result};
 
 use super::{Asset, Page, lines};
 use crate::counts::{Counts, Share, shares};
@@ -19,7 +18,7 @@ use crate::escape::markup;
 use crate::places::Tree;
 use crate::source::Checked;
 use crate::summary::percent;
-use crate::{By, Options, Writer, names, summary};
+use crate::{By, Options, Writer, names, summary, unwritten};
 
 pub(crate) struct Heat;
 
@@ -49,7 +48,7 @@ impl Writer for Heat {
         out: &mut dyn Write,
     ) -> Result<()> {
         let counts = Counts::new(profile)?;
-        let (files, without) = files(profile, &counts);
+        let (files, without) = files(profile, &counts)?;
         let mut lines = lines(profile, counts.total).to_vec();
         if without > 0 {
             lines.push(format!(
@@ -61,25 +60,29 @@ impl Writer for Heat {
             title: &summary::title(profile),
             lines: &lines,
             style: &STYLE,
-            body: &body(&files, counts.total, options),
+            body: "",
             script: None,
         };
-        page.write(out, |_| Ok(()))
+        page.write(out, |out| {
+            body(&files, counts.total, options, &profile.budget, out)
+        })
     }
 }
 
 /// The files, the hottest first, and the ticks innermost in what has none.
-fn files<'a>(profile: &'a Checked<'_>, counts: &Counts) -> (Vec<File<'a>>, u64) {
-    let tree = Tree::new(profile, By::Line);
+fn files<'a>(profile: &'a Checked<'_>, counts: &Counts) -> Result<(Vec<File<'a>>, u64)> {
+    let budget = &profile.budget;
+    let tree = Tree::new(profile, By::Line)?;
     let own = counts.own(&tree);
     let file = |node: u32| {
         let file = &profile.function(tree.place(node).function).file;
         Some(file.text.as_str()).filter(|name| !name.is_empty())
     };
-    let by_file = shares(&tree, &own, file);
-    let by_line = shares(&tree, &own, |node| {
-        Some((file(node)?, tree.place(node).line))
-    });
+    let by_file = shares(&tree, &own, file, budget)?;
+    let line = |node: u32| Some((file(node)?, tree.place(node).line));
+    let by_line = shares(&tree, &own, line, budget)?;
+    budget.take_list::<(u32, Share, [u64; 2])>(by_line.len())?;
+    budget.take_list::<(File<'_>, File<'_>)>(by_file.len())?;
     let mut lines: HashMap<&str, BTreeMap<u32, Share>> = HashMap::new();
     for ((name, line), share) in by_line {
         lines.entry(name).or_default().insert(line, share);
@@ -99,52 +102,72 @@ fn files<'a>(profile: &'a Checked<'_>, counts: &Counts) -> (Vec<File<'a>>, u64) 
         )
     });
     let within: u64 = files.iter().map(|file| file.share.own).sum();
-    (files, counts.total - within)
+    Ok((files, counts.total - within))
 }
 
-fn body(files: &[File<'_>], all: u64, options: &Options<'_>) -> String {
-    let mut body = String::from(
+fn body(
+    files: &[File<'_>],
+    all: u64,
+    options: &Options<'_>,
+    budget: &Budget,
+    body: &mut dyn Write,
+) -> Result<()> {
+    raw(
+        body,
         "<nav aria-label=\"Files\"><table><thead><tr><th>self<th>total<th>file</thead>",
-    );
+    )?;
     for (number, file) in files.iter().enumerate() {
-        // Writing to a String can't fail.
-        let _ = write!(
+        write!(
             body,
             "<tr>{}{}<td><a href=\"#f{number}\" title=\"{}\">{}</a>",
             cell(file.share.own, all),
             cell(file.share.total, all),
             markup(file.name),
             markup(names::short_file(file.name))
-        );
+        )
+        .map_err(unwritten)?;
     }
-    body.push_str("</table></nav>\n<main>");
+    raw(body, "</table></nav>\n<main>")?;
     for (number, file) in files.iter().enumerate() {
         let open = if number < OPEN { " open" } else { "" };
-        let _ = writeln!(
+        writeln!(
             body,
             "<details id=\"f{number}\"{open}><summary><b>{}</b> <span>{} self, {} total</span>\
              </summary>",
             markup(file.name),
             percent(file.share.own, all),
             percent(file.share.total, all)
-        );
+        )
+        .map_err(unwritten)?;
         let text = (options.source)(file.name);
         if text.is_none() {
-            body.push_str("<p>The file could not be read: here are the lines that were seen.</p>");
+            raw(
+                body,
+                "<p>The file could not be read: here are the lines that were seen.</p>",
+            )?;
         }
-        table(&mut body, file, text.as_deref(), all);
-        body.push_str("</details>\n");
+        let rows = budget.part();
+        if let Some(text) = &text {
+            // Whoever has read it keeps it too.
+            budget.take_text(text)?;
+            rows.take_text(text)?;
+            rows.take_list::<&str>(2 * text.lines().count())?;
+        }
+        table(body, file, text.as_deref(), all)?;
+        raw(body, "</details>\n")?;
     }
     if files.is_empty() {
-        body.push_str("<p>No sample was in a source file.</p>");
+        raw(body, "<p>No sample was in a source file.</p>")?;
     }
-    body.push_str("</main>\n");
-    body
+    raw(body, "</main>\n")
 }
 
 /// A file's lines: those that were seen, and where its text is known those around them.
-fn table(body: &mut String, file: &File<'_>, text: Option<&str>, all: u64) {
-    body.push_str("<table><thead><tr><th>line<th>self<th>total<th>source</thead>\n");
+fn table(body: &mut dyn Write, file: &File<'_>, text: Option<&str>, all: u64) -> Result<()> {
+    raw(
+        body,
+        "<table><thead><tr><th>line<th>self<th>total<th>source</thead>\n",
+    )?;
     let texts: Vec<&str> = text.map(|text| text.lines().collect()).unwrap_or_default();
     let last = texts.len() as u32;
     let hottest = file
@@ -164,7 +187,7 @@ fn table(body: &mut String, file: &File<'_>, text: Option<&str>, all: u64) {
                 &mut done,
                 line.saturating_sub(AROUND).max(1),
                 *line,
-            );
+            )?;
         }
         let source = match (*line, text) {
             (0, _) => "<td class=\"note\">in lines that are not known".to_owned(),
@@ -179,13 +202,14 @@ fn table(body: &mut String, file: &File<'_>, text: Option<&str>, all: u64) {
         } else {
             line.to_string()
         };
-        let _ = writeln!(
+        writeln!(
             body,
             "<tr class=\"{}\"><th>{number}{}{}{source}",
             heat(share.own, hottest),
             cell(share.own, all),
             cell(share.total, all),
-        );
+        )
+        .map_err(unwritten)?;
         if !beyond {
             done = *line;
             let next = file
@@ -194,37 +218,43 @@ fn table(body: &mut String, file: &File<'_>, text: Option<&str>, all: u64) {
                 .next()
                 .map_or(last, |(next, _)| next - 1);
             let end = next.min(line.saturating_add(AROUND)).min(last);
-            around(body, &texts, &file.lines, &mut done, line + 1, end + 1);
+            around(body, &texts, &file.lines, &mut done, line + 1, end + 1)?;
         }
     }
-    body.push_str("</table>");
+    raw(body, "</table>")
 }
 
 /// Lines `from..to` that were not seen, and a gap before them where some are left out.
 fn around(
-    body: &mut String,
+    body: &mut dyn Write,
     texts: &[&str],
     seen: &BTreeMap<u32, Share>,
     done: &mut u32,
     from: u32,
     to: u32,
-) {
+) -> Result<()> {
     let from = from.max(*done + 1);
     if from > *done + 1 {
         let left = from - *done - 1;
-        let _ = writeln!(
+        writeln!(
             body,
             "<tr class=\"gap\"><td colspan=\"4\">{}",
             summary::counted(left.into(), "line")
-        );
+        )
+        .map_err(unwritten)?;
     }
     for line in from..to {
         if !seen.contains_key(&line) {
             let text = texts.get(line as usize - 1).copied().unwrap_or_default();
-            let _ = writeln!(body, "<tr><th>{line}<td><td><td>{}", source(text));
+            writeln!(body, "<tr><th>{line}<td><td><td>{}", source(text)).map_err(unwritten)?;
         }
         *done = line;
     }
+    Ok(())
+}
+
+fn raw(out: &mut dyn Write, text: &str) -> Result<()> {
+    out.write_all(text.as_bytes()).map_err(unwritten)
 }
 
 /// A line of source as markup. Tabs are no escapes here.

@@ -2,7 +2,7 @@ use std::fmt;
 use std::ops::Range;
 
 use invivo_formats::Source;
-use invivo_model::{About, ProfileThread, Result, Sample, Tables};
+use invivo_model::{About, Budget, ProfileThread, Result, Sample, Tables};
 
 /// Which part of a profile is wanted: what is in all that are given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,12 +25,19 @@ pub struct Part<'a> {
     /// The index in the part of each thread of the whole that is in it.
     threads: Vec<Option<u32>>,
     time: Range<u64>,
+    /// What it takes comes back with it.
+    budget: Budget,
 }
 
 impl<'a> Part<'a> {
     /// What is `wanted` of `source`.
-    pub fn new(source: &'a dyn Source, wanted: &Wanted) -> Self {
+    ///
+    /// # Errors
+    /// `Corrupt` where the source's budget is exceeded.
+    pub fn new(source: &'a dyn Source, wanted: &Wanted) -> Result<Self> {
         let all = source.tables();
+        let budget = source.budget().part();
+        budget.take(all.size())?;
         let mut tables = Tables {
             threads: Vec::new(),
             processes: Vec::new(),
@@ -60,13 +67,14 @@ impl<'a> Part<'a> {
         let end = time.end.min(about.duration);
         about.started = about.started.saturating_add(time.start);
         about.duration = end.saturating_sub(time.start);
-        Self {
+        Ok(Self {
             source,
             about,
             tables,
             threads,
             time,
-        }
+            budget,
+        })
     }
 
     /// The part of `sample` that is wanted.
@@ -102,6 +110,10 @@ impl Source for Part<'_> {
     fn for_each_sample(&self, each: &mut dyn FnMut(&Sample) -> Result<()>) -> Result<()> {
         self.source
             .for_each_sample(&mut |sample| self.cut(sample).as_ref().map_or(Ok(()), &mut *each))
+    }
+
+    fn budget(&self) -> Budget {
+        self.budget.clone()
     }
 }
 
@@ -157,7 +169,7 @@ mod tests {
     /// Thread, time and ticks of each sample.
     fn samples(wanted: &Wanted) -> Vec<(u32, u64, u32)> {
         let (profile, mut found) = (profile(), Vec::new());
-        let part = Part::new(&profile, wanted);
+        let part = Part::new(&profile, wanted).expect("it is small");
         part.for_each_sample(&mut |sample| {
             let thread = &part.tables().threads[sample.thread as usize];
             assert!((thread.process as usize) < part.tables().processes.len());
@@ -211,6 +223,12 @@ mod tests {
         assert_eq!(samples(&time(0..u64::MAX)), samples(&Wanted::default()));
         assert_eq!(samples(&time(500..u64::MAX)), []);
         let (profile, wanted) = (profile(), time(55..100));
-        assert_eq!(Part::new(&profile, &wanted).about().duration, 45);
+        assert_eq!(
+            Part::new(&profile, &wanted)
+                .expect("it is small")
+                .about()
+                .duration,
+            45
+        );
     }
 }

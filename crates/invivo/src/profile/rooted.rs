@@ -3,8 +3,8 @@ use std::fmt;
 
 use invivo_formats::Source;
 use invivo_model::{
-    About, FunctionKind, ProfileFrame, ProfileFunction, ProfileProcess, ProfileThread, Result,
-    Sample, StackNode, Tables, Text,
+    About, Budget, FunctionKind, ProfileFrame, ProfileFunction, ProfileProcess, ProfileThread,
+    Result, Sample, StackNode, Tables, Text,
 };
 
 /// How much of a command tells which process it is.
@@ -19,6 +19,8 @@ pub struct Rooted<'a> {
     roots: Vec<u32>,
     /// The stack that stands for one of the source on top of a root.
     stacks: HashMap<(u32, Option<u32>), u32>,
+    /// What it takes comes back with it.
+    budget: Budget,
 }
 
 impl<'a> Rooted<'a> {
@@ -27,18 +29,17 @@ impl<'a> Rooted<'a> {
     /// # Errors
     /// What reading the samples fails with.
     pub fn new(source: &'a dyn Source, processes: bool, threads: bool) -> Result<Self> {
-        let mut build = Build::new(source.tables());
-        let roots: Vec<u32> = build.roots(source.tables(), processes, threads);
+        let mut build = Build::new(source)?;
+        let roots: Vec<u32> = build.roots(source.tables(), processes, threads)?;
         let mut stacks = HashMap::new();
-        source.for_each_sample(&mut |sample| {
-            if let Some(root) = roots.get(sample.thread as usize) {
-                build.place(*root, sample.stack, source.tables(), &mut stacks);
-            }
-            Ok(())
+        source.for_each_sample(&mut |sample| match roots.get(sample.thread as usize) {
+            Some(root) => build.place(*root, sample.stack, source.tables(), &mut stacks),
+            None => Ok(()),
         })?;
         Ok(Self {
             source,
             tables: build.tables,
+            budget: build.budget,
             roots,
             stacks,
         })
@@ -64,6 +65,10 @@ impl Source for Rooted<'_> {
             })
         })
     }
+
+    fn budget(&self) -> Budget {
+        self.budget.clone()
+    }
 }
 
 /// The tables, while they are made.
@@ -71,39 +76,41 @@ struct Build {
     tables: Tables,
     /// The frame for what ran no Python code.
     nothing: Option<u32>,
+    budget: Budget,
 }
 
 impl Build {
-    fn new(all: &Tables) -> Self {
+    fn new(source: &dyn Source) -> Result<Self> {
+        let (all, budget) = (source.tables(), source.budget().part());
+        budget.take(all.size())?;
         let tables = Tables {
             stacks: Vec::new(),
             ..all.clone()
         };
-        Self {
+        Ok(Self {
             tables,
             nothing: None,
-        }
+            budget,
+        })
     }
 
     /// The stack that stands below those of each thread.
-    fn roots(&mut self, all: &Tables, processes: bool, threads: bool) -> Vec<u32> {
-        let below: Vec<Option<u32>> = all
-            .processes
-            .iter()
-            .map(|process| {
-                processes.then(|| self.mark(None, process_label(process), FunctionKind::Place))
-            })
-            .collect();
-        all.threads
-            .iter()
-            .map(|thread| {
-                let below = below.get(thread.process as usize).copied().flatten();
-                match below {
-                    Some(below) if !threads => below,
-                    _ => self.mark(below, thread_label(thread), FunctionKind::Place),
-                }
-            })
-            .collect()
+    fn roots(&mut self, all: &Tables, processes: bool, threads: bool) -> Result<Vec<u32>> {
+        self.budget.take_list::<u32>(all.threads.len())?;
+        let below = all.processes.iter().map(|process| {
+            let mark =
+                processes.then(|| self.mark(None, process_label(process), FunctionKind::Place));
+            mark.transpose()
+        });
+        let below: Vec<Option<u32>> = below.collect::<Result<_>>()?;
+        let roots = all.threads.iter().map(|thread| {
+            let below = below.get(thread.process as usize).copied().flatten();
+            match below {
+                Some(below) if !threads => Ok(below),
+                _ => self.mark(below, thread_label(thread), FunctionKind::Place),
+            }
+        });
+        roots.collect()
     }
 
     /// Puts a stack on top of a root, with all its callers.
@@ -113,14 +120,15 @@ impl Build {
         stack: Option<u32>,
         all: &Tables,
         known: &mut HashMap<(u32, Option<u32>), u32>,
-    ) {
+    ) -> Result<()> {
         let mut missing = Vec::new();
+        let path = self.budget.part();
         let mut at = stack;
         let mut caller = root;
         if at.is_none() && !known.contains_key(&(root, None)) {
-            let nothing = self.nothing();
-            let stack = self.push(Some(root), nothing);
-            known.insert((root, None), stack);
+            let nothing = self.nothing()?;
+            let stack = self.push(Some(root), nothing)?;
+            self.know((root, None), stack, known)?;
         }
         while let Some(index) = at {
             if let Some(placed) = known.get(&(root, at)) {
@@ -128,53 +136,70 @@ impl Build {
                 break;
             }
             let Some(node) = all.stacks.get(index as usize) else {
-                return;
+                return Ok(());
             };
-            missing.push((index, node.frame));
+            path.push(&mut missing, (index, node.frame))?;
             // A caller stands before what it calls: that ends.
             at = node.caller.filter(|caller| *caller < index);
         }
         for (index, frame) in missing.into_iter().rev() {
-            caller = self.push(Some(caller), frame);
-            known.insert((root, Some(index)), caller);
+            caller = self.push(Some(caller), frame)?;
+            self.know((root, Some(index)), caller, known)?;
         }
+        Ok(())
     }
 
-    fn nothing(&mut self) -> u32 {
+    /// Takes note of the stack that stands for another on top of a root.
+    fn know(
+        &self,
+        key: (u32, Option<u32>),
+        stack: u32,
+        known: &mut HashMap<(u32, Option<u32>), u32>,
+    ) -> Result<()> {
+        self.budget.make_room(known)?;
+        known.insert(key, stack);
+        Ok(())
+    }
+
+    fn nothing(&mut self) -> Result<u32> {
         match self.nothing {
-            Some(frame) => frame,
+            Some(frame) => Ok(frame),
             None => {
-                let frame = self.frame("<no Python code>".to_owned(), FunctionKind::Native);
+                let frame = self.frame("<no Python code>".to_owned(), FunctionKind::Native)?;
                 self.nothing = Some(frame);
-                frame
+                Ok(frame)
             }
         }
     }
 
-    fn mark(&mut self, caller: Option<u32>, name: String, kind: FunctionKind) -> u32 {
-        let frame = self.frame(name, kind);
+    fn mark(&mut self, caller: Option<u32>, name: String, kind: FunctionKind) -> Result<u32> {
+        let frame = self.frame(name, kind)?;
         self.push(caller, frame)
     }
 
-    fn frame(&mut self, name: String, kind: FunctionKind) -> u32 {
-        self.tables.functions.push(ProfileFunction {
+    fn frame(&mut self, name: String, kind: FunctionKind) -> Result<u32> {
+        let function = ProfileFunction {
             name: text(name),
             file: Text::default(),
             first_line: 0,
             kind,
-        });
-        self.tables.frames.push(ProfileFrame {
+        };
+        self.budget.take_text(&function.name.text)?;
+        self.budget.push(&mut self.tables.functions, function)?;
+        let frame = ProfileFrame {
             function: last(self.tables.functions.len()),
             line: 0,
             columns: None,
             opcode: None,
-        });
-        last(self.tables.frames.len())
+        };
+        self.budget.push(&mut self.tables.frames, frame)?;
+        Ok(last(self.tables.frames.len()))
     }
 
-    fn push(&mut self, caller: Option<u32>, frame: u32) -> u32 {
-        self.tables.stacks.push(StackNode { caller, frame });
-        last(self.tables.stacks.len())
+    fn push(&mut self, caller: Option<u32>, frame: u32) -> Result<u32> {
+        let stack = StackNode { caller, frame };
+        self.budget.push(&mut self.tables.stacks, stack)?;
+        Ok(last(self.tables.stacks.len()))
     }
 }
 

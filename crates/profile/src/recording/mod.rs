@@ -39,3 +39,8 @@ const MICROSECOND: u64 = 1000;
 fn unit(interval: u64) -> u64 {
     (interval / 64).clamp(MICROSECOND, 100 * MICROSECOND)
 }
+
+/// Bytes of a name or a file that are kept.
+const MAX_TEXT: usize = 16 << 10;
+/// Arguments of a command that are kept.
+const MAX_ARGUMENTS: usize = 64;

@@ -1,23 +1,19 @@
 //! Reading a recording.
 
 use std::cell::RefCell;
+use std::hash::Hash;
 use std::io::{self, Read, Seek, SeekFrom};
 
 use invivo_model::{
-    About, Error, ErrorKind, Looks, ProfileFrame, ProfileFunction, ProfileProcess, ProfileThread,
-    Result, Sample, StackNode, Tables,
+    About, Budget, Error, ErrorKind, Looks, ProfileFrame, ProfileFunction, ProfileProcess,
+    ProfileThread, Result, Sample, StackNode, Tables, Text,
 };
 use rustc_hash::FxHashMap;
 
 use super::block::{MAGIC, Next, Unpacker, fill};
 use super::bytes::Input;
 use super::samples::{Samples, Seats};
-use super::{FORMAT, OLDEST_FORMAT, code, entry};
-
-/// Entries of one table, and bytes of texts, that are read: a file that holds more is not one
-/// that sampling has made.
-const MAX_ENTRIES: usize = 1 << 24;
-const MAX_TEXT: usize = 512 << 20;
+use super::{FORMAT, MAX_ARGUMENTS, MAX_TEXT, OLDEST_FORMAT, code, entry};
 
 /// A recording, read as far as it goes.
 ///
@@ -43,10 +39,36 @@ struct Index {
     functions: Vec<u32>,
     frames: Vec<u32>,
     stacks: Vec<u32>,
-    texts: usize,
-    known_functions: FxHashMap<ProfileFunction, u32>,
-    known_frames: FxHashMap<ProfileFrame, u32>,
-    known_stacks: FxHashMap<StackNode, u32>,
+    budget: Budget,
+}
+
+/// What is in the tables, while they are made.
+#[derive(Debug)]
+struct Known {
+    functions: FxHashMap<ProfileFunction, u32>,
+    frames: FxHashMap<ProfileFrame, u32>,
+    stacks: FxHashMap<StackNode, u32>,
+    budget: Budget,
+}
+
+/// Why a block is not read.
+enum Flaw {
+    /// It is damaged: what comes before it can be read.
+    Damage(&'static str),
+    /// Nothing can be.
+    Whole(Error),
+}
+
+impl From<&'static str> for Flaw {
+    fn from(damage: &'static str) -> Self {
+        Self::Damage(damage)
+    }
+}
+
+impl From<Error> for Flaw {
+    fn from(error: Error) -> Self {
+        Self::Whole(error)
+    }
 }
 
 impl<R: Read + Seek> Recording<R> {
@@ -56,13 +78,14 @@ impl<R: Read + Seek> Recording<R> {
     }
 
     /// Reads all but the samples. One that breaks off, or is damaged further on, is read up to
-    /// there.
+    /// there. What it holds is kept in memory of `budget`.
     ///
     /// # Errors
     ///
     /// `Usage` where it is no recording, `Unsupported` where it is one of a later Invivo,
-    /// `Corrupt` where not even its beginning can be read, `Refused` where the file can't be.
-    pub fn open(mut input: R) -> Result<Self> {
+    /// `Corrupt` where not even its beginning can be read or it holds more than there is memory for,
+    /// `Refused` where the file can't be, `TimedOut` where that is what reading it fails with.
+    pub fn open(mut input: R, budget: &Budget) -> Result<Self> {
         input.seek(SeekFrom::Start(0)).map_err(unreadable)?;
         let mut magic = [0; MAGIC.len()];
         fill(&mut input, &mut magic).map_err(unreadable)?;
@@ -75,7 +98,11 @@ impl<R: Read + Seek> Recording<R> {
             ));
         }
         let mut unpacker = Unpacker::new();
-        let mut index = Index::default();
+        let mut index = Index {
+            budget: budget.clone(),
+            ..Index::default()
+        };
+        let mut known = Known::new(budget);
         let (mut blocks, mut is_complete, mut damage) = (0, false, None);
         while !is_complete {
             match unpacker.read(&mut input).map_err(unreadable)? {
@@ -85,9 +112,13 @@ impl<R: Read + Seek> Recording<R> {
                     break;
                 }
                 Next::Block { last } => {
-                    if let Err(met) = index.add(&unpacker.block, blocks == 0) {
-                        damage = Some(met?);
-                        break;
+                    match index.add(&unpacker.block, &mut known, blocks == 0) {
+                        Ok(()) => {}
+                        Err(Flaw::Damage(why)) => {
+                            damage = Some(why);
+                            break;
+                        }
+                        Err(Flaw::Whole(error)) => return Err(error),
                     }
                     blocks += 1;
                     is_complete = last;
@@ -103,9 +134,6 @@ impl<R: Read + Seek> Recording<R> {
                 "record again with: invivo record",
             ));
         }
-        index.known_functions = FxHashMap::default();
-        index.known_frames = FxHashMap::default();
-        index.known_stacks = FxHashMap::default();
         Ok(Self {
             input: RefCell::new(input),
             index,
@@ -124,6 +152,11 @@ impl<R: Read + Seek> Recording<R> {
     /// What samples refer to.
     pub fn tables(&self) -> &Tables {
         &self.index.tables
+    }
+
+    /// The memory for what is made of it.
+    pub fn budget(&self) -> &Budget {
+        &self.index.budget
     }
 
     /// Whether it was ended in an orderly way. Else who recorded was killed, or it still goes on.
@@ -191,31 +224,48 @@ impl<'a> Parts<'a> {
 
 const FORM: &str = "a block holds what is not of the form it should be";
 
+impl Known {
+    /// What they take comes back when the tables are made.
+    fn new(budget: &Budget) -> Self {
+        Self {
+            functions: FxHashMap::default(),
+            frames: FxHashMap::default(),
+            stacks: FxHashMap::default(),
+            budget: budget.part(),
+        }
+    }
+}
+
+/// The number that a thing has in a table, to which it is added where it is not there.
+fn number_of<T: Clone + Eq + Hash>(
+    thing: T,
+    table: &mut Vec<T>,
+    known: &mut FxHashMap<T, u32>,
+    budget: (&Budget, &Budget),
+) -> Result<u32, Flaw> {
+    if let Some(number) = known.get(&thing) {
+        return Ok(*number);
+    }
+    let number = u32::try_from(table.len()).map_err(|_| FORM)?;
+    budget.1.make_room(known)?;
+    budget.0.push(table, thing.clone())?;
+    known.insert(thing, number);
+    Ok(number)
+}
+
 impl Index {
-    /// Takes what a block holds, and makes sure that its samples can be read. The inner error says
-    /// what is damaged, and the outer one that nothing can be read at all.
-    fn add(&mut self, block: &[u8], first: bool) -> Result<(), Result<&'static str>> {
-        let mut parts = Parts::new(block).ok_or(Ok(FORM))?;
+    /// Takes what a block holds, and makes sure that its samples can be read.
+    fn add(&mut self, block: &[u8], known: &mut Known, first: bool) -> Result<(), Flaw> {
+        let mut parts = Parts::new(block).ok_or(FORM)?;
         if first {
             self.start(&mut parts.tables)?;
         }
         while !parts.tables.is_empty() {
-            self.entry(&mut parts.tables).ok_or(Ok(FORM))?;
-            let tables = &self.tables;
-            let most = [
-                tables.threads.len(),
-                tables.processes.len(),
-                self.functions.len(),
-                self.frames.len(),
-                self.stacks.len(),
-            ];
-            if most.into_iter().any(|count| count > MAX_ENTRIES) || self.texts > MAX_TEXT {
-                return Err(Ok("it holds more than sampling can have made"));
-            }
+            self.entry(&mut parts.tables, known)?;
         }
         let mut found = Vec::new();
         self.read_samples(parts.samples, &mut Seats::default(), &mut found)
-            .ok_or(Ok(FORM))?;
+            .ok_or(FORM)?;
         let [duration, ticks, missed, torn, own_time] = parts.progress;
         self.about = About {
             duration,
@@ -229,14 +279,13 @@ impl Index {
     }
 
     /// The entry that the first block begins with.
-    fn start(&mut self, input: &mut Input<'_>) -> Result<(), Result<&'static str>> {
-        let form = || Ok(FORM);
+    fn start(&mut self, input: &mut Input<'_>) -> Result<(), Flaw> {
         if input.byte() != Some(entry::START) {
-            return Err(form());
+            return Err(FORM.into());
         }
-        let format = input.number().ok_or_else(form)?;
+        let format = input.number().ok_or(FORM)?;
         if !(OLDEST_FORMAT..=FORMAT).contains(&format) {
-            return Err(Err(Error::new(
+            return Err(Flaw::Whole(Error::new(
                 ErrorKind::Unsupported,
                 "the recording can't be read",
                 format!("it has format {format}, and {OLDEST_FORMAT} to {FORMAT} are known"),
@@ -248,151 +297,162 @@ impl Index {
                 started: input.number()?,
                 interval: input.number()?,
                 mode: code::to_mode(input.byte()?)?,
-                creator: input.string()?,
+                creator: short(input.string()?)?,
                 ..About::default()
             })
         })();
-        self.about = about.ok_or_else(form)?;
+        self.about = about.ok_or(FORM)?;
         Ok(())
     }
 
-    /// Another entry of the tables; `None` where it has no known form or refers to what is not
+    /// Another entry of the tables: damage where it has no known form or refers to what is not
     /// there.
-    fn entry(&mut self, input: &mut Input<'_>) -> Option<()> {
-        match input.byte()? {
-            entry::FUNCTION => self.function(input),
-            entry::FRAME => self.frame(input),
-            entry::STACK => self.stack(input),
+    fn entry(&mut self, input: &mut Input<'_>, known: &mut Known) -> Result<(), Flaw> {
+        match input.byte().ok_or(FORM)? {
+            entry::FUNCTION => self.function(input, known),
+            entry::FRAME => self.frame(input, known),
+            entry::STACK => self.stack(input, known),
             entry::PROCESS => self.process(input),
             entry::THREAD => self.thread(input),
-            entry::RENAME => {
-                let thread = input.small()?;
-                let name = input.text()?;
-                self.texts += name.text.len();
-                self.tables.threads.get_mut(thread as usize)?.name = Some(name);
-                Some(())
-            }
+            entry::RENAME => self.rename(input),
             entry::LOOKS => {
+                let mut next = || input.number().ok_or(FORM);
                 self.about.looks = Looks {
-                    own_processor: input.number()?,
-                    elsewhere: input.number()?,
-                    stopped: input.number()?,
+                    own_processor: next()?,
+                    elsewhere: next()?,
+                    stopped: next()?,
                 };
-                Some(())
+                Ok(())
             }
-            _ => None,
+            _ => Err(FORM.into()),
         }
     }
 
-    fn function(&mut self, input: &mut Input<'_>) -> Option<()> {
-        let function = ProfileFunction {
-            kind: code::to_kind(input.byte()?)?,
-            name: input.text()?,
-            file: input.text()?,
-            first_line: input.small()?,
-        };
-        let number = match self.known_functions.get(&function) {
-            Some(number) => *number,
-            None => {
-                // Once in the table, and once here while the file is opened.
-                self.texts += 2 * (function.name.text.len() + function.file.text.len());
-                let number = u32::try_from(self.tables.functions.len()).ok()?;
-                self.tables.functions.push(function.clone());
-                self.known_functions.insert(function, number);
-                number
-            }
-        };
-        self.functions.push(number);
-        Some(())
+    fn function(&mut self, input: &mut Input<'_>, known: &mut Known) -> Result<(), Flaw> {
+        let function = (|| {
+            Some(ProfileFunction {
+                kind: code::to_kind(input.byte()?)?,
+                name: short_text(input.text()?)?,
+                file: short_text(input.text()?)?,
+                first_line: input.small()?,
+            })
+        })();
+        let function = function.ok_or(FORM)?;
+        if !known.functions.contains_key(&function) {
+            self.budget.take(function.size())?;
+            known.budget.take(function.size())?;
+        }
+        let budget = (&self.budget, &known.budget);
+        let table = &mut self.tables.functions;
+        let number = number_of(function, table, &mut known.functions, budget)?;
+        self.budget.push(&mut self.functions, number)?;
+        Ok(())
     }
 
-    fn frame(&mut self, input: &mut Input<'_>) -> Option<()> {
-        let function = input.small()?;
-        let function = *self.functions.get(function as usize)?;
-        let line = input.small()?;
-        let has = input.byte()?;
-        let columns = match has & 1 {
-            0 => None,
-            _ => Some((input.small()?, input.small()?)),
-        };
-        let opcode = match has & 2 {
-            0 => None,
-            _ => Some(input.byte()?),
-        };
-        let frame = ProfileFrame {
-            function,
-            line,
-            columns,
-            opcode,
-        };
+    fn frame(&mut self, input: &mut Input<'_>, known: &mut Known) -> Result<(), Flaw> {
+        let frame = (|| {
+            let function = input.small()?;
+            let function = *self.functions.get(function as usize)?;
+            let line = input.small()?;
+            let has = input.byte()?;
+            let columns = match has & 1 {
+                0 => None,
+                _ => Some((input.small()?, input.small()?)),
+            };
+            let opcode = match has & 2 {
+                0 => None,
+                _ => Some(input.byte()?),
+            };
+            (has < 4).then_some(ProfileFrame {
+                function,
+                line,
+                columns,
+                opcode,
+            })
+        })();
+        let budget = (&self.budget, &known.budget);
         let table = &mut self.tables.frames;
-        let next = u32::try_from(table.len()).ok()?;
-        let number = *self.known_frames.entry(frame).or_insert_with(|| {
-            table.push(frame);
-            next
-        });
-        self.frames.push(number);
-        (has < 4).then_some(())
+        let number = number_of(frame.ok_or(FORM)?, table, &mut known.frames, budget)?;
+        self.budget.push(&mut self.frames, number)?;
+        Ok(())
     }
 
-    fn stack(&mut self, input: &mut Input<'_>) -> Option<()> {
-        let caller = match input.option()? {
-            Some(caller) => Some(*self.stacks.get(caller as usize)?),
-            None => None,
-        };
-        let frame = input.small()?;
-        let frame = *self.frames.get(frame as usize)?;
-        let stack = StackNode { caller, frame };
+    fn stack(&mut self, input: &mut Input<'_>, known: &mut Known) -> Result<(), Flaw> {
+        let stack = (|| {
+            let caller = match input.option()? {
+                Some(caller) => Some(*self.stacks.get(caller as usize)?),
+                None => None,
+            };
+            let frame = input.small()?;
+            let frame = *self.frames.get(frame as usize)?;
+            Some(StackNode { caller, frame })
+        })();
+        let budget = (&self.budget, &known.budget);
         let table = &mut self.tables.stacks;
-        let next = u32::try_from(table.len()).ok()?;
-        let number = *self.known_stacks.entry(stack).or_insert_with(|| {
-            table.push(stack);
-            next
-        });
-        self.stacks.push(number);
-        Some(())
+        let number = number_of(stack.ok_or(FORM)?, table, &mut known.stacks, budget)?;
+        self.budget.push(&mut self.stacks, number)?;
+        Ok(())
     }
 
-    fn process(&mut self, input: &mut Input<'_>) -> Option<()> {
-        let pid = input.small()?;
-        let parent = input.option()?;
-        let version = input.string()?;
-        self.texts += version.len();
-        let count = input.number()?;
-        let mut command = Vec::new();
-        for _ in 0..count {
-            let argument = input.string()?;
-            self.texts += argument.len() + size_of::<String>();
-            command.push(argument);
-        }
-        self.tables.processes.push(ProfileProcess {
-            pid,
-            parent,
-            command,
-            version,
-        });
-        Some(())
+    fn process(&mut self, input: &mut Input<'_>) -> Result<(), Flaw> {
+        let process = (|| {
+            let pid = input.small()?;
+            let parent = input.option()?;
+            let version = short(input.string()?)?;
+            let count = input.number()?;
+            if count > MAX_ARGUMENTS as u64 {
+                return None;
+            }
+            let command = (0..count).map(|_| short(input.string()?));
+            Some(ProfileProcess {
+                pid,
+                parent,
+                command: command.collect::<Option<_>>()?,
+                version,
+            })
+        })();
+        let process = process.ok_or(FORM)?;
+        self.budget.take(process.size())?;
+        self.budget.push(&mut self.tables.processes, process)?;
+        Ok(())
     }
 
-    fn thread(&mut self, input: &mut Input<'_>) -> Option<()> {
-        let process = input.small()?;
-        self.tables.processes.get(process as usize)?;
-        let tid = input.small()?;
-        let interpreter = input.signed()?;
-        let flags = input.byte()?;
-        let name = match flags & 2 {
-            0 => None,
-            _ => Some(input.text()?),
-        };
-        self.texts += name.as_ref().map_or(0, |name| name.text.len());
-        self.tables.threads.push(ProfileThread {
-            process,
-            tid,
-            name,
-            interpreter,
-            is_main: flags & 1 != 0,
-        });
-        (flags < 4).then_some(())
+    fn thread(&mut self, input: &mut Input<'_>) -> Result<(), Flaw> {
+        let thread = (|| {
+            let process = input.small()?;
+            self.tables.processes.get(process as usize)?;
+            let tid = input.small()?;
+            let interpreter = input.signed()?;
+            let flags = input.byte()?;
+            let name = match flags & 2 {
+                0 => None,
+                _ => Some(short_text(input.text()?)?),
+            };
+            (flags < 4).then_some(ProfileThread {
+                process,
+                tid,
+                name,
+                interpreter,
+                is_main: flags & 1 != 0,
+            })
+        })();
+        let thread = thread.ok_or(FORM)?;
+        let name = thread.name.as_ref().map_or(0, |name| name.text.len());
+        // What it does is noted whenever samples are read.
+        self.budget.take(name + 2 * Seats::SIZE)?;
+        self.budget.push(&mut self.tables.threads, thread)?;
+        Ok(())
+    }
+
+    fn rename(&mut self, input: &mut Input<'_>) -> Result<(), Flaw> {
+        let thread = input.small().ok_or(FORM)?;
+        let name = input.text().and_then(short_text).ok_or(FORM)?;
+        let thread = self.tables.threads.get_mut(thread as usize);
+        let thread = thread.ok_or(FORM)?;
+        let before = thread.name.as_ref().map_or(0, |name| name.text.len());
+        self.budget.take(name.text.len().saturating_sub(before))?;
+        thread.name = Some(name);
+        Ok(())
     }
 
     /// The samples of a block, in the order of time.
@@ -419,7 +479,24 @@ impl Index {
     }
 }
 
+/// A text of no more bytes than a writer keeps.
+fn short(text: String) -> Option<String> {
+    (text.len() <= MAX_TEXT).then_some(text)
+}
+
+fn short_text(text: Text) -> Option<Text> {
+    (text.text.len() <= MAX_TEXT).then_some(text)
+}
+
 fn unreadable(error: io::Error) -> Error {
+    if error.kind() == io::ErrorKind::TimedOut {
+        return Error::new(
+            ErrorKind::TimedOut,
+            "the recording was not read in time",
+            error.to_string(),
+            "give it more time: --timeout SECONDS",
+        );
+    }
     Error::new(
         ErrorKind::Refused,
         "the recording can't be read",

@@ -23,6 +23,15 @@ pub(super) struct Seats {
     taken: Vec<u32>,
 }
 
+impl Seats {
+    /// The bytes that a thread takes here.
+    pub(super) const SIZE: usize = size_of::<Option<Open>>() + size_of::<u32>();
+}
+
+/// Samples of a block, beside some for each thread: many times what fits into one that a writer
+/// makes.
+const MAX_SAMPLES: usize = 1 << 17;
+
 /// What a thread does until something else is said of it.
 #[derive(Clone, Copy, Debug)]
 struct Open {
@@ -43,7 +52,7 @@ impl<'a> Samples<'a> {
     }
 
     /// Appends all samples to `found`, in no order. `None` where what is there is not of the right
-    /// form or refers to more than `threads` threads.
+    /// form, refers to more than `threads` threads, or is more than a writer puts into a block.
     pub(super) fn read(
         mut self,
         interval: u64,
@@ -59,7 +68,11 @@ impl<'a> Samples<'a> {
         }
         let (mut tick, mut thread) = (0_u64, 0_u32);
         let mut time = self.begun.checked_mul(MICROSECOND)?;
+        let most = MAX_SAMPLES + 4 * threads;
         while !self.input.is_empty() {
+            if found.len() > most {
+                return None;
+            }
             let head = self.input.number()?;
             let gap = head >> 1;
             tick = tick.checked_add(gap)?;
@@ -81,6 +94,9 @@ impl<'a> Samples<'a> {
                 continue;
             }
             let count = self.input.number()?;
+            if count > most as u64 {
+                return None;
+            }
             for _ in 0..count {
                 let step = self.input.signed()?;
                 thread = thread.checked_add_signed(i32::try_from(step.div_euclid(4)).ok()?)?;

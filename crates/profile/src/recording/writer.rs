@@ -11,7 +11,7 @@ use invivo_model::{
 
 use super::block::{MAGIC, Packer};
 use super::bytes::{cut, put, put_bytes, put_option, put_signed, put_text};
-use super::{FORMAT, MICROSECOND, code, entry, unit};
+use super::{FORMAT, MAX_ARGUMENTS, MAX_TEXT, MICROSECOND, code, entry, unit};
 use crate::sink::{Seen, Sink};
 
 /// How old what was sampled becomes before it goes to the file, in nanoseconds.
@@ -20,10 +20,6 @@ const FLUSH_AFTER: u64 = 1_000_000_000;
 const FULL: usize = 64 << 10;
 /// Blocks that may wait to be written. More are waited for: memory is bounded.
 const WAITING: usize = 16;
-/// Bytes of a name or a file that are kept.
-const MAX_TEXT: usize = 16 << 10;
-/// Arguments of a command that are kept.
-const MAX_ARGUMENTS: usize = 64;
 
 /// Writes a recording while it is made. What has come goes to the file at least once a second.
 ///

@@ -72,7 +72,10 @@ const EDGES: [(&str, &[&str]); 11] = [
             "unicode-width",
         ],
     ),
-    ("synth", &["rustix", "serde", "serde_json", "tempfile"]),
+    (
+        "synth",
+        &["flate2", "rustix", "serde", "serde_json", "tempfile"],
+    ),
     (
         "xtask",
         &["rustix", "serde", "serde_json", "synth", "tempfile"],
