@@ -26,6 +26,8 @@ pub(super) struct KnownThreads {
     /// By the numbers that threads know themselves by, those that we know them by.
     tids: FxHashMap<u64, u32>,
     runners: Runners,
+    /// How many thread states name each thread, by what `threading` knows it by, where it matters.
+    makers: FxHashMap<u64, u32>,
     tick: u64,
 }
 
@@ -104,8 +106,17 @@ impl KnownThreads {
         doubts
     }
 
-    /// Finds out who runs which thread state, if that may be asked now.
-    pub(super) fn ask(&mut self, runtime: &Runtime<impl Memory>, target: &Target) {
+    /// Finds out who runs which of these thread states, which are all, if that may be asked now.
+    pub(super) fn ask<'a>(
+        &mut self,
+        states: impl Iterator<Item = &'a ThreadState>,
+        runtime: &Runtime<impl Memory>,
+        target: &Target,
+    ) {
+        self.makers.clear();
+        for state in states {
+            *self.makers.entry(state.thread_id).or_default() += 1;
+        }
         self.runners.ask(runtime, target);
     }
 
@@ -124,7 +135,8 @@ impl KnownThreads {
     }
 
     /// Who runs a thread state that is not known, or is not run by whom it was. Where that could
-    /// not be asked yet, a new one is believed what it says of itself, if nothing speaks against it.
+    /// not be found out yet, a new one is believed what it says of itself, if nothing speaks against
+    /// it.
     pub(super) fn pair(
         &mut self,
         key: Key,
@@ -133,11 +145,17 @@ impl KnownThreads {
         target: &Target,
     ) -> Option<Runs> {
         let found = self.runners.of(state.address, trace, target);
-        let asked = self.runners.found(state.address).is_some();
-        if found.is_some() || asked || self.find(key, state.native_id).is_some() {
-            return found.map(|runs| Runs {
-                ident: runs.ident.or(Runners::named(state)),
-                ..runs
+        if let Some(runs) = found {
+            let ident = runs.ident.or(Runners::named(state));
+            return Some(Runs { ident, ..runs });
+        }
+        if let Some(known) = self.find(key, state.native_id) {
+            // Who has left the stack on which it was found may be anybody's.
+            let claims = known.tid != 0 && !known.proven;
+            return claims.then_some(Runs {
+                tid: known.tid,
+                ident: known.ident,
+                proven: false,
             });
         }
         let tid = self.claimed(key, state, target)?;
@@ -197,9 +215,16 @@ impl KnownThreads {
         Ok(self.threads.entry(key).insert_entry(known).into_mut())
     }
 
-    /// The number of a living thread that a thread state says made it, and that nobody else is
-    /// known to be.
+    /// The number of a living thread that a thread state says made it, where that made no other and
+    /// is not known to run another.
     fn claimed(&mut self, key: Key, state: &ThreadState, target: &Target) -> Option<u32> {
+        if self
+            .makers
+            .get(&state.thread_id)
+            .is_some_and(|made| *made > 1)
+        {
+            return None;
+        }
         let replaced = self.threads.get(&key).is_some_and(|known| known.replaced);
         if replaced || !self.tids.contains_key(&state.native_id) {
             let threads = target.threads().unwrap_or_default();
@@ -272,7 +297,7 @@ impl Known {
             Some(Runner::Maker(tid)) => self.tid == *tid || self.proven && !has_left,
             Some(Runner::Unknown(_)) => {
                 let same = trace.c_stack.is_some() || trace.outermost == self.outermost;
-                self.tid == 0 || self.proven && !has_left && same
+                self.tid == 0 || !has_left && (same || !self.proven)
             }
             None => !has_left,
         }

@@ -75,7 +75,9 @@ impl<M: Memory> Rounds<M> {
                 .doubts(key(thread), state, trace(thread), then);
         }
         if doubts {
-            subject.threads.ask(self.reader.runtime(), &subject.target);
+            let states = self.reader.threads().iter().map(|thread| &thread.state);
+            let runtime = self.reader.runtime();
+            subject.threads.ask(states, runtime, &subject.target);
         }
         let mut all = self.reader.threads().iter();
         let main = all.find(|thread| thread.is_main);

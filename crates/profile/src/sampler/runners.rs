@@ -80,14 +80,19 @@ impl Runners {
 
     /// The thread that runs a thread state, by what was found out in this tick, or by the stack
     /// that it is on now.
-    pub(super) fn of(&self, state: Address, trace: Trace, target: &Target) -> Option<Runs> {
+    pub(super) fn of(&mut self, state: Address, trace: Trace, target: &Target) -> Option<Runs> {
         let (tid, proven) = match (self.found(state), trace.c_stack) {
             (Some(Runner::Proven(tid)), _) => (*tid, true),
             (Some(Runner::Maker(tid)), None) => (*tid, false),
             (Some(Runner::Maker(_)) | None, Some(place)) => {
+                let owner = self.owner(place)?;
+                if !target.has_thread(owner) {
+                    // Another may have its stack now.
+                    self.stacks.threads.retain(|thread| thread.tid != owner);
+                    return None;
+                }
                 // Who lives has the stack that it had.
-                let owner = self.owner(place).filter(|tid| target.has_thread(*tid));
-                (owner?, true)
+                (owner, true)
             }
             (Some(Runner::Unknown(_)), _) | (None, None) => return None,
         };

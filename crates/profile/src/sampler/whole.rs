@@ -82,7 +82,9 @@ impl<M: Memory + Clone> Whole<M> {
             }
         }
         if doubts {
-            subject.threads.ask(&self.runtime, &subject.target);
+            let threads = interpreters.iter().flat_map(|one| &one.threads);
+            let states = threads.map(|thread| &thread.state);
+            subject.threads.ask(states, &self.runtime, &subject.target);
         }
         for interpreter in &interpreters {
             for thread in &interpreter.threads {
