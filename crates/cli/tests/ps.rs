@@ -2,8 +2,10 @@
 
 mod support;
 
+use std::process::Command;
+
 use serde_json::Value;
-use support::invivo;
+use support::{INVIVO, Run, invivo};
 use synth::launch::Place;
 use synth::{Launch, Target, samples};
 
@@ -83,7 +85,7 @@ fn an_operator_that_opted_out() {
 
 #[test]
 fn what_is_no_python_is_not_listed_nor_is_invivo() {
-    let mut child = std::process::Command::new("sleep")
+    let mut child = Command::new("sleep")
         .arg("1000")
         .spawn()
         .expect("running sleep");
@@ -116,6 +118,16 @@ mod as_root {
     use super::*;
 
     #[test]
+    fn where_proc_is_not_mounted_that_is_said() {
+        let script = "mount -t tmpfs none /proc && exec \"$0\" ps";
+        let output = Command::new("unshare")
+            .args(["--mount", "sh", "-c", script, INVIVO])
+            .output()
+            .expect("running unshare");
+        Run::of(output).refused(4, "can't be listed", "not the proc file system");
+    }
+
+    #[test]
     fn a_target_in_another_root() {
         for place in [Place::Chroot, Place::Container] {
             let launch = Launch::new(synth::interpreter("3.14"), samples::SLEEPER);
@@ -139,13 +151,13 @@ mod as_root {
         let open = PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(directory.path(), open).expect("opening it");
         let program = directory.path().join("invivo");
-        synth::root::copy_program(support::INVIVO.as_ref(), &program);
+        synth::root::copy_program(INVIVO.as_ref(), &program);
 
         let target = Launch::new(synth::interpreter("3.14"), samples::SLEEPER).start();
         let run = |words: &[&str]| {
-            let mut command = std::process::Command::new(&program);
+            let mut command = Command::new(&program);
             command.args(words).uid(65534).gid(65534);
-            support::Run::of(command.output().expect("running invivo")).expect(0)
+            Run::of(command.output().expect("running invivo")).expect(0)
         };
         let report = run(&["ps", "--json"]).json();
         let processes = report["processes"].as_array().expect("a list");
@@ -167,4 +179,19 @@ mod as_root {
             "{line}"
         );
     }
+}
+
+/// As where a limit of processes has been reached: a stack of this size is never given.
+#[test]
+fn without_threads_it_looks_alone() {
+    let target = Launch::new(synth::interpreter("3.14"), samples::SLEEPER).start();
+    let output = Command::new(INVIVO)
+        .args(["ps", "--json"])
+        .env("RUST_MIN_STACK", (1_u64 << 50).to_string())
+        .output()
+        .expect("running invivo");
+    let report = Run::of(output).expect(0).json();
+    let processes = report["processes"].as_array().expect("a list");
+    let mut listed = processes.iter();
+    assert!(listed.any(|process| process["pid"] == target.pid()));
 }

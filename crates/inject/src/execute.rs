@@ -180,7 +180,7 @@ pub fn execute<M: Memory + Sync>(
         target.ensure_not_stopped()?;
     }
     let _lock = lock(target, request, until)?;
-    stage::sweep(target, runtime, &stage::candidates(target)?)?;
+    stage::sweep(target, runtime, &stage::candidates(target)?, until)?;
     let mut candidates = Candidates::new(target, runtime, request, until);
     let plans = candidates.plans()?;
     let first = plans.first().ok_or_else(|| Error::internal("no plan"))?;

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use invivo_cpython::Runtime;
 use invivo_model::{Error, ErrorKind, Result};
@@ -28,6 +28,9 @@ const FILES: [&str; 6] = [SCRIPT, SOCKET, TASK, TAKEN, SENT, NOTE];
 
 /// A crowded /tmp is searched for what an earlier run left behind up to here.
 const ENTRIES_MAX: usize = 20_000;
+
+/// Directories like ours that are looked at, in each place: anybody can make any number of them.
+const SWEPT_MAX: usize = 256;
 
 /// What a directory of another machine's or container's Invivo may be old before it is removed.
 const FOREIGN_FOR: Duration = Duration::from_secs(24 * 60 * 60);
@@ -274,15 +277,20 @@ pub(crate) fn sweep<M: Memory + Sync>(
     target: &Target,
     runtime: &Runtime<M>,
     candidates: &[PathBuf],
+    until: Instant,
 ) -> Result<()> {
     let root = target.root()?;
     let owner = target.identity()?;
+    // What remains of the time is for what was asked for.
+    let until = Instant::now() + until.saturating_duration_since(Instant::now()) / 4;
     for parent in candidates {
         let names = root.names_with_prefix(parent, PREFIX, &owner, ENTRIES_MAX);
-        for name in names.unwrap_or_default() {
-            let Some(label) = Label::parse(&name) else {
-                continue;
-            };
+        let labelled = |name: String| Label::parse(&name).map(|label| (name, label));
+        let names = names.unwrap_or_default().into_iter().filter_map(labelled);
+        for (name, label) in nearest(names.collect(), target) {
+            if Instant::now() >= until {
+                return Ok(());
+            }
             let Some(abandoned) = abandonment(target, &label)? else {
                 continue;
             };
@@ -300,6 +308,15 @@ pub(crate) fn sweep<M: Memory + Sync>(
         }
     }
     Ok(())
+}
+
+/// As many as are looked at, those from runs against this very target first: requests of such may
+/// wait in it.
+fn nearest(mut names: Vec<(String, Label)>, target: &Target) -> Vec<(String, Label)> {
+    let here = (target.pid(), target.start_time());
+    names.sort_by_key(|(_, label)| (label.pid, label.start_time) != here);
+    names.truncate(SWEPT_MAX);
+    names
 }
 
 /// Where a directory that nobody needs comes from.

@@ -81,7 +81,9 @@ pub fn python_processes() -> Result<Vec<PythonProcess>> {
         .map_or(1, usize::from)
         .min(WORKERS_MAX);
     let mut found = thread::scope(|scope| {
-        let others: Vec<_> = (1..workers).map(|_| scope.spawn(work)).collect();
+        // Where no thread can be made (a limit of processes), there is this one.
+        let spawned = (1..workers).map(|_| thread::Builder::new().spawn_scoped(scope, work));
+        let others: Vec<_> = spawned.map_while(|spawned| spawned.ok()).collect();
         let mut found = work();
         for other in others {
             // A worker that panicked has been reported; what the others found still holds.

@@ -27,5 +27,13 @@ pub fn pids() -> Result<Vec<u32>> {
         let name = entry.file_name().to_str().unwrap_or_default();
         pids.extend(name.parse::<u32>());
     }
+    if pids.is_empty() {
+        return Err(Error::new(
+            ErrorKind::Refused,
+            "the processes can't be listed",
+            "/proc shows none: it is not the proc file system",
+            "mount the proc file system: mount -t proc proc /proc",
+        ));
+    }
     Ok(pids)
 }
