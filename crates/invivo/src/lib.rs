@@ -66,6 +66,7 @@ pub use invivo_model::{
 };
 pub use invivo_process::{
     Halt, Identity, ProcessMemory, Target, access, is_ignored, standard_output, with_signals_held,
+    write_patiently,
 };
 pub use os::{OsActivity, OsThread};
 pub use processes::{FoundInterpreter, PythonProcess, python_processes};

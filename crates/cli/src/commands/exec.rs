@@ -87,7 +87,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     accept_seccomp: bool,
 
-    /// How long to wait for it to begin and end, in each thread.
+    /// How long to wait for it to begin and end, and for its output to be read, in each thread.
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     timeout: Duration,
 
@@ -245,6 +245,9 @@ struct Job<'a> {
     named: Option<Vec<Named>>,
 }
 
+/// How long what remains to be said may wait for its reader when the time of the script is up.
+const FOR_THE_REST: Duration = Duration::from_millis(500);
+
 /// What was done.
 enum Done {
     /// Only what would be done was looked at.
@@ -327,6 +330,8 @@ impl<'a> Job<'a> {
             ..self.request.clone()
         };
         let (began, mut course) = (Instant::now(), Course::default());
+        let until = began + request.timeout + FOR_THE_REST;
+        streams.output.wait_until(until, request.cancel.clone());
         let outcome = invivo::exec::execute(target, runtime, &request, |event| {
             course.note(&event);
             pass_on(event, streams);

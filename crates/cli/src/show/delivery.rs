@@ -2,8 +2,11 @@
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::time::Instant;
 
-use invivo::{Error, ErrorKind, Result, standard_output};
+use invivo::exec::Cancel;
+use invivo::{Error, ErrorKind, Result, standard_output, write_patiently};
 
 /// The one way to stdout. A write to it never fails: what goes wrong is kept, the rest is dropped,
 /// and `main` asks at the end ([`Output::ensure_written`](super::Output::ensure_written)), so that
@@ -13,6 +16,27 @@ pub(super) struct Stdout {
     file: Option<File>,
     is_terminal: bool,
     pub(super) fate: Fate,
+    pub(super) patience: Patience,
+}
+
+/// How long writes wait for whoever reads what they write. By default for ever, as those of other
+/// programs do: then a signal ends Invivo.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Patience(Option<(Instant, Cancel)>);
+
+impl Patience {
+    pub(super) fn new(until: Instant, cancel: Cancel) -> Self {
+        Self(Some((until, cancel)))
+    }
+
+    /// Writes all of `bytes`.
+    pub(super) fn write(&self, to: impl AsFd + Write, bytes: &[u8]) -> io::Result<()> {
+        let Some((until, cancel)) = &self.0 else {
+            let mut to = to;
+            return to.write_all(bytes);
+        };
+        write_patiently(to, bytes, || !cancel.is_set() && Instant::now() < *until)
+    }
 }
 
 /// What has become of what was written.
@@ -34,6 +58,7 @@ impl Fate {
         let Err(error) = outcome else { return };
         *self = match error.kind() {
             io::ErrorKind::BrokenPipe => Self::Over,
+            io::ErrorKind::TimedOut => Self::Lost(unread(stream)),
             _ => Self::Lost(unwritten(stream, &error)),
         };
     }
@@ -58,6 +83,7 @@ impl Stdout {
             is_terminal: io::stdout().is_terminal(),
             file,
             fate,
+            patience: Patience::default(),
         }
     }
 
@@ -69,7 +95,7 @@ impl Stdout {
 impl Write for Stdout {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if let (Fate::Whole, Some(file)) = (&self.fate, &mut self.file) {
-            let outcome = file.write_all(bytes);
+            let outcome = self.patience.write(file, bytes);
             self.fate.note(STDOUT, outcome);
         }
         Ok(bytes.len())
@@ -99,6 +125,16 @@ pub(crate) fn unwritten(place: &str, error: &io::Error) -> Error {
         format!("the result, or a part of it, could not be written to {place}"),
         error.to_string(),
         "make room where it should go, or let it go elsewhere",
+    )
+}
+
+/// What could not be written in time since nobody read what was written before.
+fn unread(place: &str) -> Error {
+    Error::new(
+        ErrorKind::TimedOut,
+        format!("the result, or a part of it, could not be written to {place} in time"),
+        "whoever is to read it did not",
+        "let it be read, or written to a file; allow more with --timeout",
     )
 }
 

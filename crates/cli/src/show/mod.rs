@@ -9,13 +9,15 @@ mod value;
 use std::borrow::Cow;
 use std::ffi::OsString;
 use std::io::{self, BufWriter, IsTerminal, Write};
+use std::time::Instant;
 
 pub(crate) use invivo::escape::{shown, shown_bytes, shown_lines};
+use invivo::exec::Cancel;
 use invivo::{Error, Halt, Result};
 use serde::Serialize;
 
 use crate::arguments::Color;
-use delivery::{Fate, Stdout};
+use delivery::{Fate, Patience, Stdout};
 pub(crate) use delivery::{lacks_room, unwritten};
 pub(crate) use excerpt::{Excerpt, cut, cut_path};
 pub(crate) use table::Table;
@@ -96,6 +98,12 @@ impl Output {
     pub(crate) fn ensure_written(&mut self) -> Result<()> {
         self.stdout.fate.tell()?;
         self.script_stderr.tell()
+    }
+
+    /// From now on writes wait for whoever reads them until then, or until this is set, and not for
+    /// ever. What is not written then is lost, which is told of at the end.
+    pub(crate) fn wait_until(&mut self, until: Instant, cancel: Cancel) {
+        self.stdout.patience = Patience::new(until, cancel);
     }
 
     /// Whether more than the usual was asked for.
@@ -184,11 +192,11 @@ impl Output {
         if !matches!(self.script_stderr, Fate::Whole) {
             return;
         }
-        let mut stderr = io::stderr().lock();
+        let (stderr, patience) = (io::stderr().lock(), &self.stdout.patience);
         let outcome = if stderr.is_terminal() {
-            stderr.write_all(shown_lines(bytes).as_bytes())
+            patience.write(stderr, shown_lines(bytes).as_bytes())
         } else {
-            stderr.write_all(bytes)
+            patience.write(stderr, bytes)
         };
         self.script_stderr.note("stderr", outcome);
     }
@@ -217,7 +225,8 @@ impl Output {
 
     /// Text for stderr, as it is.
     pub(crate) fn diagnostic(&mut self, text: &str) {
-        let _ = io::stderr().lock().write_all(text.as_bytes());
+        let stderr = io::stderr().lock();
+        let _ = self.stdout.patience.write(stderr, text.as_bytes());
     }
 
     /// A line that `--verbose` asks for; escaped, since it may hold what a target said.

@@ -50,7 +50,7 @@ pub use memory::ProcessMemory;
 pub use new_file::{NewFile, Readers};
 pub use own::{
     file_name, is_ignored, login_uid, own_pid_namespace, own_uid, random, standard_output,
-    with_signals_held,
+    with_signals_held, write_patiently,
 };
 pub use proc::Status;
 pub use processors::{Affinity, own_processor};

@@ -3,9 +3,12 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
 
 use invivo_model::{Error, ErrorKind, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::sys;
@@ -54,6 +57,50 @@ pub fn is_ignored(signal: i32) -> bool {
 pub fn standard_output() -> io::Result<File> {
     let copy = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 0)?;
     Ok(File::from(copy))
+}
+
+/// Writes all of `bytes` to what may be a pipe or a terminal, and waits for whoever reads it no
+/// longer than `patient` says, which is asked often.
+///
+/// # Errors
+/// `TimedOut` where nobody reads and `patient` says no; else as any write.
+pub fn write_patiently(
+    to: impl AsFd,
+    mut bytes: &[u8],
+    patient: impl Fn() -> bool,
+) -> io::Result<()> {
+    /// A pipe that is ready takes so much without waiting (`PIPE_BUF`).
+    const PIECE: usize = 4096;
+    const AT_ONCE: Timespec = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    const A_WHILE: Timespec = Timespec {
+        tv_nsec: 20_000_000,
+        ..AT_ONCE
+    };
+    while !bytes.is_empty() {
+        let waits = patient();
+        let mut ready = [PollFd::new(&to, PollFlags::OUT)];
+        let ready = match poll(&mut ready, Some(if waits { &A_WHILE } else { &AT_ONCE })) {
+            Err(Errno::INTR) => Ok(0),
+            ready => ready,
+        }?;
+        let piece = bytes.get(..PIECE).unwrap_or(bytes);
+        let written = if ready == 0 {
+            Err(Errno::AGAIN)
+        } else {
+            rustix::io::write(&to, piece)
+        };
+        match written {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
+            Err(Errno::AGAIN | Errno::INTR) if waits => {}
+            Err(Errno::AGAIN | Errno::INTR) => return Err(io::ErrorKind::TimedOut.into()),
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(())
 }
 
 /// Does something while every signal that comes to this thread waits: it is delivered afterwards. So
