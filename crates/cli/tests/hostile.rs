@@ -8,7 +8,9 @@ mod as_root {
     use std::path::Path;
     use std::process::Command;
 
+    use rustix::process::{Pid, Signal, kill_process};
     use synth::launch::Place;
+    use synth::target::PATIENCE;
     use synth::{Launch, samples};
 
     use crate::support::{INVIVO, Run, staged};
@@ -148,6 +150,50 @@ mod as_root {
             assert!(!said.contains(SECRET), "{said}");
         }
         target.checked();
+    }
+
+    #[test]
+    fn a_child_of_another_user_has_no_file_read_to_it_that_not_everybody_may_read() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (secret, page) = (
+            directory.path().join("secret.py"),
+            directory.path().join("a.heatmap.html"),
+        );
+        fs::write(&secret, format!("{SECRET}\n").repeat(40)).expect("a secret");
+        let closed = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        fs::set_permissions(&secret, closed).expect("closing it");
+        // Root's program, whose worker gives its rights up and then names a file of root's.
+        let program = "
+import os, sys
+worker = os.fork()
+if worker == 0:
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
+    exec(compile('\\n' * 30 + 'def worker_spins():\\n  while True: pass\\nworker_spins()', sys.argv[1], 'exec'))
+print('ready', worker, flush=True)
+os.waitpid(worker, 0)
+";
+        let launch = Launch::new(synth::interpreter("3.14"), program);
+        let target = launch.arguments([&secret]).start();
+        let pid = target.pid().to_string();
+        let page = page.to_str().expect("plain");
+        let words = [
+            "record",
+            &pid,
+            "--subprocesses",
+            "-d",
+            "0.5",
+            "-f",
+            "heatmap",
+        ];
+        let run = within_a_minute(&[&words[..], &["-o", page]].concat());
+        assert_eq!(run.code, Some(0), "{run:#?}");
+        let shown = fs::read_to_string(page).expect("a page");
+        assert!(shown.contains("worker_spins"), "{shown}");
+        assert!(!shown.contains(SECRET), "{shown}");
+        let worker = i32::try_from(target.ready_ids()[0]).expect("a number");
+        let worker = Pid::from_raw(worker).expect("no group's");
+        kill_process(worker, Signal::KILL).expect("ending the worker");
+        assert!(target.wait_exit(PATIENCE).success());
     }
 
     #[test]

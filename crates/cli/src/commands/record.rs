@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 use invivo::profile::{
     self, About, Budget, Launched, Part, Recorded, Recorder, Session, Source, Step, Turn, Wanted,
 };
-use invivo::{Error, ErrorKind, Result, Sources, Target};
+use invivo::{Error, ErrorKind, Identity, Result, Sources, Target};
 
 use super::doctor::error_json;
 use super::profiles::{Draft, Form, Kind, Place, Written};
@@ -77,7 +77,8 @@ pub(crate) struct Arguments {
     duration: Option<Duration>,
 
     /// Sample the processes it starts too, each from its birth on: all in one file, with the
-    /// process as the root of its stacks, or each in a file of its own.
+    /// process as the root of its stacks, or each in a file of its own. For root, a heat map then
+    /// shows lines only of files that everybody may read: a child may run as another user.
     #[arg(
         long,
         value_enum,
@@ -153,7 +154,7 @@ fn perform(arguments: &Arguments, output: &mut Output) -> Result<ExitCode> {
         started.draft.path().display()
     ));
     let target = Target::open(started.pid).ok();
-    let mut sources = target.as_ref().map(|target| Sources::new(target).held());
+    let mut sources = sources(target.as_ref(), arguments.subprocesses.is_some());
     let mut news = News::new(target.as_ref());
     let ending = started.sample(arguments, &interrupts, sources.as_mut(), &mut news, output);
     output.progress("");
@@ -377,6 +378,17 @@ impl<'t> News<'t> {
 /// Whether it only says that the process is there no more.
 fn is_end(error: &Error) -> bool {
     matches!(error.kind, ErrorKind::NoSuchProcess | ErrorKind::Gone)
+}
+
+/// The source files that a heat map shows. Those that a child names, which may run as another user,
+/// are read with the rights that everybody has.
+fn sources(target: Option<&Target>, children: bool) -> Option<Sources<'_>> {
+    let sources = Sources::new(target?);
+    if children {
+        let everybody = Identity::of_everybody().ok()?;
+        return Some(sources.named_by(everybody).held());
+    }
+    Some(sources.held())
 }
 
 /// Makes of the recording what was asked for.

@@ -109,6 +109,20 @@ impl Identity {
         })
     }
 
+    /// The rights that every user has, or our own where these are a user's only.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn of_everybody() -> io::Result<Self> {
+        let own = Self::own()?;
+        let is_user = own.uid != 0 && own.capabilities == 0;
+        Ok(if is_user {
+            own
+        } else {
+            Self::of_user(NO_GROUP)
+        })
+    }
+
     /// Of a user of whom nothing else is known: in no group, and with nothing that overrides
     /// permissions.
     fn of_user(uid: u32) -> Self {
