@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::process::Command;
+
 use support::{exec, not_held, staged, state, unharmed, value};
 use synth::launch::Place;
 use synth::{Interpreter, Launch, Target, samples};
@@ -176,6 +178,49 @@ mod as_root {
             );
         }
     }
+
+    /// A file system of its own for as long as this lives.
+    struct Mounted(tempfile::TempDir);
+
+    impl Mounted {
+        fn new(kind: &str, options: &str) -> Self {
+            let place = tempfile::tempdir().expect("a directory");
+            let mut mount = Command::new("mount");
+            mount.args(["-t", kind, "-o", options, "none"]);
+            let mounted = mount.arg(place.path()).status();
+            assert!(mounted.expect("running mount").success());
+            Self(place)
+        }
+    }
+
+    impl Drop for Mounted {
+        fn drop(&mut self) {
+            let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+        }
+    }
+
+    #[test]
+    fn a_directory_without_room_makes_way_for_the_next() {
+        for (python, socket) in [("3.8", true), ("3.14", true), ("3.14", false)] {
+            let full = Mounted::new("tmpfs", "size=4k,mode=1777");
+            let program = if socket { samples::BUSY } else { SOCKETLESS };
+            let target = Launch::new(synth::interpreter(python), program)
+                .variable("TMPDIR", full.0.path())
+                .start();
+            assert_eq!(exec(&target, &["-e", "6 * 7"]).expect(0).stdout, "42\n");
+            let left = std::fs::read_dir(full.0.path()).expect("the directory");
+            assert_eq!(left.count(), 0, "{python}");
+            assert_eq!(target.stderr_so_far(), "");
+        }
+    }
+
+    /// It has no sockets, so that a script's task lies in a file.
+    const SOCKETLESS: &str = "
+import sys, time
+sys.modules['_socket'] = sys.modules['socket'] = None
+print('ready', flush=True)
+while True: time.sleep(0.01)
+";
 
     #[test]
     fn what_is_staged_for_another_user_belongs_to_it_alone() {

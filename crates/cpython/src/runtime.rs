@@ -217,7 +217,7 @@ impl<M: Memory> Runtime<M> {
         })
     }
 
-    /// Whether a module of this name is in the interpreter's `sys.modules`.
+    /// Whether a module, and nothing else, is in the interpreter's `sys.modules` under this name.
     ///
     /// # Errors
     ///
@@ -227,7 +227,22 @@ impl<M: Memory> Runtime<M> {
         let fields = [(self.layout.interpreter.modules, 8)];
         let [modules] = read_fields(&self.memory, interpreter.address, fields)
             .map_err(|met| fault(WHAT, met))?;
-        Ok(modules != 0 && self.dict_value(Address(modules), name)?.is_some())
+        if modules == 0 {
+            return Ok(false);
+        }
+        let modules = Address(modules);
+        let (Some(found), Some(sys)) = (
+            self.dict_value(modules, name)?,
+            self.dict_value(modules, "sys")?,
+        ) else {
+            return Ok(false);
+        };
+        // A program may have put anything under its name, as None for what it shall not import.
+        let class = |object| {
+            let class = read_fields(&self.memory, object, [(self.layout.object.type_of, 8)]);
+            class.map_err(|met| fault(WHAT, met))
+        };
+        Ok(class(found)? == class(sys)?)
     }
 
     /// The `thread_id` of the thread in which Python was initialized, which is the one that

@@ -194,11 +194,11 @@ pub fn execute<M: Memory + Sync>(
         attended: request.attended,
         nonce,
     };
-    let (mut stage, listener) = Stage::new(target, &first.directories, &label, first.path_size())?;
-    let parameters = Parameters {
+    let may_connect = may_connect(runtime, first);
+    let mut parameters = Parameters {
         token: random()?,
         reply: random()?,
-        directory: stage.path().as_os_str().as_encoded_bytes().to_vec(),
+        directory: Vec::new(),
         script: SCRIPT.into(),
         deadline: label.deadline,
         payload: request.payload(),
@@ -206,11 +206,15 @@ pub fn execute<M: Memory + Sync>(
         announce: !runtime.has_protocol(),
         pid: target.innermost_pid()?,
     };
-    stage.write_script(channel::script(&parameters).as_bytes())?;
-    let may_connect = may_connect(runtime, first);
-    if request.attended && !may_connect {
-        stage.write_task(&channel::task(&parameters.reply, &parameters.payload))?;
-    }
+    let (directories, size) = (&first.directories, first.path_size());
+    let (mut stage, listener) = Stage::new(target, directories, &label, size, |stage| {
+        parameters.directory = stage.path().as_os_str().as_encoded_bytes().to_vec();
+        stage.write_script(channel::script(&parameters).as_bytes())?;
+        if request.attended && !may_connect {
+            stage.write_task(&channel::task(&parameters.reply, &parameters.payload))?;
+        }
+        Ok(())
+    })?;
     sink(Event::Staged(stage.script()));
 
     let new = |plan| Ask::new(target, runtime, plan, stage.script(), nonce, request.permit);

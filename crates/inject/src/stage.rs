@@ -1,6 +1,7 @@
 //! Where a script is placed so that the target, and nobody else, can read it.
 
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -31,6 +32,9 @@ const ENTRIES_MAX: usize = 20_000;
 
 /// Directories like ours that are looked at, in each place: anybody can make any number of them.
 const SWEPT_MAX: usize = 256;
+
+/// Time that looking for it has even where the time-out is short.
+const SWEEP_FOR_AT_LEAST: Duration = Duration::from_millis(250);
 
 /// What a directory of another machine's or container's Invivo may be old before it is removed.
 const FOREIGN_FOR: Duration = Duration::from_secs(24 * 60 * 60);
@@ -129,7 +133,8 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// Makes a directory in the first of `candidates` that works.
+    /// Makes a directory in the first of `candidates` that works, and has `fill` write into it what it
+    /// is to hold, for which there may be no room.
     ///
     /// # Errors
     /// `Unsupported`, with what was wrong with each.
@@ -138,14 +143,20 @@ impl Stage {
         candidates: &[PathBuf],
         label: &Label,
         path_size: u64,
+        mut fill: impl FnMut(&mut Self) -> io::Result<()>,
     ) -> Result<(Self, Listener)> {
         let root = target.root()?;
         let owner = target.identity()?;
         let name = label.name();
         let mut tried = Vec::new();
         for parent in candidates {
-            match Self::make(&root, parent, &name, &owner, path_size) {
-                Ok(made) => return Ok(made),
+            let made = Self::make(&root, parent, &name, &owner, path_size);
+            let filled = made.and_then(|(mut stage, listener)| {
+                fill(&mut stage)?;
+                Ok((stage, listener))
+            });
+            match filled {
+                Ok(filled) => return Ok(filled),
                 Err(error) => tried.push(format!("{}: {error}", parent.display())),
             }
         }
@@ -158,10 +169,10 @@ impl Stage {
         name: &str,
         owner: &Identity,
         path_size: u64,
-    ) -> std::io::Result<(Self, Listener)> {
+    ) -> io::Result<(Self, Listener)> {
         let longest = parent.join(name).join(SCRIPT).as_os_str().len() as u64;
         if longest >= path_size {
-            return Err(std::io::Error::other(format!(
+            return Err(io::Error::other(format!(
                 "its path is longer than the {} bytes the target takes",
                 path_size.saturating_sub(1)
             )));
@@ -190,19 +201,17 @@ impl Stage {
     /// Writes the script.
     ///
     /// # Errors
-    /// `Unsupported` when the file system does not take it.
-    pub(crate) fn write_script(&self, text: &[u8]) -> Result<()> {
-        let written = self.directory.write_file(SCRIPT, text);
-        written.map_err(|error| self.not_placed(&error))
+    /// What the file system says.
+    pub(crate) fn write_script(&self, text: &[u8]) -> io::Result<()> {
+        self.directory.write_file(SCRIPT, text)
     }
 
     /// Writes the task for a script that will have no sockets.
     ///
     /// # Errors
-    /// `Unsupported` when the file system does not take it, or has no locks.
-    pub(crate) fn write_task(&mut self, task: &[u8]) -> Result<()> {
-        let written = self.directory.write_locked_file(TASK, task);
-        self.task = Some(written.map_err(|error| self.not_placed(&error))?);
+    /// What the file system says; it may have no locks.
+    pub(crate) fn write_task(&mut self, task: &[u8]) -> io::Result<()> {
+        self.task = Some(self.directory.write_locked_file(TASK, task)?);
         Ok(())
     }
 
@@ -241,18 +250,6 @@ impl Stage {
         Some(String::from_utf8_lossy(&text).into_owned())
     }
 
-    fn not_placed(&self, error: &std::io::Error) -> Error {
-        Error::new(
-            ErrorKind::Unsupported,
-            format!(
-                "the script could not be placed in {}",
-                self.path().display()
-            ),
-            error.to_string(),
-            "make room there, or give the target another TMPDIR",
-        )
-    }
-
     /// Leaves the directory to the script in it, which removes it when it begins.
     pub(crate) fn leave(mut self) {
         self.left = true;
@@ -281,8 +278,10 @@ pub(crate) fn sweep<M: Memory + Sync>(
 ) -> Result<()> {
     let root = target.root()?;
     let owner = target.identity()?;
-    // What remains of the time is for what was asked for.
-    let until = Instant::now() + until.saturating_duration_since(Instant::now()) / 4;
+    // What remains of the time is for what was asked for, but a request of a killed run would stand in
+    // its way.
+    let now = Instant::now();
+    let until = now + (until.saturating_duration_since(now) / 4).max(SWEEP_FOR_AT_LEAST);
     for parent in candidates {
         let names = root.names_with_prefix(parent, PREFIX, &owner, ENTRIES_MAX);
         let labelled = |name: String| Label::parse(&name).map(|label| (name, label));
