@@ -94,14 +94,18 @@ fn a_thread_makes_calls_and_goes_on_as_if_it_had_not() {
     for (kind, call, result) in KINDS {
         let mut subject = waiting(kind, call);
         divert(&subject, "called");
-        if matches!(kind, "read" | "pause") {
-            // It waits on, until there is a reason to end.
+        let waits_again = |subject: &Subject| {
             until("it waits again", || {
                 let target = subject.target();
                 let doing = target.activity(subject.pid());
                 doing.is_ok_and(|doing| doing.to_string().ends_with(call))
             });
+        };
+        if matches!(kind, "read" | "pause") {
+            // It waits on, until there is a reason to end.
+            waits_again(&subject);
             divert(&subject, "again");
+            waits_again(&subject);
         }
         match kind {
             "read" => subject
