@@ -65,8 +65,8 @@ pub use invivo_model::{
     Thread, ThreadState, Trust, Value, ValueKind, Variable, Version, Waited, escape, surrogate,
 };
 pub use invivo_process::{
-    Halt, Identity, ProcessMemory, Target, access, is_ignored, standard_output, with_signals_held,
-    write_patiently,
+    Halt, Identity, ProcessMemory, Target, access, is_ignored, standard_error, standard_output,
+    with_signals_held, write_patiently,
 };
 pub use os::{OsActivity, OsThread};
 pub use processes::{FoundInterpreter, PythonProcess, python_processes};

@@ -26,7 +26,8 @@ pub use linux::{
     Standing, Standstill, Status, Suspension, SystemCall, Target, TargetLock, TargetRoot, Thread,
     ThreadPlace, ThreadWatch, Transfer, USER_MAP_FILES, Waiting, clock, descendants, file_name,
     is_ignored, is_processor_time_accounted, login_uid, native_ids, own_pid_namespace,
-    own_processor, own_uid, pids, random, standard_output, with_signals_held, write_patiently,
+    own_processor, own_uid, pids, random, standard_error, standard_output, with_signals_held,
+    write_patiently,
 };
 #[cfg(target_os = "linux")]
 pub use linux::{NewFile, Readers, Stream, is_stream};

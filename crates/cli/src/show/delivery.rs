@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
-use std::os::fd::AsFd;
 use std::time::Instant;
 
 use invivo::exec::Cancel;
@@ -30,12 +29,13 @@ impl Patience {
     }
 
     /// Writes all of `bytes`.
-    pub(super) fn write(&self, to: impl AsFd + Write, bytes: &[u8]) -> io::Result<()> {
-        let Some((until, cancel)) = &self.0 else {
-            let mut to = to;
-            return to.write_all(bytes);
-        };
-        write_patiently(to, bytes, || !cancel.is_set() && Instant::now() < *until)
+    pub(super) fn write(&self, mut to: &File, bytes: &[u8]) -> io::Result<()> {
+        match &self.0 {
+            None => to.write_all(bytes),
+            Some((until, cancel)) => {
+                write_patiently(to, bytes, || !cancel.is_set() && Instant::now() < *until)
+            }
+        }
     }
 }
 

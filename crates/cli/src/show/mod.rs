@@ -8,12 +8,13 @@ mod value;
 
 use std::borrow::Cow;
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::time::Instant;
 
 pub(crate) use invivo::escape::{shown, shown_bytes, shown_lines};
 use invivo::exec::Cancel;
-use invivo::{Error, Halt, Result};
+use invivo::{Error, Halt, Result, standard_error};
 use serde::Serialize;
 
 use crate::arguments::Color;
@@ -64,6 +65,8 @@ impl Style {
 #[derive(Debug)]
 pub(crate) struct Output {
     stdout: Stdout,
+    /// `None` where there is none.
+    stderr: Option<File>,
     script_stderr: Fate,
     stdout_color: bool,
     stderr_color: bool,
@@ -87,6 +90,7 @@ impl Output {
             stderr_color: wanted(io::stderr().is_terminal()),
             verbose,
             stdout,
+            stderr: standard_error().ok(),
             script_stderr: Fate::default(),
         }
     }
@@ -192,11 +196,10 @@ impl Output {
         if !matches!(self.script_stderr, Fate::Whole) {
             return;
         }
-        let (stderr, patience) = (io::stderr().lock(), &self.stdout.patience);
-        let outcome = if stderr.is_terminal() {
-            patience.write(stderr, shown_lines(bytes).as_bytes())
+        let outcome = if io::stderr().is_terminal() {
+            self.write_to_stderr(shown_lines(bytes).as_bytes())
         } else {
-            patience.write(stderr, bytes)
+            self.write_to_stderr(bytes)
         };
         self.script_stderr.note("stderr", outcome);
     }
@@ -225,8 +228,14 @@ impl Output {
 
     /// Text for stderr, as it is.
     pub(crate) fn diagnostic(&mut self, text: &str) {
-        let stderr = io::stderr().lock();
-        let _ = self.stdout.patience.write(stderr, text.as_bytes());
+        let _ = self.write_to_stderr(text.as_bytes());
+    }
+
+    fn write_to_stderr(&self, bytes: &[u8]) -> io::Result<()> {
+        match &self.stderr {
+            Some(stderr) => self.stdout.patience.write(stderr, bytes),
+            None => io::stderr().write_all(bytes),
+        }
     }
 
     /// A line that `--verbose` asks for; escaped, since it may hold what a target said.

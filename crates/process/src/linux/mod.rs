@@ -49,8 +49,8 @@ pub use machine::{Argument, Call};
 pub use memory::ProcessMemory;
 pub use new_file::{NewFile, Readers};
 pub use own::{
-    file_name, is_ignored, login_uid, own_pid_namespace, own_uid, random, standard_output,
-    with_signals_held, write_patiently,
+    file_name, is_ignored, login_uid, own_pid_namespace, own_uid, random, standard_error,
+    standard_output, with_signals_held, write_patiently,
 };
 pub use proc::Status;
 pub use processors::{Affinity, own_processor};

@@ -59,6 +59,15 @@ pub fn standard_output() -> io::Result<File> {
     Ok(File::from(copy))
 }
 
+/// Our standard error in the same way.
+///
+/// # Errors
+/// As [`standard_output`].
+pub fn standard_error() -> io::Result<File> {
+    let copy = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stderr(), 0)?;
+    Ok(File::from(copy))
+}
+
 /// Writes all of `bytes` to what may be a pipe or a terminal, and waits for whoever reads it no
 /// longer than `patient` says, which is asked often.
 ///
