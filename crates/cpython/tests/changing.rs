@@ -72,7 +72,7 @@ fn what_is_shown_as_certain_was_there() {
         let is_told = |seen: &BTreeMap<String, [usize; 2]>| {
             ["box", "table", "items", "x"].iter().all(|stable| {
                 let counts = seen.get(*stable);
-                counts.is_some_and(|[certain, _]| *certain > wanted / 10)
+                counts.is_some_and(|[certain, _]| *certain >= wanted / 50)
             })
         };
         while looks < wanted || !is_told(&seen) {
