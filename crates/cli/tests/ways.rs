@@ -66,11 +66,13 @@ fn the_way_into_a_thread_that_runs() {
         assert_eq!(running["verdict"], "allows", "{name}: {running}");
         assert_eq!(report["execution"]["method"], method, "{name}");
         let plan = planned(&target, &[]);
-        assert_eq!(plan["method"], method);
+        let is_way =
+            |found: &Value| found == method || !has_protocol(interpreter) && found == "callback";
+        assert!(is_way(&plan["method"]), "{name}: {plan}");
         let writes = plan["writes"].as_array().expect("a list");
         assert!(writes.len() >= 3, "{plan}");
         let report = exec(&target, &["--json", "-e", "1"]).expect(0).json();
-        assert_eq!(report["method"], method, "{name}");
+        assert!(is_way(&report["method"]), "{name}: {report}");
         assert_eq!(report["woken"], Value::Null);
         unharmed(&target);
     }
