@@ -64,7 +64,7 @@ fn what_is_shown_as_certain_was_there() {
     let wanted = std::env::var("INVIVO_LOOKS").ok();
     let wanted = wanted.map_or(LOOKS, |text| text.parse().expect("a number"));
     for interpreter in interpreters() {
-        let process = Launch::new(interpreter, &[STAYS, PROGRAM].concat()).start();
+        let process = Launch::new(interpreter, [STAYS, PROGRAM].concat()).start();
         let mut place = Affinity::of_this_thread().expect("where we may run");
         let processor = (0..1024).find(|one| place.allows(*one));
         let processor = processor.expect("a processor that we may run on");
