@@ -23,9 +23,9 @@ pub use invivo_model::Address;
 pub use linux::{
     Account, Activity, Affinity, AppendFile, Argument, Call, Connection, Descriptors, Halt,
     Identity, Launched, Listener, PrivateDirectory, ProcessMemory, ProgramWatch, SignalReturn,
-    Standing, Standstill, Status, Suspension, SystemCall, Target, TargetLock, TargetRoot, Thread,
-    ThreadPlace, ThreadWatch, Transfer, USER_MAP_FILES, Waiting, clock, descendants, file_name,
-    is_ignored, is_processor_time_accounted, login_uid, native_ids, own_pid_namespace,
+    Standing, Standstill, Status, Stopper, Suspension, SystemCall, Target, TargetLock, TargetRoot,
+    Thread, ThreadPlace, ThreadWatch, Transfer, USER_MAP_FILES, Waiting, clock, descendants,
+    file_name, is_ignored, is_processor_time_accounted, login_uid, native_ids, own_pid_namespace,
     own_processor, own_uid, pids, random, standard_error, standard_output, with_signals_held,
     write_patiently,
 };

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use invivo_model::ErrorKind;
-use invivo_process::{Memory, WriteRequest};
+use invivo_process::{Memory, Stopper, WriteRequest};
 use support::{PATIENCE, Subject, assert_left_alone, example, thread_states, until};
 
 /// Stops it `times`, looking each time whether all of its threads stand still.
@@ -45,8 +45,13 @@ fn a_busy_process_stands_still_and_runs_on() {
 fn it_stands_still_until_it_is_let_go() {
     let subject = Subject::new(&["threads", "20"]);
     let target = subject.target();
-    for _ in 0..20 {
-        let still = target.stand_still(PATIENCE).expect("it can be stopped");
+    let mut stopper = Stopper::new(&target).expect("another process");
+    let mut other = Stopper::new(&target).expect("another process");
+    for round in 0..20 {
+        // From whatever processor, be there such a one or not.
+        let processor = (round > 0).then_some(round % 4);
+        let still = stopper.stand_still(PATIENCE, processor);
+        let still = still.expect("it can be stopped");
         let states = thread_states(subject.pid());
         assert!(
             states.iter().all(|(_, state, _)| *state == 't'),
@@ -56,14 +61,15 @@ fn it_stands_still_until_it_is_let_go() {
         std::thread::yield_now();
         assert_eq!(subject.counter(&target), counted);
         // Whoever wants it as well is refused.
-        let error = target.stand_still(PATIENCE).expect_err("it is held");
+        let error = other.stand_still(PATIENCE, None).expect_err("it is held");
         assert_eq!(error.kind, ErrorKind::Refused);
         drop(still);
     }
+    // It is its tracer no more, though the thread that stops is still there.
     assert_left_alone(subject.pid());
     subject.assert_runs(&target);
     let ourselves = invivo_process::Target::open(std::process::id()).expect("we are there");
-    let error = ourselves.stand_still(PATIENCE).expect_err("it is us");
+    let error = Stopper::new(&ourselves).expect_err("it is us");
     assert_eq!(error.kind, ErrorKind::Refused);
 }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use invivo_model::{About, ErrorKind, ProfileProcess, Result, Trust, surrogate};
-use invivo_process::{ProcessMemory, clock, random};
+use invivo_process::{ProcessMemory, Standstill, Stopper, clock, random};
 
 use crate::follow::{Follower, Subject};
 use crate::intern::Interner;
@@ -67,7 +67,7 @@ pub struct Session<S> {
     about: About,
     interner: Interner,
     sink: S,
-    samplers: Vec<Sampler<ProcessMemory>>,
+    samplers: Vec<Sampled>,
     follower: Option<Follower>,
     /// Processes of which it can't be told yet what has become.
     lost: Vec<Lost>,
@@ -75,6 +75,32 @@ pub struct Session<S> {
     block: bool,
     whereabouts: Whereabouts,
     seen: Vec<Seen>,
+}
+
+/// A process that is sampled, and what stops it for that once it has been stopped.
+#[derive(Debug)]
+struct Sampled {
+    sampler: Sampler<ProcessMemory>,
+    stopper: Option<Stopper>,
+}
+
+impl Sampled {
+    /// Has it stand still, from `processor` where there is one, if it is to be blocked.
+    fn begin(
+        &mut self,
+        block: bool,
+        processor: Option<u32>,
+    ) -> Result<(&mut Sampler<ProcessMemory>, Option<Standstill<'_>>)> {
+        if !block {
+            return Ok((&mut self.sampler, None));
+        }
+        let stopper = match &mut self.stopper {
+            Some(stopper) => stopper,
+            none => none.insert(Stopper::new(self.sampler.target())?),
+        };
+        let still = stopper.stand_still(STANDSTILL, processor)?;
+        Ok((&mut self.sampler, Some(still)))
+    }
 }
 
 impl<S: Sink> Session<S> {
@@ -138,7 +164,10 @@ impl<S: Sink> Session<S> {
         self.tell_return(&process);
         let index = self.interner.process(&process, &mut self.sink)?;
         let sampler = Sampler::new(subject.target, subject.runtime, index, self.options);
-        self.samplers.push(sampler);
+        self.samplers.push(Sampled {
+            sampler,
+            stopper: None,
+        });
         Ok(())
     }
 
@@ -219,34 +248,32 @@ impl<S: Sink> Session<S> {
             }
             self.thread_time = thread_time;
             self.about.own_time = clock::own_processor_time().saturating_sub(self.own_time);
-            self.samplers.iter_mut().for_each(Sampler::ask_names);
+            let samplers = self.samplers.iter_mut();
+            samplers.for_each(|one| one.sampler.ask_names());
         }
         self.seen.clear();
         let mut index = 0;
-        while let Some(sampler) = self.samplers.get_mut(index) {
-            let still = self.block.then(|| sampler.target().stand_still(STANDSTILL));
-            let looked = match still.transpose() {
-                Ok(still) => {
-                    let whereabouts = &mut self.whereabouts;
-                    whereabouts.stand_still(still.is_some());
-                    let looked = sampler.tick(
-                        &mut self.interner,
-                        &mut self.sink,
-                        &mut self.seen,
-                        whereabouts,
-                    );
-                    drop(still);
-                    whereabouts.stand_still(false);
-                    looked
-                }
-                Err(error) => Err(error),
-            };
+        while let Some(one) = self.samplers.get_mut(index) {
+            let place = self.whereabouts.pinned();
+            let looked = one.begin(self.block, place).and_then(|(sampler, still)| {
+                let whereabouts = &mut self.whereabouts;
+                whereabouts.stand_still(still.is_some());
+                let looked = sampler.tick(
+                    &mut self.interner,
+                    &mut self.sink,
+                    &mut self.seen,
+                    whereabouts,
+                );
+                drop(still);
+                whereabouts.stand_still(false);
+                looked
+            });
             match looked {
                 Ok(()) => index += 1,
                 Err(error) => match error.kind {
                     ErrorKind::Gone => {
                         let lost = self.samplers.swap_remove(index);
-                        let lost = lost.into_lost();
+                        let lost = lost.sampler.into_lost();
                         if let Some(follower) = &self.follower {
                             follower.lost(lost.target.pid());
                         }

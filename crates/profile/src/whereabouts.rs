@@ -58,6 +58,11 @@ impl Whereabouts {
         self.looks
     }
 
+    /// The processor that we are pinned to.
+    pub(crate) fn pinned(&self) -> Option<u32> {
+        self.affinity.as_ref()?.pinned()
+    }
+
     /// Says whether what is read from now on stands still. When it does no more, we go where we
     /// should be the next time.
     pub(crate) fn stand_still(&mut self, stopped: bool) {

@@ -58,7 +58,7 @@ pub use program::ProgramWatch;
 pub use root::TargetRoot;
 pub use staging::PrivateDirectory;
 pub use steer::{SignalReturn, Standing};
-pub use still::Standstill;
+pub use still::{Standstill, Stopper};
 pub use stop::Suspension;
 pub use stream::{Stream, is_stream};
 pub use target::Target;

@@ -354,16 +354,30 @@ impl<'t> Suspension<'t> {
     }
 }
 
-impl Drop for Suspension<'_> {
-    fn drop(&mut self) {
+impl Suspension<'_> {
+    /// Lets the threads go; whether it could let go all of them. It fails only for one that has
+    /// ended or has not stopped yet: of those the kernel lets go when our own thread ends, which
+    /// then has to be next.
+    pub(super) fn end(mut self) -> bool {
+        self.let_go()
+    }
+
+    fn let_go(&mut self) -> bool {
         let first = self.target.pid();
         let first = self.held.remove(&first).map(|signal| (first, signal));
         let others = mem::take(&mut self.held);
+        let mut all = true;
         for (tid, signal) in first.into_iter().chain(others) {
-            // It fails only for a thread that has ended or has not stopped yet: of those the
-            // kernel lets go when our own thread ends, which is next.
-            let _ = raw(tid).map(|thread| sys::detach(thread, signal));
+            let detached = raw(tid).map(|thread| sys::detach(thread, signal));
+            all &= detached.is_some_and(|outcome| outcome.is_ok());
         }
+        all
+    }
+}
+
+impl Drop for Suspension<'_> {
+    fn drop(&mut self) {
+        self.let_go();
     }
 }
 
