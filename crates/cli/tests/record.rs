@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use support::{Run, busy, eventually, heedful, invivo, not_held, runs_invivo, unharmed};
 use synth::{Interpreter, Launch, Target, interpreter, interpreters};
 
@@ -78,18 +79,27 @@ fn every_interpreter_is_recorded() {
 }
 
 #[test]
-fn stopped_for_each_look_no_stack_is_torn() {
+fn stopped_for_each_look_it_stands_still_whenever_it_is_read() {
     for interpreter in interpreters() {
         let target = busy(interpreter);
         let pid = target.pid().to_string();
         let here = directory();
         let words = [&pid, "--block", "-d", "0.5", "-o", "a.txt", "--json"];
         let report = run(record(here.path(), &words)).expect(0).json();
-        // A tick at which a busy machine did not let it stand still in time has no sample.
-        let number = |field: &str| report[field].as_u64().expect("a number");
-        let all = number("samples") + number("torn");
-        assert!(all <= number("ticks"), "{}: {report}", interpreter.name);
-        assert!(number("samples") > 0, "{report}");
+        let name = &interpreter.name;
+        let number = |field: &Value| field.as_u64().expect("a number");
+        let [samples, torn, ticks] = ["samples", "torn", "ticks"].map(|one| number(&report[one]));
+        let looks = &report["looks"];
+        assert!(samples > 0, "{name}: {report}");
+        assert!(number(&looks["stopped"]) > 0, "{name}: {report}");
+        assert_eq!(number(&looks["own_processor"]), 0, "{name}: {report}");
+        assert_eq!(number(&looks["elsewhere"]), 0, "{name}: {report}");
+        // Of what is torn, a part are ticks at which a busy machine did not let it stand still in
+        // time: those have no sample. The rest are samples, and rare: it may have been stopped
+        // where what it says of its frames contradicts itself. 3.11 and 3.12 enter their
+        // evaluation loop in two steps, and which frame is on top is not told in between.
+        let torn_samples = (samples + torn).saturating_sub(ticks);
+        assert!(torn_samples <= 2 + samples / 20, "{name}: {report}");
         unharmed(&target);
     }
 }
@@ -112,7 +122,7 @@ fn every_format_is_made_and_told_by_its_ending() {
             assert!(text.contains("main"), "{name}: {text}");
         }
         if ending.ends_with(".json") {
-            let parsed: Result<serde_json::Value, _> = serde_json::from_slice(&bytes);
+            let parsed: Result<Value, _> = serde_json::from_slice(&bytes);
             assert!(parsed.is_ok(), "{name}");
         }
         // Asked for by name, whatever the ending.
@@ -210,7 +220,7 @@ fn a_command_that_outlives_its_recording_is_waited_for() {
     let options = ["-d", "0.1", "-o", "a.html", "--json"];
     let run = launch(here.path(), &options, interpreter("3.14"), &["exit", "5"]).expect(5);
     let json = run.stdout.lines().last().expect("a line");
-    let report: serde_json::Value = serde_json::from_str(json).expect("JSON");
+    let report: Value = serde_json::from_str(json).expect("JSON");
     // Under load it may not have begun within the time, and then there is nothing to write.
     assert_eq!(report["exit_code"], 5);
     assert!(report["ended_by"] == "duration", "{report}");
@@ -350,7 +360,7 @@ fn the_end_of_the_target_ends_it_well() {
     let run = ended(child).expect(0);
     let report = run.json();
     assert_eq!(report["ended_by"], "target", "{run:#?}");
-    assert_eq!(report["exit_code"], serde_json::Value::Null);
+    assert_eq!(report["exit_code"], Value::Null);
     assert!(report["samples"].as_u64() > Some(0), "{run:#?}");
     assert_eq!(names(here.path()), ["a.txt"]);
 }
@@ -512,11 +522,11 @@ fn hostile_names_break_no_format() {
                     assert!(lines.all(|line| counted(line) && line != "c 5"), "{text}");
                 }
                 "jsonl" => text.lines().for_each(|line| {
-                    let parsed: Result<serde_json::Value, _> = serde_json::from_str(line);
+                    let parsed: Result<Value, _> = serde_json::from_str(line);
                     assert!(parsed.is_ok(), "{line}");
                 }),
                 _ if ending.ends_with("json") => {
-                    let parsed: Result<serde_json::Value, _> = serde_json::from_str(&text);
+                    let parsed: Result<Value, _> = serde_json::from_str(&text);
                     assert!(parsed.is_ok(), "{format}");
                 }
                 _ => {}
