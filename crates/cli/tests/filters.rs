@@ -20,7 +20,9 @@ const PROGRAM: &str = "
 import ctypes, os, select, struct, sys
 if os.environ.get('SOCKETS'): import _socket
 seen = set()
-sys.addaudithook(lambda event, _: seen.add(event))
+# A program with a hook gets no pending call.
+hooked = float(os.environ['PAUSE']) > 0 or sys.version_info >= (3, 14)
+if hooked: sys.addaudithook(lambda event, _: seen.add(event))
 libc = ctypes.CDLL(None)
 def filter_calls(listed, other, numbers):
     code = [(0x20, 0, 0, 0)]
@@ -211,7 +213,8 @@ fn a_script_makes_its_target_do_what_was_said_and_nothing_else() {
         let untold: Vec<_> = seen.difference(&told).collect();
         assert!(untold.is_empty(), "{untold:?} of {seen:?}");
         // What is told of a program with sockets is what it sees, but for a note of a failure.
-        if *sockets {
+        let hooked = *pause != "0" || python.minor() >= 14;
+        if *sockets && hooked {
             let unseen: Vec<&String> = told.difference(&seen).collect();
             assert_eq!(unseen, ["os.symlink"], "{seen:?}");
         }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::json;
 use support::{INVIVO, each, eventually, exec, not_held, staged, value};
 use synth::target::PATIENCE;
@@ -103,11 +104,16 @@ fn a_script_without_sockets_finds_out_that_nobody_waits_for_it() {
 }
 
 /// What keeps a script from beginning, by a name, and what is said of it.
-const OBSTACLES: [(&str, &str, &str); 4] = [
+const OBSTACLES: [(&str, &str, &str); 5] = [
     (
         "audit",
         "sys.addaudithook(lambda name, given: refuse() if name == 'open' and b'invivo' in \
          (given[0] if isinstance(given[0], bytes) else str(given[0]).encode()) else None)",
+        "has not called back",
+    ),
+    (
+        "compiling",
+        "sys.addaudithook(lambda name, _: refuse() if name in ('compile', 'exec') else None)",
         "has not called back",
     ),
     ("exec", "import builtins; builtins.exec = refuse", ""),
@@ -140,6 +146,10 @@ os._exit(0)
     let cells: Vec<_> = pythons
         .flat_map(|python| OBSTACLES.map(|obstacle| (python, obstacle)))
         .flat_map(|(python, obstacle)| ["0", "1000"].map(|pause| (python, obstacle, pause)))
+        // Where it has a hook and no protocol, one that runs gets no script.
+        .filter(|(python, (_, patch, _), pause)| {
+            *pause != "0" || python.minor() >= 14 || !patch.contains("addaudithook")
+        })
         .collect();
     let name = |(python, (what, ..), pause): &(&Interpreter, (&str, &str, &str), &str)| {
         format!("{} {what} {pause}", python.name)
@@ -155,6 +165,35 @@ os._exit(0)
         assert_eq!(staged(&target), Vec::<PathBuf>::new());
         target.close_input();
         assert!(target.wait_exit(PATIENCE).success());
+    });
+}
+
+/// It makes no system call until it is told to end, and refuses whatever is compiled or run.
+const STRICT: &str = "
+import os, signal, sys
+signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+def hook(name, _):
+    if name in ('compile', 'exec'): raise PermissionError('not here')
+sys.addaudithook(hook)
+os.write(1, b'ready\\n')
+while True: pass
+";
+
+#[test]
+fn a_program_with_a_hook_that_may_refuse_gets_no_pending_call() {
+    let pythons = synth::acted_on().into_iter();
+    let pythons: Vec<_> = pythons.filter(|python| python.minor() < 14).collect();
+    each(&pythons, name, |python| {
+        let target = Launch::new(python, STRICT).start();
+        let run = exec(&target, &["--timeout", "1", "-e", "1"]);
+        run.refused(6, "did not begin", "the program has an audit hook");
+        let said = support::invivo(["doctor", "--json", &target.pid().to_string()]);
+        assert!(said.stdout.contains("has an audit hook"), "{said:#?}");
+        not_held(&target);
+        assert_eq!(staged(&target), Vec::<PathBuf>::new());
+        target.signal(Signal::TERM);
+        assert!(target.wait_exit(PATIENCE).success());
+        assert_eq!(target.stderr_so_far(), "");
     });
 }
 

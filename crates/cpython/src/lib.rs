@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod asyncio;
+mod audit;
 mod builtins;
 mod code;
 mod collected;

@@ -352,7 +352,10 @@ impl<'a, M: Memory + Sync> Ask<'a, M> {
                 woken: None,
                 obstacle,
             },
-            Err(why) => Attempt::not(why),
+            Err(why) => Attempt::not(match obstacle {
+                Some(obstacle) => format!("{obstacle}; {why}"),
+                None => why,
+            }),
         })
     }
 

@@ -4,6 +4,8 @@ use invivo_cpython::{BuiltinNames, Runtime};
 use invivo_model::{Error, ErrorKind, Interpreter, Result};
 use invivo_process::{Descriptors, Memory, Target};
 
+use crate::pending;
+
 /// What a script takes from the program's builtins: every name that `bootstrap.py` uses of them.
 const NAMES: [&str; 42] = [
     LOADER,
@@ -108,10 +110,14 @@ pub(crate) fn doubts<M: Memory>(runtime: &Runtime<M>, interpreter: &Interpreter)
             names.replaced.join(", ")
         )
     });
-    let hooks =
-        "an audit hook may refuse what a script does; whether the program has one can't be \
-                 told from outside"
-            .to_owned();
+    let hooks = pending::hooked(runtime, interpreter).map_or_else(
+        || {
+            "an audit hook may refuse what a script does; whether the program has one can't be \
+             told from outside"
+                .to_owned()
+        },
+        |why| format!("an audit hook may refuse what a script does: {why}"),
+    );
     replaced.into_iter().chain([hooks]).collect()
 }
 

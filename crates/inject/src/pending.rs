@@ -58,6 +58,17 @@ pub(crate) fn planned<M: Memory>(
     Ok(writes)
 }
 
+/// Why no pending call may run a text: one whose text is refused raises a `SystemError` in whatever
+/// code it interrupts. (A callback that is refused raises nothing there.)
+pub(crate) fn hooked<M: Memory>(runtime: &Runtime<M>, interpreter: &Interpreter) -> Option<String> {
+    let has_hooks = runtime.has_audit_hooks(interpreter).ok().flatten() == Some(true);
+    has_hooks.then(|| {
+        "the program has an audit hook, and one that refuses a script while its thread runs makes \
+         the program's own code fail: a script can begin only where the thread waits"
+            .to_owned()
+    })
+}
+
 /// Queues a call in `queue` that runs `text`, with all threads stopped. The inner error says why that can't
 /// be done at this moment.
 ///
@@ -72,6 +83,9 @@ pub(crate) fn queue<M: Memory>(
     queue: Queue,
     text: &str,
 ) -> Result<Result<Queued, String>> {
+    if let Some(why) = hooked(runtime, interpreter) {
+        return Ok(Err(why));
+    }
     let calls = match runtime.pending_calls(interpreter, queue) {
         Err(error) if error.kind == ErrorKind::Unsupported => return Ok(Err(error.why)),
         calls => calls?,

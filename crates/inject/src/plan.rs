@@ -11,6 +11,7 @@ use invivo_process::{Activity, Memory, Target};
 use crate::calls::Tools;
 use crate::filters;
 use crate::needs;
+use crate::pending;
 use crate::protocol;
 use crate::selection::{Chosen, Selection, choose};
 
@@ -167,7 +168,8 @@ impl Plan {
                 return Err(protocol::already_pending(target, tid));
             }
             Method::Protocol
-        } else if wake == Wake::Auto && waits {
+        } else if wake == Wake::Auto && (waits || pending::hooked(runtime, &interpreter).is_some())
+        {
             Method::Callback
         } else if is_main || runtime.has_queue(Queue::AnyThread) {
             Method::PendingCall
@@ -224,7 +226,7 @@ impl Plan {
                 } else {
                     Queue::AnyThread
                 };
-                crate::pending::planned(target, runtime, &interpreter, queue, &tools)
+                pending::planned(target, runtime, &interpreter, queue, &tools)
             }
             Method::Callback => {
                 Tools::find(target, runtime)?;

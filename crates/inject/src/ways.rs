@@ -100,7 +100,12 @@ fn pending_call<M: Memory>(
         Queue::AnyThread
     };
     let planned = |tools| pending::planned(target, runtime, &chosen.interpreter, queue, tools);
+    let hooked = pending::hooked(runtime, &chosen.interpreter);
     let way = match tools.as_ref().map_err(Clone::clone).and_then(planned) {
+        Ok(_) if let Some(why) = hooked => Way {
+            remedy: Some(ANOTHER.to_owned()),
+            ..Way::new(CheckVerdict::Refuses, why)
+        },
         Err(error) => Way::closed(&error),
         Ok(_) if queue == Queue::MainThread => Way::new(
             CheckVerdict::Allows,

@@ -218,6 +218,10 @@ static void pending(void)
     AT("runtime.core_initialized", _PyRuntimeState, core_initialized);
     AT("runtime.initialized", _PyRuntimeState, initialized);
     AT("interpreter.finalizing", PyInterpreterState, finalizing);
+    /* It is not known of a debug build of 3.13, where it lies elsewhere. */
+#if PY_VERSION_HEX < 0x030d0000 || PY_VERSION_HEX < 0x030e0000 && !defined(Py_DEBUG)
+    AT("interpreter.audit_hooks", PyInterpreterState, audit_hooks);
+#endif
 #if PY_VERSION_HEX >= 0x030c0000
     AT("thread.recursion.Left.0", PyThreadState, py_recursion_remaining);
 #elif PY_VERSION_HEX >= 0x030b0000

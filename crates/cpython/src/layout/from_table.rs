@@ -34,7 +34,7 @@ pub(super) fn layout(table: &Table, minor: &Minor, free_threaded: bool) -> Resul
     let grown = header.saturating_sub(objects::HEADER);
     Ok(Layout {
         runtime: runtime(table, beyond)?,
-        interpreter: interpreter(table)?,
+        interpreter: interpreter(table, beyond, free_threaded)?,
         gil: gil(table)?,
         thread: thread(table, beyond)?,
         exception_item: ExceptionItemLayout {
@@ -85,7 +85,10 @@ fn runtime(table: &Table, beyond: &Beyond) -> Result<RuntimeLayout> {
     })
 }
 
-fn interpreter(table: &Table) -> Result<InterpreterLayout> {
+fn interpreter(table: &Table, beyond: &Beyond, free_threaded: bool) -> Result<InterpreterLayout> {
+    let size = table.offset("interpreter_state.size")?;
+    let hooks = beyond.audit_hooks;
+    let hooks = hooks.map(|(gil, free)| if free_threaded { free } else { gil });
     let gc = table.offset("interpreter_state.gc")?;
     let threads_head = table.offset("interpreter_state.threads_head")?;
     // Include/internal/pycore_interp.h, 3.13, and Include/internal/pycore_interp_structs.h, 3.14
@@ -103,6 +106,7 @@ fn interpreter(table: &Table) -> Result<InterpreterLayout> {
         gc_frame: table.value("gc.frame").map(|frame| gc + frame),
         code_object_generation: table.value("interpreter_state.code_object_generation"),
         finalizing: finalizing.ok_or_else(|| invalid("threads_head lies too far in front"))?,
+        audit_hooks: hooks.filter(|hooks| hooks + 8 <= size),
     })
 }
 

@@ -66,6 +66,9 @@ pub(super) struct Beyond {
     pub(super) attachment: u64,
     pub(super) recursion_left: u64,
     pub(super) pending_main: MainQueues,
+    /// `audit_hooks` in the interpreter state of a build with a GIL and of a free-threaded one,
+    /// where there are pending calls that it may make fail. (In debug builds no list lies there.)
+    pub(super) audit_hooks: Option<(u64, u64)>,
     /// The least `owner` of a frame that is no Python code.
     pub(super) first_sentinel: u8,
     /// `stacktop` in a frame, where the table has no `stackpointer`.

@@ -119,6 +119,8 @@ pub(crate) struct InterpreterLayout {
     pub(crate) code_object_generation: Option<u64>,
     /// An `int`: whether it is being shut down, or will be once its threads have ended.
     pub(crate) finalizing: u64,
+    /// The list of the audit hooks that Python code has added, or null.
+    pub(crate) audit_hooks: Option<u64>,
 }
 
 /// `struct _gil_runtime_state`.

@@ -31,6 +31,7 @@ pub(super) const LAYOUT: Layout = Layout {
         gc_frame: None,
         code_object_generation: None,
         finalizing: 56,
+        audit_hooks: Some(3504),
     },
     gil: objects::GIL,
     // Include/cpython/pystate.h, 3.10: `struct _ts`.

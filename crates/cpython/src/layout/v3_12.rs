@@ -31,6 +31,7 @@ pub(super) const LAYOUT: Layout = Layout {
         gc_frame: None,
         code_object_generation: None,
         finalizing: 44,
+        audit_hooks: Some(267208),
     },
     gil: objects::GIL,
     // Include/cpython/pystate.h, 3.12: `struct _ts`.

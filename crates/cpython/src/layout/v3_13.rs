@@ -30,6 +30,8 @@ const BEYOND: Beyond = Beyond {
         debug: 18632,
         debug_free_threaded: 18640,
     },
+    // Include/internal/pycore_interp.h, 3.13: `struct _is`.
+    audit_hooks: Some((10808, 17440)),
     // Include/internal/pycore_frame.h, 3.13: FRAME_OWNED_BY_CSTACK.
     first_sentinel: 3,
     // Include/internal/pycore_frame.h, 3.13: `_PyInterpreterFrame`.

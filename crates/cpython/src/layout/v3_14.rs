@@ -29,6 +29,7 @@ const BEYOND: Beyond = Beyond {
         debug: 18840,
         debug_free_threaded: 18848,
     },
+    audit_hooks: None,
     // Include/internal/pycore_interpframe_structs.h, 3.14: FRAME_OWNED_BY_INTERPRETER, and above it
     // FRAME_OWNED_BY_CSTACK.
     first_sentinel: 3,

@@ -30,6 +30,7 @@ const BEYOND: Beyond = Beyond {
         debug: 18976,
         debug_free_threaded: 18976,
     },
+    audit_hooks: None,
     // Include/internal/pycore_interpframe_structs.h, 3.15: FRAME_OWNED_BY_INTERPRETER.
     first_sentinel: 3,
     stack_count: None,

@@ -31,6 +31,7 @@ pub(super) const LAYOUT: Layout = Layout {
         gc_frame: None,
         code_object_generation: None,
         finalizing: 48,
+        audit_hooks: Some(2704),
     },
     gil: objects::GIL,
     // Include/cpython/pystate.h, 3.8: `struct _ts`.

@@ -299,11 +299,17 @@ impl<M: Memory + Sync> Call<'_, M> {
             // It is about to read the script, or on its way there: let it find it, and turn it
             // away when it calls. If it calls later, nobody answers and it does nothing either.
             match listener.accept(self.target, Instant::now() + GRACE) {
-                Ok(Some(_turned_away)) => {}
-                _ => stage.leave(),
+                Ok(Some(_turned_away)) => {
+                    "the thread had just taken the request up and was turned away: nothing ran; try \
+                     again with a longer --timeout"
+                }
+                _ => {
+                    stage.leave();
+                    "the thread has taken the request up and the script has not called back: it does \
+                     nothing if it still does, and the next invivo exec removes what was staged for \
+                     it; try again with a longer --timeout"
+                }
             }
-            "the thread had just taken the request up and was turned away: nothing ran; try again \
-             with a longer --timeout"
         };
         let (kind, when) = self.end_of_patience();
         Error::new(
