@@ -1,8 +1,14 @@
 //! `cargo xtask fuzz [MINUTES] [FAMILY]`: changed recordings of processes, chosen by what code they
 //! reach, for so many minutes a family of versions; then processes that write over themselves.
+//! `cargo xtask fuzz commands`: the [command itself](commands).
 //!
 //! cargo-fuzz drives it. Of the compiler that needs an unstable flag, no sanitizer: there is no
 //! unsafe code among what reads a target.
+
+mod asked;
+mod chance;
+mod commands;
+mod inputs;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -38,6 +44,7 @@ const LOOKS: &str = "1000";
 /// Runs the fuzz target for every family, or for the one that is named, then the live test.
 pub(crate) fn run(arguments: &[&str]) -> Outcome {
     let (minutes, chosen) = match arguments {
+        ["commands", rest @ ..] => return commands::run(rest),
         [] => ("10", None),
         [minutes] => (*minutes, None),
         [minutes, family] => (*minutes, Some(*family)),

@@ -32,6 +32,9 @@ usage: cargo xtask CHORE
                                 the packages that targets import
   fuzz [MINUTES] [FAMILY]       changed recordings, read by every view: 10 minutes for each family
                                 of versions, or for one, such as 3.14-3.15
+  fuzz commands [MINUTES] [--seed NUMBER] [--invivo PROGRAM]
+                                the command itself, with made-up files, words and processes, under
+                                a limit of memory and a watchdog
   bench exec [RUNS]             the time that `invivo exec` takes in every version, of threads that
                                 work and that wait, beside the peers
   bench act [RUNS]              whether a script runs in a thread that waits or works in each way

@@ -1,6 +1,6 @@
 //! Recordings of which much would be made.
 
-use flate2::{Compress, Compression, Crc, FlushCompress};
+use flate2::{Compress, Compression, Crc, Decompress, FlushCompress, FlushDecompress};
 
 use super::HostileFile;
 
@@ -74,7 +74,7 @@ impl RecordingFile {
     /// A stack: a frame on another stack.
     pub fn stack(&mut self, caller: Option<u64>, frame: u64) {
         self.entry(4, |out| {
-            put(out, caller.map_or(0, |caller| caller + 1));
+            put(out, caller.map_or(0, |caller| caller.wrapping_add(1)));
             put(out, frame);
         });
     }
@@ -113,21 +113,7 @@ impl RecordingFile {
         put(&mut block, 1 << 30);
         put(&mut block, 0);
         block.extend(changes);
-        let mut packed = Vec::with_capacity(block.len() + 1024);
-        let mut deflate = Compress::new(Compression::fast(), false);
-        let status = deflate.compress_vec(&block, &mut packed, FlushCompress::Finish);
-        status.expect("it has the room");
-        let is_smaller = packed.len() < block.len();
-        let stored = if is_smaller { &packed } else { &block };
-        let mut file = vec![u8::from(is_smaller)];
-        file.extend((stored.len() as u32).to_le_bytes());
-        file.extend((block.len() as u32).to_le_bytes());
-        let mut checksum = Crc::new();
-        checksum.update(&file);
-        checksum.update(stored);
-        file.extend(checksum.sum().to_le_bytes());
-        file.extend(stored);
-        file
+        packed(&block, 0)
     }
 
     /// The file.
@@ -137,6 +123,53 @@ impl RecordingFile {
         }
         self.bytes
     }
+}
+
+/// The recording with what `change` makes of what each block says, packed anew so that it is read.
+/// What is no whole block stays behind.
+pub fn reworked(recording: &[u8], mut change: impl FnMut(&mut Vec<u8>)) -> Vec<u8> {
+    let (magic, mut rest) = recording.split_at(recording.len().min(8));
+    let mut file = magic.to_vec();
+    while let Some((head, after)) = rest.split_at_checked(13) {
+        let number = |at: usize| {
+            let bytes = head[at..at + 4].try_into().expect("four bytes");
+            u32::from_le_bytes(bytes) as usize
+        };
+        let Some((stored, after)) = after.split_at_checked(number(1)) else {
+            break;
+        };
+        let mut block = Vec::with_capacity(number(5).min(BLOCK));
+        if head[0] & 1 == 0 {
+            block.extend(stored);
+        } else {
+            let mut inflate = Decompress::new(false);
+            let status = inflate.decompress_vec(stored, &mut block, FlushDecompress::Finish);
+            status.expect("one that was packed");
+        }
+        change(&mut block);
+        file.extend(packed(&block, head[0] & 2));
+        rest = after;
+    }
+    file
+}
+
+/// A block as it is stored; `last` is 2 for the last one, else 0.
+fn packed(block: &[u8], last: u8) -> Vec<u8> {
+    let mut smaller = Vec::with_capacity(block.len() + 1024);
+    let mut deflate = Compress::new(Compression::fast(), false);
+    let status = deflate.compress_vec(block, &mut smaller, FlushCompress::Finish);
+    status.expect("it has the room");
+    let is_smaller = smaller.len() < block.len();
+    let stored = if is_smaller { &smaller } else { block };
+    let mut file = vec![u8::from(is_smaller) | last];
+    file.extend((stored.len() as u32).to_le_bytes());
+    file.extend((block.len() as u32).to_le_bytes());
+    let mut checksum = Crc::new();
+    checksum.update(&file);
+    checksum.update(stored);
+    file.extend(checksum.sum().to_le_bytes());
+    file.extend(stored);
+    file
 }
 
 /// A number as a recording has it.
