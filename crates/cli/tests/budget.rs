@@ -18,6 +18,14 @@ const SECONDS: &str = "60";
 /// Runs `invivo` with so much memory and time, and says how long it took. What it prints can be
 /// long, and is not shown.
 fn within_bounds(words: &[&str]) -> (Run, Duration) {
+    let (run, time) = within_bounds_or_not(words);
+    let said: String = run.stderr.chars().take(2000).collect();
+    assert!(matches!(run.code, Some(0 | 1)), "{:?}: {said}", run.code);
+    (run, time)
+}
+
+/// The same where it may be told that not all of it could be.
+fn within_bounds_or_not(words: &[&str]) -> (Run, Duration) {
     let shell = format!("ulimit -v {MEMORY_KIB}; exec timeout {SECONDS} \"$0\" \"$@\"");
     let begun = Instant::now();
     // Each arena of the C library takes 64 MiB of addresses, if no memory.
@@ -29,9 +37,7 @@ fn within_bounds(words: &[&str]) -> (Run, Duration) {
         .output()
         .expect("running invivo");
     let run = Run::of(output);
-    let said: String = run.stderr.chars().take(2000).collect();
     assert_ne!(run.code, Some(124), "not in time: {words:?}");
-    assert!(matches!(run.code, Some(0 | 1)), "{:?}: {said}", run.code);
     (run, begun.elapsed())
 }
 
@@ -130,4 +136,86 @@ fn controls_take_no_more_room_than_text() {
     assert_eq!(report["output_truncated"], true);
     assert_eq!(report["stdout"].as_str().map(str::len), Some(32 << 20));
     support::unharmed(&target);
+}
+
+/// A string that is in many places at once: in lists, in dictionaries and in variables of frames.
+const SAME_TEXT: &str = r"
+import threading, time
+TEXT = '\x1b' * 65536
+LIST = [TEXT] * 20000
+def work(depth):
+    a = b = c = d = TEXT
+    many, table = LIST, dict.fromkeys(range(2000), TEXT)
+    if depth:
+        return work(depth - 1)
+    time.sleep(10000)
+threading.Thread(target=work, args=(50,), daemon=True).start()
+time.sleep(0.1)
+print('ready', flush=True)
+while True:
+    time.sleep(0.01)
+";
+
+#[test]
+fn a_text_that_is_in_many_places_is_kept_as_often_as_there_is_room() {
+    let target = Launch::new(synth::interpreter("3.14"), SAME_TEXT).start();
+    let pid = target.pid().to_string();
+    let much = ["--max-string", "65536", "--max-items", "65536"];
+    for json in [&[][..], &["--json"][..]] {
+        let words = ["dump", &pid, "--locals=3", "--timeout", "50"];
+        let (run, _) = within_bounds_or_not(&[&words[..], &much, json].concat());
+        assert_eq!(run.code, Some(5));
+        assert!(
+            run.stderr.contains("would be more than 128 MiB"),
+            "{}",
+            run.stderr
+        );
+    }
+    let (run, _) = within_bounds(&["dump", &pid, "--locals=3", "--timeout", "50"]);
+    assert!(
+        run.stdout.contains("many = ['\\x1b\\x1b"),
+        "{}",
+        run.stdout.len()
+    );
+    assert!(target.is_running());
+}
+
+/// Tasks with names of a hundred thousand characters, of which each awaits the first.
+const LONG_NAMES: &str = r"
+import asyncio, threading
+async def main():
+    first = asyncio.ensure_future(asyncio.sleep(10000))
+    async def wait():
+        await first
+    tasks = [first] + [asyncio.ensure_future(wait()) for _ in range(1000)]
+    for number, task in enumerate(tasks):
+        task.set_name('\u202e' * 100_000 + str(number))
+    threading.current_thread().name = '\x1b' * 100_000
+    await asyncio.sleep(0)
+    print('ready', flush=True)
+    while True:
+        await asyncio.sleep(0.01)
+asyncio.run(main())
+";
+
+#[test]
+fn names_of_threads_and_tasks_are_cut() {
+    let target = Launch::new(synth::interpreter("3.14"), LONG_NAMES).start();
+    let pid = target.pid().to_string();
+    for words in [&["tasks", &pid][..], &["tasks", &pid, "--tree"]] {
+        let (run, _) = within_bounds(&[words, &["--timeout", "50"]].concat());
+        assert!(run.stdout.len() < 3 << 20, "{}", run.stdout.len());
+        assert!(run.stdout.contains("…"));
+    }
+    let (run, _) = within_bounds(&["tasks", &pid, "--json", "--timeout", "50"]);
+    let report = run.json();
+    let tasks = report["tasks"].as_array().expect("tasks");
+    assert_eq!(tasks.len(), 1002);
+    let name = |task: &serde_json::Value| task["name"].as_str().map(|name| name.chars().count());
+    let long = tasks.iter().filter(|task| name(task) == Some(1024));
+    assert_eq!(long.count(), 1001);
+    let (run, _) = within_bounds(&["dump", &pid, "--json", "--timeout", "50"]);
+    let name = &run.json()["interpreters"][0]["threads"][0]["name"];
+    assert_eq!(name.as_str().map(|name| name.chars().count()), Some(1024));
+    assert!(target.is_running());
 }

@@ -9,4 +9,4 @@ pub(crate) use dicts::Pairs;
 pub(crate) use steps::{
     Step, Want, at, byte, finish, finish_with_pieces, half, pointers, read_all, word,
 };
-pub(crate) use strings::decode;
+pub(crate) use strings::{NAME, decode};

@@ -86,6 +86,9 @@ pub(crate) fn read_pieces(
     memory: &impl Memory,
     wanted: impl IntoIterator<Item = (Address, usize)>,
 ) -> Result<Vec<Piece>, Fault> {
+    let wanted: Vec<(Address, usize)> = wanted.into_iter().collect();
+    let lengths = wanted.iter().map(|(_, length)| *length);
+    memory.ensure_room(lengths.fold(0, usize::saturating_add))?;
     let mut pieces: Vec<_> = wanted
         .into_iter()
         .map(|(start, length)| Piece {

@@ -327,7 +327,7 @@ impl<'a, M: Memory> Look<'a, M> {
                 truncated: false,
             });
         }
-        self.runtime.string(object).ok()
+        self.runtime.name(object).ok()
     }
 }
 

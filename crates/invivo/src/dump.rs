@@ -19,8 +19,8 @@ use crate::repeats::repeats_around;
 use crate::runtimes::RuntimeName;
 use crate::saved::Recording;
 
-/// How much of a target's memory one look reads at most.
-pub(crate) const BYTES_MAX: u64 = 256 << 20;
+/// How much of a target's memory one look reads, and makes of it, at most.
+pub(crate) const BYTES_MAX: u64 = 128 << 20;
 
 /// What to read of a process, and how.
 #[derive(Clone, Debug)]

@@ -4,7 +4,9 @@
 //! The file is a line with its name and form, a line of JSON, and a memory image
 //! ([`invivo_process::Image`]).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -95,15 +97,22 @@ impl Recording {
         Self { header, image }
     }
 
-    /// As bytes, for a file: see [`Saved::load`]. They hold memory of the target, which may hold
-    /// its secrets.
+    /// Writes it to a file, and says how many bytes that were: see [`Saved::load`]. They hold
+    /// memory of the target, which may hold its secrets.
     ///
     /// # Errors
-    /// `Internal` where what was noted is no JSON.
-    pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        let header = serde_json::to_vec(&self.header)
-            .map_err(|error| Error::internal(format!("the recording can't be written: {error}")))?;
-        Ok([FIRST_LINE, &header, b"\n", &self.image.save()].concat())
+    /// What keeps it from being written.
+    pub fn write(&self, out: impl Write) -> io::Result<usize> {
+        let mut out = BufWriter::new(out);
+        let header = serde_json::to_vec(&self.header)?;
+        let mut written = 0;
+        let before = [FIRST_LINE, &header, b"\n"].map(Cow::Borrowed);
+        for part in before.into_iter().chain(self.image.parts()) {
+            out.write_all(&part)?;
+            written += part.len();
+        }
+        out.flush()?;
+        Ok(written)
     }
 }
 
@@ -137,7 +146,7 @@ pub struct Saved {
 }
 
 impl Saved {
-    /// From the bytes that [`Recording::to_bytes`] made. Nothing in them is believed: they may
+    /// From the bytes that [`Recording::write`] made. Nothing in them is believed: they may
     /// come from anywhere.
     ///
     /// # Errors

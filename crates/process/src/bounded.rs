@@ -44,15 +44,25 @@ impl<M: Memory> Memory for Bounded<M> {
         if self.until.is_some_and(|until| Instant::now() >= until) {
             return self.refuse(Fault::TimedOut);
         }
-        let asked: u64 = requests
-            .iter()
-            .map(|request| request.buffer.len() as u64)
-            .sum();
-        let Some(left) = self.bytes.get().checked_sub(asked) else {
-            return self.refuse(Fault::Exhausted);
-        };
-        self.bytes.set(left);
+        self.count_kept(requests.iter().map(|request| request.buffer.len()).sum())?;
         self.memory.read_many(requests)
+    }
+
+    fn ensure_room(&self, bytes: usize) -> Result<(), Fault> {
+        match self.bytes.get().checked_sub(bytes as u64) {
+            Some(_) => Ok(()),
+            None => self.refuse(Fault::Exhausted),
+        }
+    }
+
+    fn count_kept(&self, bytes: usize) -> Result<(), Fault> {
+        match self.bytes.get().checked_sub(bytes as u64) {
+            Some(left) => {
+                self.bytes.set(left);
+                Ok(())
+            }
+            None => self.refuse(Fault::Exhausted),
+        }
     }
 
     fn look_again(&self) {
@@ -85,6 +95,19 @@ mod tests {
         assert!(memory.read_u32(Address(0x1000)).is_ok());
         assert_eq!(memory.read_u32(Address(0x1000)), Err(Fault::Exhausted));
         assert_eq!(memory.met(), Some(Fault::Exhausted));
+    }
+
+    #[test]
+    fn what_is_kept_counts_as_read() {
+        let memory = Bounded::new(eight_bytes(), Duration::MAX, 12);
+        assert_eq!((&&memory).ensure_room(12), Ok(()));
+        assert_eq!((&&memory).count_kept(8), Ok(()));
+        assert_eq!(memory.met(), None);
+        assert_eq!(memory.ensure_room(5), Err(Fault::Exhausted));
+        assert_eq!(memory.met(), Some(Fault::Exhausted));
+        assert_eq!(memory.read_u64(Address(0x1000)), Err(Fault::Exhausted));
+        assert!(memory.read_u32(Address(0x1000)).is_ok());
+        assert_eq!(memory.count_kept(1), Err(Fault::Exhausted));
     }
 
     #[test]

@@ -78,6 +78,19 @@ pub trait Memory {
     /// others from being read. `Err` only where nothing can be read at all.
     fn read_many(&self, requests: &mut [ReadRequest<'_>]) -> Result<(), Fault>;
 
+    /// Whether so many bytes may still be read. Who reads much at a time asks before it makes
+    /// buffers.
+    fn ensure_room(&self, bytes: usize) -> Result<(), Fault> {
+        let _ = bytes;
+        Ok(())
+    }
+
+    /// Counts bytes that are kept, or made of what was read, among those that may be read.
+    fn count_kept(&self, bytes: usize) -> Result<(), Fault> {
+        let _ = bytes;
+        Ok(())
+    }
+
     /// From now on what is there now is wanted, and nothing that was read ahead.
     fn look_again(&self) {}
 
@@ -123,6 +136,14 @@ pub trait Memory {
 impl<M: Memory + ?Sized> Memory for &M {
     fn read_many(&self, requests: &mut [ReadRequest<'_>]) -> Result<(), Fault> {
         (**self).read_many(requests)
+    }
+
+    fn ensure_room(&self, bytes: usize) -> Result<(), Fault> {
+        (**self).ensure_room(bytes)
+    }
+
+    fn count_kept(&self, bytes: usize) -> Result<(), Fault> {
+        (**self).count_kept(bytes)
     }
 
     fn look_again(&self) {

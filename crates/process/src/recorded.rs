@@ -1,5 +1,6 @@
 //! Memory that was read once and can be read again: without its process, on any machine.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -111,13 +112,17 @@ impl Image {
 
     /// The image as bytes, for a file: see [`Image::load`].
     pub fn save(&self) -> Vec<u8> {
-        let mut saved = MAGIC.to_vec();
-        for (start, bytes) in &self.ranges {
-            saved.extend_from_slice(&start.to_le_bytes());
-            saved.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
-            saved.extend_from_slice(bytes);
-        }
-        saved
+        self.parts().collect::<Vec<_>>().concat()
+    }
+
+    /// The same as parts, one after the other, so that it is not there twice.
+    pub fn parts(&self) -> impl Iterator<Item = Cow<'_, [u8]>> {
+        let ranges = self.ranges.iter().flat_map(|(start, bytes)| {
+            let length = bytes.len() as u64;
+            let head = [start.to_le_bytes(), length.to_le_bytes()].concat();
+            [Cow::Owned(head), Cow::Borrowed(bytes.as_slice())]
+        });
+        std::iter::once(Cow::Borrowed(&MAGIC[..])).chain(ranges)
     }
 
     /// An image from the bytes that [`Image::save`] made: eight of magic and version, then for

@@ -3,9 +3,9 @@ pub(crate) mod text;
 
 use std::borrow::Cow;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use invivo::files::{NewFile, Readers};
@@ -102,7 +102,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_enum, default_value_t)]
     order: Order,
 
-    /// How long to read at most.
+    /// How long to read at most; as long once more for showing what was read.
     #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds)]
     timeout: Duration,
 
@@ -240,18 +240,24 @@ fn show(
     if arguments.json {
         output.document(&json::DumpJson::new(dump, line));
     } else {
-        let text = text::Page {
+        let whole = text::Page {
             outermost_first: arguments.order == Order::OutermostFirst,
             everything: output.is_verbose(),
             columns: output.columns(),
             // Who says how long values may be has them as long on a terminal.
             whole_values: arguments.max_string.or(arguments.max_items).is_some(),
+            until: Instant::now().checked_add(arguments.timeout),
+            is_late: false,
             output,
             text: String::new(),
             line,
         }
         .dump(dump);
-        output.text(&text);
+        if !whole && dump.incomplete.is_none() {
+            let error = unshown(arguments.timeout);
+            output.error(&error);
+            return error.kind.into();
+        }
     }
     match &dump.incomplete {
         None => Status::Done,
@@ -260,6 +266,16 @@ fn show(
             error.kind.into()
         }
     }
+}
+
+/// What it means that there was no time to show all that had been read.
+fn unshown(timeout: Duration) -> Error {
+    Error::new(
+        ErrorKind::TimedOut,
+        "not all could be shown",
+        format!("the time was up after {} s", timeout.as_secs_f64()),
+        "allow more with --timeout, or ask for less: one thread with --thread, or no --locals",
+    )
 }
 
 /// A larger file is no image.
@@ -301,7 +317,6 @@ fn ensure_free(file: &Path, force: bool) -> Result<()> {
 /// Writes the whole file under another name first: what is there under its own is whole. It is
 /// open to its owner alone, since it holds memory.
 fn save(recording: &Recording, file: &Path, force: bool) -> Result<usize> {
-    let bytes = recording.to_bytes()?;
     let name = file.file_name().unwrap_or_default();
     let new = if force {
         NewFile::beside(file, ".part", Readers::OwnerOnly)
@@ -309,16 +324,17 @@ fn save(recording: &Recording, file: &Path, force: bool) -> Result<usize> {
         NewFile::among(file, ".part", Readers::OwnerOnly)
     };
     let written = new.and_then(|new| {
-        new.file().write_all(&bytes)?;
+        let bytes = recording.write(new.file())?;
         let kept = if force {
             new.replace()
         } else {
             new.name_if_free(name)
         };
-        kept.map_err(|(error, _)| error)
+        kept.map_err(|(error, _)| error)?;
+        Ok(bytes)
     });
     match written {
-        Ok(()) => Ok(bytes.len()),
+        Ok(bytes) => Ok(bytes),
         Err(error) if lacks_room(&error) => Err(unwritten(&file.display().to_string(), &error)),
         Err(error) => Err(not_saved(file, &error.to_string())),
     }

@@ -58,10 +58,10 @@ impl Table {
             }
         }
         let fit = |row: &Vec<String>| {
-            let cells = row
-                .iter()
-                .zip(&widths)
-                .map(|(cell, width)| cut(cell, *width));
+            let cells = row.iter().zip(&widths).map(|(cell, width)| match columns {
+                Some(_) => cut(cell, *width),
+                None => cell.clone(),
+            });
             line(&cells.collect::<Vec<_>>(), &widths, columns)
         };
         self.rows.iter().map(fit).collect()
@@ -71,11 +71,15 @@ impl Table {
         let count = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| {
             let cells = self.rows.iter().filter_map(|row| row.get(column));
-            cells.map(|cell| cell.width()).max().unwrap_or(0)
+            let widest = cells.map(|cell| cell.width()).max();
+            widest.unwrap_or(0).min(WIDTH_MAX)
         };
         (0..count).map(width).collect()
     }
 }
+
+/// How wide a column is at most. A longer cell goes beyond it, and all others don't for its sake.
+const WIDTH_MAX: usize = 200;
 
 /// What stands between columns.
 const GAP: &str = "  ";

@@ -15,6 +15,8 @@ use crate::runtime::Runtime;
 const READING: &str = "cannot read a string";
 /// How many bytes of characters are read with a string's header: most names are shorter.
 const WITH_HEADER: usize = 128;
+/// Characters that are read of the name of a thread or a task, of which there may be thousands.
+pub(crate) const NAME: usize = 1024;
 /// Bytes of a `wchar_t`.
 const WIDE: usize = 4;
 
@@ -37,6 +39,13 @@ impl<M: Memory> Runtime<M> {
         let mut one = self.strings(&[address]).into_iter();
         one.next()
             .unwrap_or_else(|| Err(Error::internal("a string has become none")))
+    }
+
+    /// The name of a thread or task at `address`: no more than anybody reads.
+    pub(crate) fn name(&self, address: Address) -> Result<Text> {
+        let one = self.strings_up_to(&[address], NAME);
+        let one = one.map_err(|met| fault(READING, met))?.pop();
+        one.unwrap_or_else(|| Err(Error::internal("a name has become none")))
     }
 
     /// The strings at `addresses`, each as [`Runtime::string`]: in two calls for any number of

@@ -135,6 +135,14 @@ impl<'a, M: Memory> Pages<'a, M> {
 }
 
 impl<M: Memory> Memory for Pages<'_, M> {
+    fn ensure_room(&self, bytes: usize) -> Result<(), Fault> {
+        self.memory.ensure_room(bytes)
+    }
+
+    fn count_kept(&self, bytes: usize) -> Result<(), Fault> {
+        self.memory.count_kept(bytes)
+    }
+
     fn read_many(&self, requests: &mut [ReadRequest<'_>]) -> Result<(), Fault> {
         let mut kept = self.kept.borrow_mut();
         let mut missing = Vec::new();

@@ -7,6 +7,7 @@ use invivo_process::Memory;
 
 use crate::fields::{fault, read_fields};
 use crate::layout::IntSize;
+use crate::objects::NAME;
 use crate::pieces::{Piece, length, read_pieces};
 use crate::runtime::Runtime;
 
@@ -50,7 +51,10 @@ impl<M: Memory> Runtime<M> {
     fn own_names(&self, threads: &[Address]) -> Result<Vec<Option<Text>>> {
         let names = self.instance_attributes(threads, "_name")?;
         let set: Vec<_> = names.iter().flatten().copied().collect();
-        let mut texts = self.strings(&set).into_iter();
+        let mut texts = self
+            .strings_up_to(&set, NAME)
+            .map_err(|met| fault(WHAT, met))?
+            .into_iter();
         let text = |name: Option<Address>| name.and_then(|_| texts.next()?.ok());
         Ok(names.into_iter().map(text).collect())
     }

@@ -26,6 +26,9 @@ const NAME: usize = 128;
 /// Tables of one level that are measured; more are shown by their attributes.
 const MAX_TABLES: usize = 64;
 
+/// What an object takes in a picture, beside its texts: as a node, and as a value.
+const NODE: usize = size_of::<Node>() + size_of::<Option<Value>>();
+
 /// An object in the picture.
 struct Node {
     address: Address,
@@ -189,6 +192,11 @@ impl<'a, M: Memory> Picture<'a, M> {
         let start = self.nodes.len();
         let room = self.room.get(group).copied().unwrap_or(0);
         for address in addresses.iter().take(room) {
+            let has_room = self.runtime.memory.count_kept(NODE).is_ok();
+            // Of what was asked for itself, each has its place.
+            if !has_room && parent.is_some() {
+                break;
+            }
             let (class, content) = self.before_reading(parent, *address);
             self.nodes.push(Node {
                 address: *address,
@@ -248,11 +256,18 @@ impl<'a, M: Memory> Picture<'a, M> {
                 continue;
             };
             // What holds itself is known by it.
+            let length = class.as_ref().map_or(0, |class| class.text.len());
+            let has_room = self.runtime.memory.count_kept(length).is_ok();
             if let Some(node) = self.nodes.get_mut(index) {
-                node.class.clone_from(class);
+                if has_room {
+                    node.class.clone_from(class);
+                }
                 node.evidence = Some(*evidence);
             }
-            let content = self.content(index, shape);
+            let content = match self.runtime.memory.count_kept(shape.bytes()) {
+                Ok(()) => self.content(index, shape),
+                Err(met) => Content::Leaf(ValueKind::Unreadable(met.to_string())),
+            };
             if let Some(node) = self.nodes.get_mut(index) {
                 node.content = content;
             }

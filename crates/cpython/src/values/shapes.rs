@@ -28,6 +28,23 @@ pub(super) enum Shape {
 }
 
 impl Shape {
+    /// Bytes of text in it.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Leaf(ValueKind::Str(text) | ValueKind::Named(text)) => text.text.len(),
+            Self::Leaf(ValueKind::Int(text) | ValueKind::Unreadable(text)) => text.len(),
+            Self::Leaf(ValueKind::Bytes { bytes, .. }) => bytes.len(),
+            Self::Instance(_, attributes) => {
+                let names = attributes.items.iter().map(|(name, _)| match name {
+                    Name::Known(name) => name.text.len() + size_of::<Text>(),
+                    Name::At(_) => 0,
+                });
+                names.sum()
+            }
+            _ => 0,
+        }
+    }
+
     /// The attributes, where it is an instance.
     pub(super) fn attributes_mut(&mut self) -> &mut [(Name, Address)] {
         match self {

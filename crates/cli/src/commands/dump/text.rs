@@ -1,6 +1,7 @@
 //! A dump as a person reads it.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use invivo::{
     Build, Defect, DoingKind, Dump, Frame, Gap, Greenlet, Greenlets, InterpreterDump, OsThread,
@@ -16,6 +17,8 @@ use crate::show::{Excerpt, Output, Style, cut, cut_path, grouped, halted, shown,
 const DEFECTS_MAX: usize = 5;
 /// How many threads of one kind are told by number.
 const NUMBERS_MAX: usize = 6;
+/// Bytes that are written at once, or more.
+const AT_ONCE: usize = 64 << 10;
 /// How much room a value has at least before it is cut.
 const VALUE_MIN: usize = 16;
 /// How much room a path has at least before it is cut.
@@ -32,14 +35,19 @@ pub(super) struct Page<'a> {
     pub(super) columns: Option<usize>,
     /// Whether values are shown as far as they were read, however wide the terminal is.
     pub(super) whole_values: bool,
-    pub(super) output: &'a Output,
+    /// When no more is shown.
+    pub(super) until: Option<Instant>,
+    /// Whether something was left out for want of time.
+    pub(super) is_late: bool,
+    pub(super) output: &'a mut Output,
+    /// What has not been written yet.
     pub(super) text: String,
     pub(super) line: &'a mut LineOf<'a>,
 }
 
 impl Page<'_> {
-    /// The whole dump.
-    pub(super) fn dump(mut self, dump: &Dump) -> String {
+    /// Shows the whole dump, or what there is time for; says whether it was all.
+    pub(super) fn dump(mut self, dump: &Dump) -> bool {
         self.heading(dump);
         let several = dump.interpreters.len() > 1;
         for interpreter in &dump.interpreters {
@@ -50,8 +58,10 @@ impl Page<'_> {
                 self.push(&name);
             }
             for thread in &interpreter.threads {
-                self.push("");
-                self.thread(thread);
+                if self.go_on() {
+                    self.push("");
+                    self.thread(thread);
+                }
             }
             self.greenlets(interpreter);
             self.defects(&interpreter.defects);
@@ -59,7 +69,18 @@ impl Page<'_> {
         if let Some(threads) = &dump.without_python {
             self.without_python(&dump.subject, threads);
         }
-        self.text
+        self.output.text(&self.text);
+        !self.is_late
+    }
+
+    /// Writes what there is once it is much, and says whether there is time for more.
+    fn go_on(&mut self) -> bool {
+        if self.text.len() > AT_ONCE {
+            self.output.text(&self.text);
+            self.text.clear();
+            self.is_late |= self.until.is_some_and(|until| Instant::now() >= until);
+        }
+        !self.is_late
     }
 
     fn push(&mut self, line: &str) {
@@ -262,6 +283,9 @@ impl Page<'_> {
     }
 
     fn frame(&mut self, frame: &Frame, variables: Option<&Result<Vec<Variable>>>) {
+        if !self.go_on() {
+            return;
+        }
         let columns = self.columns.map(|columns| columns.saturating_sub(2));
         let text = format!("  {}", place(frame, columns, self.output));
         self.push(&text);

@@ -14,6 +14,8 @@ use crate::show::{Output, Style, Table, cut, grouped, halted, shown};
 const LEVELS_MAX: usize = 10;
 /// How many coroutines of a task a table names.
 const COROUTINES_MAX: usize = 8;
+/// How wide a name is at most.
+const NAME_MAX: usize = 200;
 /// How many defects are told one by one.
 const DEFECTS_MAX: usize = 5;
 
@@ -185,7 +187,7 @@ impl Page<'_> {
 /// A task's name, or where it lies.
 fn name(task: &Task) -> String {
     match &task.name {
-        Some(name) => shown(&name.to_string()).into_owned(),
+        Some(name) => cut(&shown(&name.to_string()), NAME_MAX),
         None => format!("(task at {})", task.address),
     }
 }
@@ -207,7 +209,8 @@ fn coroutines(task: &Task) -> String {
             Trust::Whole => "",
             Trust::Torn | Trust::Guessed => "?",
         };
-        format!("{}{doubt}", shown(&frame.code.label().to_string()))
+        let label = frame.code.label().to_string();
+        format!("{}{doubt}", cut(&shown(&label), NAME_MAX))
     });
     let mut labels: Vec<String> = labels.collect();
     if frames.len() > COROUTINES_MAX || task.coroutines.cut.is_some() {
@@ -273,21 +276,26 @@ impl<'a> Known<'a> {
 
     /// The tasks that wait for it, those that do so by a future too: the first, and how many more.
     fn awaited_by(&self, task: &Task) -> String {
-        let mut names = Vec::new();
+        let mut found = Vec::new();
         for waiter in &task.awaited_by {
             match (self.tasks.get(waiter), self.futures.get(waiter)) {
-                (Some(task), _) => names.push(name(task)),
                 (None, Some(waiters)) if !waiters.is_empty() => {
-                    let tasks = waiters.iter().filter_map(|waiter| self.tasks.get(waiter));
-                    names.extend(tasks.map(|task| name(task)));
+                    let is_task = |waiter: &&Address| self.tasks.contains_key(*waiter);
+                    found.extend(waiters.iter().filter(is_task));
                 }
-                (None, _) => names.push(self.future(*waiter)),
+                _ => found.push(waiter),
             }
         }
-        match names.as_slice() {
-            [] => "-".to_owned(),
-            [one] => one.clone(),
-            [one, more @ ..] => format!("{one} +{}", more.len()),
+        let Some((first, more)) = found.split_first() else {
+            return "-".to_owned();
+        };
+        let first = match self.tasks.get(first) {
+            Some(task) => name(task),
+            None => self.future(**first),
+        };
+        match more.len() {
+            0 => first,
+            more => format!("{first} +{more}"),
         }
     }
 }
