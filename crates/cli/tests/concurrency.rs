@@ -141,14 +141,7 @@ fn runs_in_two_threads_that_overlap_give_the_streams_back() {
         );
         exec(
             &target,
-            &[
-                "--thread",
-                &tid.to_string(),
-                "--timeout",
-                "0.3",
-                "-c",
-                &code,
-            ],
+            &["--thread", &tid.to_string(), "--timeout", "2", "-c", &code],
         )
         .expect(6);
     }

@@ -255,7 +255,7 @@ fn nothing_from_a_target_reaches_a_terminal_unescaped() {
     let again = busy(python);
     let run = exec(&again, &["-c", &print]).expect(0);
     assert_eq!(run.stdout, "\u{1b}]0;owned\u{7}\u{202e}\u{9b}31m\n");
-    let run = exec(&again, &["--timeout", "0.5", "-c", &spin]).expect(6);
+    let run = exec(&again, &["--timeout", "3", "-c", &spin]).expect(6);
     assert!(
         run.stderr.contains(escaped) && !run.stderr.contains('\u{1b}'),
         "{run:#?}"

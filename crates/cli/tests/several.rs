@@ -23,7 +23,7 @@ fn each_thread_has_its_own_result() {
     for interpreter in synth::protocol() {
         let target = threads(interpreter);
         // The main thread waits in `join`, and may be out of reach.
-        let words = ["--thread", "all", "--timeout", "2", "--json", "-e", OWN_ID];
+        let words = ["--thread", "all", "--timeout", "10", "--json", "-e", OWN_ID];
         let run = exec(&target, &words);
         let report = run.json();
         let mut workers = target.ready_ids();
@@ -59,7 +59,10 @@ fn each_result_stands_below_its_thread() {
          if {OWN_ID} == {}: raise KeyError(7)",
         target.ready_ids()[0]
     );
-    let run = exec(&target, &["--thread", "all", "--timeout", "2", "-c", &code]);
+    let run = exec(
+        &target,
+        &["--thread", "all", "--timeout", "10", "-c", &code],
+    );
     // One raised, whatever came of the main thread.
     let run = run.expect(1);
     for (place, tid) in target.ready_ids().into_iter().enumerate() {

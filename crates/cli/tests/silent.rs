@@ -73,7 +73,7 @@ wait(pair)
 
     fn run(words: &[&str]) -> Run {
         let mut command = Command::new("timeout");
-        command.args(["-k", "1", "30", INVIVO]).args(words);
+        command.args(["-k", "1", "90", INVIVO]).args(words);
         let begun = Instant::now();
         let run = Run::of(command.output().expect("running invivo"));
         assert!(
@@ -81,7 +81,7 @@ wait(pair)
             "{words:?}: {run:#?}"
         );
         let took = begun.elapsed();
-        assert!(took < Duration::from_secs(20), "{words:?} took {took:?}");
+        assert!(took < Duration::from_secs(60), "{words:?} took {took:?}");
         run
     }
 

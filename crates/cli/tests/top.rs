@@ -213,7 +213,7 @@ compute()
     let words = [INVIVO, "top", "--"]
         .map(std::ffi::OsString::from)
         .into_iter();
-    let program = "import time, sys\ntime.sleep(0.5)\nsys.exit(37)";
+    let program = "import time, sys\ntime.sleep(2)\nsys.exit(37)";
     let words = words.chain([python.program.clone().into(), "-c".into(), program.into()]);
     let mut terminal = Terminal::start(words);
     terminal.wait("the process has ended");
@@ -261,7 +261,7 @@ fn what_can_not_be_watched_is_refused_before_the_terminal_is_taken() {
 fn it_ends_by_itself_when_asked_to() {
     let target = busy(synth::interpreter("3.14"));
     let pid = target.pid().to_string();
-    let mut terminal = Terminal::start([INVIVO, "top", &pid, "--duration", "1"]);
+    let mut terminal = Terminal::start([INVIVO, "top", &pid, "--duration", "4"]);
     terminal.wait("triangle ");
     let standing = terminal.ended();
     standing.as_before();

@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 
-use support::{Run, each, exec, not_held, staged};
+use support::{Run, each, each_asleep, exec, not_held, staged};
 use synth::target::PATIENCE;
 use synth::waits::{ALL, Kind, Wait, named};
 use synth::{Interpreter, Target};
@@ -48,7 +48,7 @@ fn ended_well(wait: Wait, target: &Target) {
 
 #[test]
 fn a_wait_with_a_time_out_runs_scripts_and_ends_when_it_would_have() {
-    each(&cells(&[Kind::Timed]), name, |(interpreter, wait)| {
+    each_asleep(&cells(&[Kind::Timed]), name, |(interpreter, wait)| {
         let target = wait.start(interpreter, SECONDS);
         // Scripts come until it is over. A wait that began anew after each would never be.
         while wait.verdict(&target).is_none() {
@@ -154,7 +154,7 @@ fn call_of(wait: Wait) -> &'static str {
 #[test]
 fn a_wait_of_foreign_code_is_not_disturbed() {
     let cells = cells(&[Kind::ForeignTimed, Kind::ForeignEvent]);
-    each(&cells, name, |(interpreter, wait)| {
+    each_asleep(&cells, name, |(interpreter, wait)| {
         let target = wait.start(interpreter, 3.0);
         support::asleep_in(&target, call_of(*wait));
         let place = tempfile::tempdir().expect("a directory");
@@ -193,7 +193,7 @@ fn whoever_wants_no_thread_woken_gets_the_reason() {
         .flat_map(|python| calls.map(|(wait, call)| (python, named(wait), call)))
         .collect();
     let name = |(python, wait, _): &(&Interpreter, Wait, &str)| name(&(*python, *wait));
-    each(&cells, name, |(interpreter, wait, call)| {
+    each_asleep(&cells, name, |(interpreter, wait, call)| {
         let target = wait.start(interpreter, 5.0);
         let call = match (*call, interpreter.minor()) {
             // That is how the older ones sleep.
@@ -202,8 +202,8 @@ fn whoever_wants_no_thread_woken_gets_the_reason() {
         };
         support::asleep_in(&target, call);
         let place = tempfile::tempdir().expect("a directory");
-        let reason = format!("thread {} is asleep in system call {call}", target.pid());
-        marked(&target, &place, &["--wake", "never"]).refused(6, "did not begin", &reason);
+        let run = marked(&target, &place, &["--wake", "never"]);
+        run.not_begun_asleep(target.pid(), call);
         assert!(staged(&target).is_empty());
         support::asleep_in(&target, call);
         if wait.ends_when_asked() {

@@ -109,7 +109,7 @@ fn a_thread_that_is_not_to_be_woken_is_not() {
         let run = exec(&target, &["--wake", "never", "--dry-run", "-e", "1"]).expect(0);
         assert!(run.stdout.contains("left alone (--wake never)"), "{run:#?}");
         let words = ["--wake", "never", "--timeout", "0.3", "-e", "1"];
-        exec(&target, &words).refused(6, "did not begin", "asleep");
+        exec(&target, &words).not_begun_asleep(target.pid(), "");
         assert_eq!(exec(&target, &["-e", "1"]).expect(0).stdout, "1\n");
         not_held(&target);
     }

@@ -21,7 +21,7 @@ use synth::scenarios::{
 use synth::{Interpreter, interpreters};
 
 /// How long stopping a target may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What is read of a cast.
 struct Seen {

@@ -166,7 +166,9 @@ fn what_is_stopped_is_counted_as_stopped() {
         let looks = profile.about.looks;
         assert!(looks.stopped > 0, "{name}: {looks:?}");
         assert_eq!(looks.own_processor + looks.elsewhere, 0, "{name}");
-        assert_eq!(impossible(&profile).0, 0, "{name}");
+        // A tick at which a busy machine did not let it stand still in time has no sample.
+        let (wrong, all) = impossible(&profile);
+        assert!(wrong == 0 && all > 0, "{name}: {wrong} of {all}");
     }
 }
 

@@ -492,12 +492,13 @@ fn a_target_that_goes_on_is_seen_where_it_marks_that_it_is() {
         while visits.iter().any(|visits| visits.len() < VISITS) {
             assert!(begun.elapsed() < PATIENCE, "{name}: {visits:?}");
             let before = shared.get(0);
-            let [seen] = *looker.look() else {
-                panic!("{name}: not one thread");
-            };
+            let seen = looker.look().to_vec();
             if shared.get(0) != before || before.is_multiple_of(2) {
                 continue;
             }
+            let [seen] = seen[..] else {
+                panic!("{name}: not one thread: {seen:?}");
+            };
             let part = (before / 2) as usize % parts.len();
             let names = names(looker.tables(), seen.stack);
             assert_eq!(names[..2], ["<module>", "main"], "{name}: {before}");

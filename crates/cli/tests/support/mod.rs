@@ -66,6 +66,20 @@ impl Run {
         run
     }
 
+    /// Asserts that no script began in a thread that is asleep in this system call. Where it was
+    /// stopped to be let go, and has had no processor since, it is runnable, and that is said.
+    #[track_caller]
+    pub(crate) fn not_begun_asleep(self, tid: u32, call: &str) -> Self {
+        let run = self.refused(6, "did not begin", &format!("thread {tid} is "));
+        let asleep = format!("thread {tid} is asleep in system call {call}");
+        let let_go = format!("thread {tid} is runnable, ");
+        assert!(
+            run.stderr.contains(&asleep) || run.stderr.contains(&let_go),
+            "{run:#?}"
+        );
+        run
+    }
+
     /// Its standard output as JSON.
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
@@ -218,8 +232,25 @@ pub(crate) fn each<T: Sync>(
     name: impl Fn(&T) -> String + Sync,
     act: impl Fn(&T) + Sync,
 ) {
-    /// Many of them keep a processor busy: more only make each other late.
-    const AT_A_TIME: usize = 5;
+    // Many of them keep a processor busy: more only make each other late.
+    at_a_time(5, jobs, name, act);
+}
+
+/// The same where each of them sleeps for most of its time.
+pub(crate) fn each_asleep<T: Sync>(
+    jobs: &[T],
+    name: impl Fn(&T) -> String + Sync,
+    act: impl Fn(&T) + Sync,
+) {
+    at_a_time(10, jobs, name, act);
+}
+
+fn at_a_time<T: Sync>(
+    count: usize,
+    jobs: &[T],
+    name: impl Fn(&T) -> String + Sync,
+    act: impl Fn(&T) + Sync,
+) {
     let (next, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let work = || {
         while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
@@ -230,7 +261,7 @@ pub(crate) fn each<T: Sync>(
         }
     };
     std::thread::scope(|scope| {
-        for _ in 0..AT_A_TIME {
+        for _ in 0..count {
             scope.spawn(work);
         }
     });

@@ -18,8 +18,9 @@ use invivo_process::{
 
 /// How long a look may take; what a command allows by default.
 const DEADLINE: Duration = Duration::from_secs(2);
-/// How much it may go beyond: what lies between two reads is bounded too.
-const GRACE: Duration = Duration::from_millis(500);
+/// How much it may go beyond: what lies between two reads is bounded too, and takes longer on a
+/// machine that has more to do.
+const GRACE: Duration = Duration::from_secs(3);
 /// How much of the memory it may ask for; what a command allows.
 const BYTES: u64 = 256 << 20;
 /// Changes to one recording.

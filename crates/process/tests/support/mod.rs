@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use invivo_process::{Address, Memory, Target};
 
 /// The longest that a test waits for anything.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A child process that is killed at the end of its test.
 pub(crate) struct Subject {
