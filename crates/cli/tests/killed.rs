@@ -224,7 +224,8 @@ fn killed_while_it_waits_for_a_thread_that_it_may_not_wake_it_leaves_nothing_tha
         while kills.next(&target, &report, &words) {
             not_held(&target);
         }
-        exec(&target, &words).expect(6);
+        // With time to find what the one before has left.
+        exec(&target, &["--timeout", "2", "-c", &code]).expect(6);
         assert_eq!(staged(&target), Vec::<std::path::PathBuf>::new());
         assert_eq!(wait.verdict(&target), None, "it was ended");
         wait.end(&target);

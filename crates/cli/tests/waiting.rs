@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use support::{Run, each, each_asleep, exec, not_held, staged};
 use synth::target::PATIENCE;
@@ -138,7 +138,7 @@ fn ended_well_again(wait: Wait, target: &Target) {
     assert!(matches!(wait.verdict(target), Some(Ok(_))));
     not_held(target);
     assert_eq!(target.stderr_so_far(), "");
-    assert_eq!(staged(target), Vec::<std::path::PathBuf>::new());
+    support::eventually("nothing is staged", || staged(target).is_empty());
 }
 
 /// The system call in which such a wait sleeps.
@@ -154,15 +154,23 @@ fn call_of(wait: Wait) -> &'static str {
 #[test]
 fn a_wait_of_foreign_code_is_not_disturbed() {
     let cells = cells(&[Kind::ForeignTimed, Kind::ForeignEvent]);
-    each_asleep(&cells, name, |(interpreter, wait)| {
+    each(&cells, name, |(interpreter, wait)| {
         let target = wait.start(interpreter, 3.0);
         support::asleep_in(&target, call_of(*wait));
         let place = tempfile::tempdir().expect("a directory");
+        let begun = Instant::now();
+        let is_timed = wait.kind == Kind::ForeignTimed;
         let mut refused = 0;
         for _ in 0..3 {
+            // On a slow machine its time may nearly be over by now. It is not to be stopped just
+            // then: CPython returns rubbish from `sigtimedwait` where its time runs out meanwhile.
+            if is_timed && begun.elapsed() > Duration::from_millis(1800) {
+                break;
+            }
             let run = marked(&target, &place, &[]);
-            // On a slow machine its time may be over by now.
-            if run.code == Some(0) && wait.kind == Kind::ForeignTimed {
+            // It may even be over.
+            let has_begun = run.code == Some(0) || run.stderr.contains("did not end");
+            if is_timed && has_begun {
                 break;
             }
             run.refused(6, "did not begin", &format!("thread {}", target.pid()));
@@ -175,8 +183,9 @@ fn a_wait_of_foreign_code_is_not_disturbed() {
         }
         let took = wait.went_well(&target);
         assert!(refused > 0 || took >= 3.0);
-        ended_well_again(*wait, &target);
+        // If it had just taken a request up, that is what removes what was staged for it.
         runs(&target);
+        ended_well_again(*wait, &target);
         assert!(!has_run(&place) || refused < 3, "it ran when nobody waited");
     });
 }
@@ -193,7 +202,7 @@ fn whoever_wants_no_thread_woken_gets_the_reason() {
         .flat_map(|python| calls.map(|(wait, call)| (python, named(wait), call)))
         .collect();
     let name = |(python, wait, _): &(&Interpreter, Wait, &str)| name(&(*python, *wait));
-    each_asleep(&cells, name, |(interpreter, wait, call)| {
+    each(&cells, name, |(interpreter, wait, call)| {
         let target = wait.start(interpreter, 5.0);
         let call = match (*call, interpreter.minor()) {
             // That is how the older ones sleep.
