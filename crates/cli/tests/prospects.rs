@@ -23,7 +23,7 @@ enum Comes {
 }
 
 /// Programs that do something to themselves, by a name: the statements, and what comes of it.
-const SHAPES: [(&str, &str, Comes); 9] = [
+const SHAPES: [(&str, &str, Comes); 10] = [
     ("plain", "", Comes::Runs),
     (
         "threads patched",
@@ -60,6 +60,13 @@ const SHAPES: [(&str, &str, Comes); 9] = [
     (
         "no descriptors",
         "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))",
+        Comes::Refused(5),
+    ),
+    (
+        "short files and no sockets",
+        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_DFL)\n\
+         assert '_socket' not in sys.modules\n\
+         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))",
         Comes::Refused(5),
     ),
     (

@@ -101,9 +101,9 @@ pub(crate) fn runner(path: &Path, only: Option<u64>, nonce: u32) -> String {
         None => (String::new(), ""),
         Some(ident) => {
             let check = format!(
-                " {one}=().__class__.__class__.__dict__['__flags__'].__get__\n \
-                 {other}=[{other}()for {other} in().__class__.__base__.__subclasses__()\
-                 if {one}({other})&768!=512 and {other}.__name__=='RLock'][0]\n \
+                " {other}=[{other}()for {other} in().__class__.__base__.__subclasses__()if \
+                 ().__class__.__class__.__dict__['__flags__'].__get__({other})&768!=512 \
+                 and {other}.__name__=='RLock'][0]\n \
                  {other}.acquire()\n \
                  if {other}._release_save()[1]=={ident}:\n"
             );
@@ -113,16 +113,26 @@ pub(crate) fn runner(path: &Path, only: Option<u64>, nonce: u32) -> String {
     // An import would run what the program has put in its way; the import system itself holds all
     // that is needed. Both names are gone before the script begins: an argument is evaluated
     // before the call.
-    format!(
-        "{mark}try:\n\
+    let inner = format!(
+        "try:\n\
          {check}\
-         {indent} {one}=__builtins__\n\
-         {indent} try:{one}={one}.__dict__\n\
-         {indent} except:0\n\
          {indent} {other}={one}['__loader__'].find_spec.__globals__['_bootstrap_external']._io\n\
          {indent} with {other}.FileIO({path})as {other}:{other}={other}.read()\n\
          {indent} {one}['exec']((lambda:0).__globals__.pop('{other}'),\
          {{'__builtins__':(lambda:0).__globals__.pop('{one}')}})\n\
+         except:0"
+    );
+    // What a signal handler of the program raises before the first `try`, or once the last one is
+    // over, makes the call fail, and with it what a pending call interrupts. Handlers are called
+    // when code is entered, which from 3.11 on is all the time that compiling it takes, and before
+    // 3.11 when what an `except` has caught goes, with the script's frames. So most of it is a
+    // string, which takes hardly any time to compile, and what that raises is caught once more.
+    format!(
+        "{mark}try:\n \
+         {one}=__builtins__\n \
+         try:{one}={one}.__dict__\n \
+         except:0\n \
+         {one}['exec'](r'''{inner}''')\n\
          except:0\n\
          try:del {one}\n\
          except:0\n\
@@ -143,9 +153,9 @@ mod tests {
         assert!(text.contains(r"FileIO(b'/tmp/it\'s\n')as _j0000beef:"));
         assert!(!text.contains("RLock"));
         let text = runner(Path::new("/tmp/x"), Some(7), 0xbeef);
-        assert!(text.contains("\n if _j0000beef._release_save()[1]==7:\n  _i0000beef="));
+        assert!(text.contains("\n if _j0000beef._release_save()[1]==7:\n  _j0000beef=_i"));
         let longest = Path::new(&"x".repeat(300)).to_owned();
         let longest = runner(&longest, Some(u64::MAX), u32::MAX);
-        assert!(longest.len() < 1040, "{}", longest.len());
+        assert!(longest.len() < 1060, "{}", longest.len());
     }
 }

@@ -80,6 +80,19 @@ pub(crate) fn check<M: Memory>(
                 target.pid()
             ),
         )
+    } else if let Some(limit) = target.file_size_limit()
+        && runtime.has_module(interpreter, "_socket").ok() == Some(false)
+    {
+        (
+            format!(
+                "it has no sockets, so that a script hands over what it prints by a file, and its \
+                 files may have {limit} bytes (RLIMIT_FSIZE): a longer one may end it"
+            ),
+            format!(
+                "raise its limit: prlimit --pid {} --fsize=unlimited",
+                target.pid()
+            ),
+        )
     } else if let Some(missing) = names(runtime, interpreter)
         .map(|names| names.missing)
         .filter(|missing| !missing.is_empty())

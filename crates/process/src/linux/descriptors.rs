@@ -1,4 +1,4 @@
-//! How many file descriptors a process may still open.
+//! How many file descriptors a process may still open, and how long its files may be.
 
 use super::Target;
 use super::proc;
@@ -20,11 +20,19 @@ impl Target {
     /// can't be read, or it has very many.
     pub fn descriptors(&self) -> Option<Descriptors> {
         let text = self.process.read("limits", LIMITS_MAX).ok()?;
-        let limit = proc::parse_descriptor_limit(&text)?;
+        let limit = proc::parse_limit(&text, "Max open files")?;
         let open = self.process.descriptor_numbers().ok()?;
         // What was opened before the limit was lowered may lie above it.
         let below = open.iter().filter(|number| u64::from(**number) < limit);
         let free = limit.saturating_sub(u64::try_from(below.count()).ok()?);
         Some(Descriptors { limit, free })
+    }
+
+    /// How many bytes a file may have that it writes to (`RLIMIT_FSIZE`): a longer one fails, and
+    /// ends it by SIGXFSZ where that has its default action. `None` where there is no such limit, or
+    /// it can't be read.
+    pub fn file_size_limit(&self) -> Option<u64> {
+        let text = self.process.read("limits", LIMITS_MAX).ok()?;
+        proc::parse_limit(&text, "Max file size").filter(|limit| *limit != u64::MAX)
     }
 }

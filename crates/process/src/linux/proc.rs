@@ -48,11 +48,11 @@ impl Status {
     }
 }
 
-/// The soft limit of open files in a `limits` file.
-pub(super) fn parse_descriptor_limit(text: &[u8]) -> Option<u64> {
+/// The soft limit in a `limits` file's line that begins with `name`.
+pub(super) fn parse_limit(text: &[u8], name: &str) -> Option<u64> {
     let text = str::from_utf8(text).ok()?;
     let mut lines = text.lines();
-    let values = lines.find_map(|line| line.strip_prefix("Max open files"))?;
+    let values = lines.find_map(|line| line.strip_prefix(name))?;
     match values.split_whitespace().next()? {
         "unlimited" => Some(u64::MAX),
         number => number.parse().ok(),
@@ -262,11 +262,11 @@ mod tests {
                  Max open files            {soft:<21}524288               files     \n"
             )
         };
-        let limit = |soft: &str| parse_descriptor_limit(limits(soft).as_bytes());
+        let limit = |soft: &str| parse_limit(limits(soft).as_bytes(), "Max open files");
         assert_eq!(limit("1024"), Some(1024));
         assert_eq!(limit("unlimited"), Some(u64::MAX));
         assert_eq!(limit("many"), None);
-        assert_eq!(parse_descriptor_limit(b""), None);
+        assert_eq!(parse_limit(b"", "Max open files"), None);
     }
 
     #[test]
