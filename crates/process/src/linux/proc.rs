@@ -152,6 +152,16 @@ pub(super) fn parse_exit_code(text: &[u8]) -> Option<i32> {
     behind.split_ascii_whitespace().nth(52 - 3)?.parse().ok()
 }
 
+/// Whether a thread is on its way to its end (`PF_EXITING`), as its `stat` file says: it runs no
+/// code of the program any more, and what `/proc` shows of it goes piece by piece.
+pub(super) fn parse_is_exiting(text: &[u8]) -> Option<bool> {
+    const PF_EXITING: u32 = 4;
+    let name_end = text.iter().rposition(|byte| *byte == b')')?;
+    let behind = str::from_utf8(text.get(name_end + 1..)?).ok()?;
+    let flags: u32 = behind.split_ascii_whitespace().nth(9 - 3)?.parse().ok()?;
+    Some(flags & PF_EXITING != 0)
+}
+
 /// The parent's number that a `stat` file says.
 pub(super) fn parse_parent(text: &[u8]) -> Option<u32> {
     let name_end = text.iter().rposition(|byte| *byte == b')')?;
@@ -251,6 +261,16 @@ mod tests {
         let numbers = b" S 1 77 77 0 -1 4194560 100 0 0 0 1 2 0 0 20 0 7 0 123456 1000000 250 \
             18446744073709551615 1 2 3 0 0 0 0 0 0 1 0 0 17 1 0 0 0 0 0 0 0 0 0 0 0 0 0\n";
         [b"77 (", name, b")", &numbers[..]].concat()
+    }
+
+    #[test]
+    fn a_thread_on_its_way_to_its_end_is_told_by_its_flags() {
+        let text = stat_of(b"worker) 4");
+        assert_eq!(parse_is_exiting(&text), Some(false));
+        let exiting = String::from_utf8(text).expect("text");
+        let exiting = exiting.replacen("4194560", "4194564", 1);
+        assert_eq!(parse_is_exiting(exiting.as_bytes()), Some(true));
+        assert_eq!(parse_is_exiting(b"77 (worker) S 1"), None);
     }
 
     #[test]

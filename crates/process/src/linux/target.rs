@@ -377,6 +377,16 @@ impl Process {
             .find(|tid| self.has_ended(*tid) == Ok(false))
     }
 
+    /// Whether it has a thread that lives and is not on its way to its end.
+    fn has_running_thread(&self) -> bool {
+        let tids = self.thread_ids().unwrap_or_default();
+        tids.into_iter().any(|tid| {
+            let stat = self.read_of_thread(tid, "stat").ok();
+            let is_exiting = stat.and_then(|stat| proc::parse_is_exiting(&stat));
+            is_exiting == Some(false) && self.has_ended(tid) == Ok(false)
+        })
+    }
+
     /// The numbers of its threads, the first thread's first. One that starts or ends meanwhile may
     /// be in the list or not.
     pub(super) fn thread_ids(&self) -> Result<Vec<u32>, Errno> {
@@ -417,7 +427,7 @@ impl Process {
     pub(super) fn failed(&self, what: impl Into<String>, errno: Errno) -> Error {
         let pid = self.pid;
         let (kind, why, remedy) = match errno {
-            Errno::SRCH | Errno::NOENT if !self.is_alive() || self.living_thread().is_none() => {
+            Errno::SRCH | Errno::NOENT if !self.is_alive() || !self.has_running_thread() => {
                 return Error::gone(pid);
             }
             Errno::SRCH | Errno::NOENT => (
