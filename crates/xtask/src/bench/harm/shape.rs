@@ -32,7 +32,7 @@ enum Kind {
     Uwsgi,
 }
 
-pub(super) static SHAPES: [Shape; 10] = [
+pub(super) static SHAPES: [Shape; 11] = [
     shape(
         "full-load",
         "everything at once, at full load",
@@ -68,6 +68,11 @@ pub(super) static SHAPES: [Shape; 10] = [
         "pool",
         "a pool of `multiprocessing` that forks all the time",
         Kind::Pool,
+    ),
+    shape(
+        "fork-hooks",
+        "forks all the time, by way of C code",
+        Kind::Plain(include_str!("programs/fork_hooks.py")),
     ),
     shape(
         "uvloop",
