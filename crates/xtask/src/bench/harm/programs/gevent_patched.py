@@ -23,6 +23,7 @@ def echoes():
     while True:
         data = theirs.recv(100)
         if not data:
+            theirs.close()
             return
         theirs.sendall(data)
 
