@@ -123,7 +123,10 @@ fn totals(text: &mut String, entries: &[Entry]) {
         let own = targets.iter().filter(move |one| one.python == name);
         own.map(|one| one.version.as_str()).collect::<BTreeSet<_>>()
     });
-    let versions: Vec<&str> = versions.collect();
+    let mut versions: Vec<&str> = versions.collect();
+    // A debug build is of the same version as another.
+    let mut named = BTreeSet::new();
+    versions.retain(|version| named.insert(*version));
     let builds: BTreeSet<&str> = targets.iter().map(|one| one.build.as_str()).collect();
     let builds: Vec<&str> = builds.into_iter().collect();
     let _ = write!(
@@ -167,7 +170,7 @@ fn harms(text: &mut String, entries: &[Entry]) {
     }
     if !lines.is_empty() {
         text.push_str("\n## What came to harm\n\n");
-        text.extend(lines);
+        text.extend(lines.iter().map(|line| without_directories(line)));
     }
 }
 
@@ -187,6 +190,17 @@ fn absences(text: &mut String, entries: &[Entry]) {
     }
 }
 
+/// The text with the last part alone of each path: where programs lay is of no interest.
+fn without_directories(text: &str) -> String {
+    let words = text.split(' ').map(|word| match word.rsplit_once('/') {
+        Some((directory, name)) if directory.starts_with('/') && !name.trim().is_empty() => {
+            format!("…/{name}")
+        }
+        _ => word.to_owned(),
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
 fn reasons(text: &mut String, entries: &[Entry]) {
     text.push_str(
         "\n## Why scripts did not run\n\nHow often, and on which versions; numbers are N.\n\n",
@@ -203,6 +217,7 @@ fn reasons(text: &mut String, entries: &[Entry]) {
         for (why, (count, pythons)) in counts {
             let names = PYTHONS.into_iter().filter(|name| pythons.contains(name));
             let names = names.collect::<Vec<_>>().join(", ");
+            let why = without_directories(why);
             let _ = writeln!(text, "- {} ({count}, on {names}): {why}", shape.name);
         }
     }

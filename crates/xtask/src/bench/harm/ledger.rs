@@ -37,6 +37,9 @@ pub(super) struct Entry {
     /// How the target ended, and what it said last.
     pub(super) ended: String,
     pub(super) last_words: String,
+    /// What its threads and its children did where it did not end.
+    #[serde(default)]
+    pub(super) stacks: String,
 }
 
 /// How much a target holds.

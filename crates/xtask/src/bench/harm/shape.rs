@@ -143,19 +143,22 @@ impl Stage {
         match aim {
             Aim::Own(..) | Aim::Borrower(_) => Some(self.target.pid()),
             Aim::Process(pid) => u32::try_from(*pid).ok(),
-            Aim::Child => {
-                let directory = format!("/proc/{}/task", self.target.pid());
-                let threads = fs::read_dir(directory).ok()?;
-                // Whichever thread has forked it.
-                let lists = threads
-                    .flatten()
-                    .filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
-                let lists: Vec<String> = lists.collect();
-                let last = lists.iter().flat_map(|list| list.split_whitespace()).last();
-                last?.parse().ok()
-            }
+            Aim::Child => children(self.target.pid()).last()?.parse().ok(),
         }
     }
+}
+
+/// The children of a process, whichever of its threads has forked them.
+pub(super) fn children(pid: u32) -> Vec<String> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task"));
+    let threads = threads.into_iter().flatten().flatten();
+    let lists =
+        threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    let numbers = lists.flat_map(|list| {
+        let numbers = list.split_whitespace().map(str::to_owned);
+        numbers.collect::<Vec<_>>()
+    });
+    numbers.collect()
 }
 
 impl Shape {
@@ -187,6 +190,11 @@ impl Shape {
                 Launch::new(python, samples::FULL_LOAD).variable("PYTHONMALLOC", "debug")
             }
             Kind::Interpreters => Launch::new(python, samples::SUBINTERPRETER_ELSEWHERE),
+            Kind::Lent("pool") if python.debug => {
+                return Err(
+                    "a debug build ends such a program by an assertion of its own".to_owned(),
+                );
+            }
             Kind::Lent(how) => Launch::new(python, samples::LENT)
                 .arguments([helpers::lend().into_os_string(), how.into()]),
             Kind::Package(name, text) => {

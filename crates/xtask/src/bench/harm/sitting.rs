@@ -10,7 +10,7 @@ use synth::Target;
 use synth::target::PATIENCE;
 
 use super::ledger::{Entry, Size};
-use super::shape::{Aim, Shape, Stage};
+use super::shape::{Aim, Shape, Stage, children};
 use crate::bench::reason;
 use crate::run::{Doing, Outcome};
 
@@ -86,6 +86,9 @@ pub(super) fn sit(
             (entry.late.threads, entry.late.descriptors) = (0, 0);
         }
         entry.harm = ended(&stage.target);
+    }
+    if stage.target.is_running() {
+        entry.stacks = stacks(invivo, stage.target.pid());
     }
     entry.ended = how_it_ended(&stage.target);
     entry.last_words = last_words(&stage.target);
@@ -323,6 +326,25 @@ fn ended(target: &Target) -> Option<String> {
     let errors = target.stderr_so_far();
     let first = errors.lines().next()?;
     Some(format!("wrote on its stderr: {first}"))
+}
+
+/// What all threads of a process and its children do: why it does not end.
+fn stacks(invivo: &Path, pid: u32) -> String {
+    let dump = |pid: &str| {
+        let output = Command::new(invivo).args(["dump", pid]).output();
+        output.map_or_else(
+            |error| error.to_string(),
+            |output| {
+                let said = [output.stdout, output.stderr].concat();
+                String::from_utf8_lossy(&said).into_owned()
+            },
+        )
+    };
+    let mut text = dump(&pid.to_string());
+    for child in children(pid) {
+        text.push_str(&dump(&child));
+    }
+    text
 }
 
 fn how_it_ended(target: &Target) -> String {
