@@ -37,6 +37,29 @@ fn runs_at_the_same_time_come_one_after_the_other_and_none_is_lost() {
     }
 }
 
+/// `/proc/PID/mem` alone needs the right to attach, which Yama can take from those who may read the
+/// others.
+#[test]
+fn a_lock_on_a_file_that_needs_less_keeps_nobody_out() {
+    let target = busy(synth::interpreter("3.14"));
+    let open = |name| {
+        let path = format!("/proc/{}/{name}", target.pid());
+        std::fs::File::open(path).expect("opening a file of the target")
+    };
+    for name in ["environ", "maps", "status"] {
+        let file = open(name);
+        file.lock().expect("locking it");
+        exec(&target, &["--timeout", "60", "-e", "1"]).expect(0);
+    }
+    let file = open("mem");
+    file.lock().expect("locking it");
+    let refused = exec(&target, &["--timeout", "0.2", "-e", "2"]);
+    refused.refused(6, "in use by another invivo", "lock");
+    drop(file);
+    exec(&target, &["--timeout", "60", "-e", "3"]).expect(0);
+    unharmed(&target);
+}
+
 #[test]
 fn a_second_run_that_can_not_wait_long_enough_is_refused() {
     let target = Launch::new(synth::interpreter("3.14"), samples::SLEEPER).start();

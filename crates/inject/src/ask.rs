@@ -128,6 +128,7 @@ impl<'a, M: Memory + Sync> Ask<'a, M> {
         let (mut pause, longest) = PAUSES;
         loop {
             self.find_tools()?;
+            filters::check(self.target, self.plan.tid, self.permit.filtered)?;
             let (target, this) = (self.target, &*self);
             let attempt = target.while_stopped(STOP_WITHIN, |stopped| this.attempt(stopped))??;
             self.take(attempt);
@@ -287,8 +288,8 @@ impl<'a, M: Memory + Sync> Ask<'a, M> {
     fn attempt(&self, stopped: &Suspension<'_>) -> Result<Attempt> {
         let (interpreter, thread) = self.plan.now(self.target, self.runtime)?;
         self.ensure_running(&interpreter)?;
-        // It may have got one since it was planned.
-        filters::check(self.target, self.plan.tid, self.permit.filtered)?;
+        // It may have got one since it was looked at.
+        filters::check_stopped(self.target, self.plan.tid, self.permit.filtered)?;
         if !self.runtime.has_protocol() {
             return self.attempt_call(stopped, &interpreter, &thread);
         }

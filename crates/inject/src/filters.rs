@@ -17,12 +17,36 @@ const STRICT: u32 = 1;
 /// always where this thread may do nothing but read and write.
 pub(crate) fn check(target: &Target, tid: u32, accepted: bool) -> Result<()> {
     let threads = target.threads()?;
-    let filtered = |thread: &&Thread| thread.seccomp.is_some_and(|mode| mode != 0);
     let own = threads.iter().filter(|thread| thread.tid == tid);
     let others = threads.iter().filter(|thread| thread.tid != tid);
-    let Some(thread) = own.chain(others).find(filtered) else {
-        return Ok(());
-    };
+    match own.chain(others).find(|thread| is_filtered(thread)) {
+        Some(thread) => judge(target, tid, thread, accepted),
+        None => Ok(()),
+    }
+}
+
+/// The same while all threads stand still, when [`check`] has been asked before they were stopped:
+/// of the thread alone that is to run something. To ask each of thousands would take long. A filter
+/// that another thread has got since either holds for this one too, and is seen here, or matters
+/// only for going on after the stop, which can't be undone.
+///
+/// # Errors
+/// As [`check`].
+pub(crate) fn check_stopped(target: &Target, tid: u32, accepted: bool) -> Result<()> {
+    let thread = target.thread(tid)?;
+    if is_filtered(&thread) {
+        judge(target, tid, &thread, accepted)
+    } else {
+        Ok(())
+    }
+}
+
+fn is_filtered(thread: &Thread) -> bool {
+    thread.seccomp.is_some_and(|mode| mode != 0)
+}
+
+/// What it means for thread `tid` that `thread` has a filter.
+fn judge(target: &Target, tid: u32, thread: &Thread, accepted: bool) -> Result<()> {
     if thread.tid == tid && thread.seccomp == Some(STRICT) {
         return Err(Error::new(
             ErrorKind::Unsupported,

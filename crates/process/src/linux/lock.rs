@@ -9,8 +9,9 @@ use super::Target;
 
 /// Held while we act on a target; released when it is dropped, or by the kernel if we die.
 ///
-/// The lock lies on `/proc/PID/environ`: no file of ours is needed, and it can be opened only by
-/// those whom the kernel lets read the target, so nobody else can keep us out. Instances that see
+/// The lock lies on `/proc/PID/mem`: no file of ours is needed, and it can be opened only by those
+/// whom the kernel lets attach to the target, Yama's rules included (other files there need less),
+/// so nobody else can keep us out. Instances that see
 /// the target through another procfs (in another container) are not excluded: for them stands the
 /// request's own flag in the target.
 #[derive(Debug)]
@@ -22,12 +23,12 @@ impl Target {
     /// Takes the lock; `None` while another Invivo acts on this target.
     ///
     /// # Errors
-    /// `Refused` when the target may not be read.
+    /// `Refused` when the target may not be attached to.
     pub fn try_lock(&self) -> Result<Option<TargetLock>> {
         let what = || format!("process {} can't be locked", self.pid());
         let file = self
             .process
-            .open_file("environ", OFlags::RDONLY)
+            .open_file("mem", OFlags::RDONLY)
             .map_err(|errno| self.process.failed(what(), errno))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(TargetLock { _file: file })),
