@@ -53,7 +53,7 @@ fn a_wait_with_a_time_out_runs_scripts_and_ends_when_it_would_have() {
         // Scripts come until it is over. A wait that began anew after each would never be.
         while wait.verdict(&target).is_none() {
             runs(&target);
-            std::thread::sleep(Duration::from_millis(300));
+            std::thread::sleep(Duration::from_millis(500));
         }
         ended_well(*wait, &target);
     });
@@ -63,7 +63,7 @@ fn a_wait_with_a_time_out_runs_scripts_and_ends_when_it_would_have() {
 fn a_wait_for_an_event_runs_scripts_and_goes_on() {
     each(&cells(&[Kind::Event]), name, |(interpreter, wait)| {
         let target = wait.start(interpreter, SECONDS);
-        for _ in 0..3 {
+        for _ in 0..2 {
             runs(&target);
         }
         assert_eq!(wait.verdict(&target), None, "before its event");
