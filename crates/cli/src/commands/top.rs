@@ -118,6 +118,7 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<ExitCode
         show.run(&signals)
     };
     let nothing = show.board.overview().samples == 0;
+    let looked = show.board.about().ticks > 0;
     if once && ending.is_ok() && !nothing {
         let tables = tables(&show.board, &mut show.state, output);
         output.text(&tables);
@@ -136,7 +137,7 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<ExitCode
     let code = command.map(|command| end(command, output)).transpose()?;
     Ok(match (ending?, code) {
         (Ending::Left, _) if once && nothing => {
-            return Err(nothing_sampled(arguments.subprocesses));
+            return Err(nothing_sampled(arguments.subprocesses, looked));
         }
         (_, Some(code)) if ended => ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)),
         (Ending::Signalled, _) => Status::Interrupted.into(),
@@ -204,8 +205,14 @@ fn subject(arguments: &Arguments) -> Result<String> {
     })
 }
 
-fn nothing_sampled(children: bool) -> Error {
-    let or_children = if children {
+/// `looked`: whether a look at all threads came to its end.
+fn nothing_sampled(children: bool, looked: bool) -> Error {
+    let why = if looked {
+        "no thread with Python code was there in this time"
+    } else {
+        "the first look at its threads was not over when the time was up"
+    };
+    let or_children = if children || !looked {
         ""
     } else {
         ", or also what it starts: --subprocesses"
@@ -213,7 +220,7 @@ fn nothing_sampled(children: bool) -> Error {
     Error::new(
         ErrorKind::NotPython,
         "nothing was sampled",
-        "no thread with Python code was there in this time",
+        why,
         format!("sample for longer: --duration SECONDS{or_children}"),
     )
 }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use invivo::profile::Mode;
 use invivo::profile::live::{Board, Overview, ThreadTimes};
+use invivo::profile::{Mode, ProfileProcess};
 use ratatui::Frame;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -126,7 +126,7 @@ fn sides(left: &str, right: &str, width: u16) -> String {
 }
 
 fn title<'a>(picture: &Picture<'_>, board: &Board, width: u16) -> Line<'a> {
-    let (command, version) = match board.processes().next_back() {
+    let (command, version) = match first_process(board) {
         Some(process) => (
             format!("{}  {}", process.pid, shown(&process.command.join(" "))),
             format!("CPython {}{}", process.version, and_others(board)),
@@ -134,6 +134,13 @@ fn title<'a>(picture: &Picture<'_>, board: &Board, width: u16) -> Line<'a> {
         None => (picture.subject.to_owned(), "no Python yet".to_owned()),
     };
     Line::styled(sides(&command, &version, width), Look::strong())
+}
+
+/// The process that was named, as the program that it has become last; without Python in it, the
+/// first of those that it has started.
+pub(super) fn first_process(board: &Board) -> Option<&ProfileProcess> {
+    let first = board.processes().next()?.pid;
+    board.processes().rfind(|process| process.pid == first)
 }
 
 /// How many more processes there were, where there were more.

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use invivo::profile::live::Board;
 
-use super::draw::{and_others, counted, heading, shares};
+use super::draw::{and_others, counted, first_process, heading, shares};
 use super::listing::Listing;
 use super::state::{State, View};
 use crate::show::{Output, Style, Table, shown};
@@ -16,7 +16,7 @@ const ROWS: usize = 20;
 pub(crate) fn tables(board: &Board, state: &mut State, output: &Output) -> String {
     state.whole = true;
     let mut text = String::new();
-    if let Some(process) = board.processes().next_back() {
+    if let Some(process) = first_process(board) {
         let command = shown(&process.command.join(" ")).into_owned();
         // Writing to a String can't fail.
         let _ = writeln!(text, "process {}: {command}", process.pid);

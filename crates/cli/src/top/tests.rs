@@ -73,8 +73,12 @@ impl Scene {
     }
 
     fn process(&mut self, script: &str) {
+        self.process_of(4711, script);
+    }
+
+    fn process_of(&mut self, pid: u32, script: &str) {
         self.feed.process(&ProfileProcess {
-            pid: 4711,
+            pid,
             parent: None,
             command: vec!["python3".to_owned(), script.to_owned()],
             version: "3.14.0".to_owned(),
@@ -483,6 +487,21 @@ fn help_and_leaving() {
     assert_eq!(scene.control('l'), Asked::Redraw);
     assert_eq!(scene.control('c'), Asked::Quit);
     assert_eq!(scene.press(KeyCode::Char('q')), Asked::Quit);
+}
+
+#[test]
+fn the_title_names_the_first_process_as_what_it_has_become() {
+    let mut scene = Scene::empty();
+    for (pid, script) in [(4711, "shop.py"), (4712, "child.py"), (4711, "next.py")] {
+        scene.process_of(pid, script);
+    }
+    scene.tick(&[]);
+    scene.take();
+    let first = draw::first_process(&scene.board).unwrap();
+    assert_eq!(
+        (first.pid, first.command.last().unwrap().as_str()),
+        (4711, "next.py")
+    );
 }
 
 #[test]
