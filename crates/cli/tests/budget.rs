@@ -148,10 +148,9 @@ def work(depth):
     many, table = LIST, dict.fromkeys(range(2000), TEXT)
     if depth:
         return work(depth - 1)
+    print('ready', flush=True)
     time.sleep(10000)
 threading.Thread(target=work, args=(50,), daemon=True).start()
-time.sleep(0.1)
-print('ready', flush=True)
 while True:
     time.sleep(0.01)
 ";
@@ -217,5 +216,31 @@ fn names_of_threads_and_tasks_are_cut() {
     let (run, _) = within_bounds(&["dump", &pid, "--json", "--timeout", "50"]);
     let name = &run.json()["interpreters"][0]["threads"][0]["name"];
     assert_eq!(name.as_str().map(|name| name.chars().count()), Some(1024));
+    assert!(target.is_running());
+}
+
+/// Two thousand functions with names of sixteen thousand characters, each called by the one before.
+const LONG_FUNCTIONS: &str = r"
+import sys, threading, time, types
+sys.setrecursionlimit(10000)
+base = compile('def f(at): return called[at + 1](at + 1)', 'f.py', 'exec').co_consts[0]
+called = []
+for number in range(2000):
+    name = '\x1b' * 16000 + str(number)
+    code = base.replace(co_name=name, co_qualname=name, co_filename=name)
+    called.append(types.FunctionType(code, {'called': called}))
+called.append(lambda at: (print('ready', flush=True), time.sleep(10000)))
+threading.Thread(target=called[0], args=(0,), daemon=True).start()
+while True:
+    time.sleep(0.01)
+";
+
+#[test]
+fn frames_are_not_left_out_in_silence_for_the_sake_of_their_names() {
+    let target = Launch::new(synth::interpreter("3.14"), LONG_FUNCTIONS).start();
+    let pid = target.pid().to_string();
+    let (run, _) = within_bounds_or_not(&["dump", &pid, "--timeout", "50"]);
+    let said = "could not be read: more would have to be read than is allowed";
+    assert!(run.stdout.contains(said), "{} bytes", run.stdout.len());
     assert!(target.is_running());
 }

@@ -160,10 +160,9 @@ impl<M: Memory> Runtime<M> {
         wanted.dedup();
         let mut weight = 0;
         for group in wanted.chunks(AT_ONCE) {
+            // Without its code, a frame can't be told from what a frame has left behind.
             if weight > MAX_KEPT {
-                let none = |at: &Address| (*at, Err("more code than is looked at".to_owned()));
-                codes.extend(group.iter().map(none));
-                continue;
+                return Err(Fault::Exhausted);
             }
             read.append(&mut self.read_codes(group, beside, &mut codes)?);
             beside = &[];
