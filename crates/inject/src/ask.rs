@@ -288,6 +288,10 @@ impl<'a, M: Memory + Sync> Ask<'a, M> {
     fn attempt(&self, stopped: &Suspension<'_>) -> Result<Attempt> {
         let (interpreter, thread) = self.plan.now(self.target, self.runtime)?;
         self.ensure_running(&interpreter)?;
+        if !self.target.has_thread(self.plan.tid) {
+            // Its thread state may be there a moment longer.
+            return Err(self.plan.changed(self.target, "it has ended"));
+        }
         // It may have got one since it was looked at.
         filters::check_stopped(self.target, self.plan.tid, self.permit.filtered)?;
         if !self.runtime.has_protocol() {

@@ -178,14 +178,21 @@ try:
                   'surrogateescape'))
         # end
         code = compile(source, file, mode, 0, True)
-        # if stop
-        sys.settrace(halt)
-        # end
         # if main
-        value = eval(code, modules['__main__'].__dict__)
+        namespace = [modules['__main__'].__dict__]
         # end
         # if fresh
-        value = eval(code, {'__name__': '__main__', '__doc__': None, '__file__': file})
+        namespace = [{'__name__': '__main__', '__doc__': None, '__file__': file}]
+        # end
+        # if unbounded
+        value = eval(code, namespace.pop())
+        # end
+        # if stop
+        # What runs within a trace function of the program's is not traced, unless a debugger asks
+        # for it so. 3.11 traces what was to be traced when the innermost code was entered.
+        sys.call_tracing(
+            exec, ('sys.settrace(halt)\nvalue = eval(code, namespace.pop())', globals())
+        )
         # end
         # if evaluate
         form = str.encode(repr(value), 'utf-8', 'backslashreplace')

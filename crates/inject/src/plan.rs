@@ -276,7 +276,8 @@ impl Plan {
             .ok_or_else(|| self.changed(target, "its interpreter is gone"))
     }
 
-    fn changed(&self, target: &Target, why: impl Into<String>) -> Error {
+    /// That the thread, or what it belongs to, is gone.
+    pub(crate) fn changed(&self, target: &Target, why: impl Into<String>) -> Error {
         Error::new(
             ErrorKind::Gone,
             format!(

@@ -138,6 +138,8 @@ def describe(error, outer, scope, code, ran):
     if code is None:
         natural += SyntaxError, ValueError, OverflowError
     inner = slot(error, '__traceback__').tb_next
+    while inner and inner.tb_frame.f_globals is scope:
+        inner = inner.tb_next
     ran = ran or inner and inner.tb_frame.f_code is code
     if not ran and (inner or not isinstance(error, natural)):
         return b'R', clip(kind_of(error) + ': ' + text_of(error, 'exception')).encode()

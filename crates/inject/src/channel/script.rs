@@ -191,7 +191,7 @@ pub(crate) fn script(parameters: &Parameters) -> String {
         if payload.stop_after.is_some() {
             "stop"
         } else {
-            ""
+            "unbounded"
         },
     ];
     let mut text = format!(
@@ -258,6 +258,7 @@ mod tests {
             "evaluate",
             "announce",
             "stop",
+            "unbounded",
         ];
         for condition in BOOTSTRAP
             .lines()
