@@ -126,7 +126,7 @@ fn compare_thread(
     differences.same(
         &place,
         "name",
-        told_name.map(|name| whole(name)),
+        told_name.map(|name| short(name)),
         read.name.clone(),
     );
     differences.same(&place, "GIL", Gil::Without, read.gil);
@@ -155,10 +155,12 @@ fn compare_thread(
     compare_stack(differences, &place, told, frames, &read.stack, innermost);
 }
 
-fn whole(text: &str) -> Text {
+/// The name of a thread or a task, of which so many characters are read.
+fn short(name: &str) -> Text {
+    const CHARACTERS: usize = 1024;
     Text {
-        text: text.to_owned(),
-        truncated: false,
+        text: name.chars().take(CHARACTERS).collect(),
+        truncated: name.chars().count() > CHARACTERS,
     }
 }
 
@@ -333,7 +335,7 @@ fn compare_task(
     differences.same(
         &place,
         "name",
-        Some(whole(&expected.name)),
+        Some(short(&expected.name)),
         read.name.clone(),
     );
     let state = match expected.state.as_str() {
